@@ -16,7 +16,7 @@ from lrm.compression.checkpoints import is_complete, open_checkpoint
 from lrm.contracts import Benchmark, Engine
 from lrm.digests import of_json
 from lrm.evaluate import evaluate
-from lrm.records import Calibration, Checkpoint, Decoding, Question
+from lrm.records import Calibration, Checkpoint, Decoding, Question, Track
 from lrm.store import Generations
 
 REASONING_TWINS = ("arithmetic", "deduction", "timeline")
@@ -37,6 +37,7 @@ class Lab:
     engine: str
     questions: Mapping[Benchmark, Sequence[Question]]
     decoding: Decoding
+    track: Track
     sparsity: Sequence[float]
     budgets: Sequence[int]
     progress: Progress
@@ -58,6 +59,7 @@ class Lab:
                 store,
                 engine,
                 self.progress.reply,
+                self.track,
             )
             self.reused += store.reused
             self.decoded += store.decoded

@@ -8,8 +8,9 @@ from typing import Any, get_args
 
 from lrm import statistics
 from lrm.evaluate import Evaluation, Item
-from lrm.records import Budget, Checkpoint, Completion, Point, Policy
-from lrm.scores import Score, score
+from lrm.judging import judge
+from lrm.records import Budget, Checkpoint, Completion, Point, Policy, Rule
+from lrm.scores import Score, interval, logged, score
 
 HEADLINE: Policy = "force"
 
@@ -62,20 +63,7 @@ class Level:
 
     def metrics(self, budget: Budget) -> dict[str, float]:
         """One budget's numbers, over all benchmarks and for each."""
-        point, scores = self.point(budget), self.scores(budget)
-        values = objectives(point)
-        for name, one in scores.items():
-            values |= {
-                f"accuracy/{name}": one.accuracy.value,
-                f"accuracy/{name}/low": one.accuracy.low,
-                f"accuracy/{name}/high": one.accuracy.high,
-                f"tokens/{name}": one.tokens.value,
-            }
-            values |= {f"{metric}/{name}": value for metric, value in one.metrics.items()}
-        shared = set.intersection(*(set(one.metrics) for one in scores.values()))
-        for metric in sorted(shared):
-            values[metric] = sum(one.metrics[metric] for one in scores.values()) / len(scores)
-        return values
+        return logged(self.scores(budget))
 
     @property
     def summary(self) -> dict[str, float]:
@@ -85,10 +73,7 @@ class Level:
 
 def objectives(point: Point) -> dict[str, float]:
     """A point's numbers under the names they are logged by."""
-    return {
-        "accuracy": point.accuracy.value,
-        "accuracy/low": point.accuracy.low,
-        "accuracy/high": point.accuracy.high,
+    return interval("accuracy", point.accuracy) | {
         "tokens/mean": point.tokens.value,
         "tokens/low": point.tokens.low,
         "tokens/high": point.tokens.high,
@@ -119,15 +104,17 @@ def generation_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
 
 
 def sample_row(benchmark: str, item: Item) -> dict[str, Any]:
-    """One reply as people read it."""
+    """One reply as people read it: its score, and the answer that each extraction rule finds."""
     reply = item.completion
     return {
         "benchmark": benchmark,
         "question": item.question.id,
         "group": item.question.group,
         "sample": item.sample,
-        "score": item.grade.score,
+        "score": judge(item.grade, reply).score,
         "answer": item.grade.answer,
+        "strict": _read(item, "strict"),
+        "lenient": _read(item, "lenient"),
         "tokens": reply.tokens,
         "thinking_tokens": reply.thinking_tokens,
         "answer_tokens": reply.answer_tokens,
@@ -136,3 +123,7 @@ def sample_row(benchmark: str, item: Item) -> dict[str, Any]:
         "looped": reply.looped,
         "text": reply.text,
     }
+
+
+def _read(item: Item, rule: Rule) -> str | None:
+    return judge(item.grade, item.completion, rule, "grade-what-is-there").answer

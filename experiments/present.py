@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from experiments.findings import collapse_text
 from experiments.search import Outcome
-from lrm.records import Interval, Point
+from lrm.records import Point
+from lrm.tables import Table, amount, percent
 
 
 def text(outcome: Outcome) -> str:
@@ -17,11 +16,14 @@ def text(outcome: Outcome) -> str:
     return "\n\n".join(
         (
             f"Study {outcome.study}  (questions: {asked}; "
-            f"samples: {outcome.lab.decoding.samples}; intervals: 95%)",
-            "Pareto front: no other point is both more accurate and shorter\n"
-            + table(HEADER, map(cells, found.front)),
-            f"Accuracy at {max(found.budgets)} thinking tokens, by sparsity\n"
-            + by_sparsity(outcome),
+            f"samples: {outcome.lab.decoding.samples}; prompts: {outcome.lab.track} track; "
+            "intervals: 95%)",
+            Table(
+                "Pareto front: no other point is both more accurate and shorter",
+                HEADER,
+                [cells(point) for point in found.front],
+            ).text(),
+            by_sparsity(outcome).text(),
             "Collapse: the first sparsity with less than half of the densest level's accuracy\n"
             + "\n".join(f"  {name}: {collapse_text(*at)}" for name, at in found.collapses.items()),
             reuse(outcome),
@@ -39,34 +41,20 @@ def cells(point: Point) -> tuple[str, ...]:
         f"{point.sparsity_achieved:.2%}",
         str(point.budget.tokens),
         percent(point.accuracy),
-        f"{point.tokens.value:.1f} [{point.tokens.low:.1f}, {point.tokens.high:.1f}]",
+        amount(point.tokens),
         point.run_id,
     )
 
 
-def percent(interval: Interval) -> str:
-    low, high = f"{100 * interval.low:.0f}", f"{100 * interval.high:.0f}"
-    return f"{100 * interval.value:.1f}% [{low}, {high}]"
-
-
-def by_sparsity(outcome: Outcome) -> str:
+def by_sparsity(outcome: Outcome) -> Table:
     accuracies = outcome.findings.accuracies
     levels = [level.sparsity for level in outcome.findings.levels]
     rows = [
         (f"{level:.0%}", *(percent(line[level]) for line in accuracies.values()))
         for level in levels
     ]
-    return table(("sparsity", *accuracies), rows)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns aligned to the right, two spaces apart."""
-    lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join(
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
+    heading = f"Accuracy at {max(outcome.findings.budgets)} thinking tokens, by sparsity"
+    return Table(heading, ("sparsity", *accuracies), rows)
 
 
 def reuse(outcome: Outcome) -> str:

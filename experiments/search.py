@@ -21,6 +21,7 @@ from lrm.contracts import Benchmark
 from lrm.digests import of_json
 from lrm.evaluate import CLOSING
 from lrm.frontier import hypervolume
+from lrm.judging import TRUNCATION
 from lrm.records import Decoding, Question
 from tracking.address import project_root
 from tracking.store import Store, open_store
@@ -77,6 +78,7 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
             engine=settings.engine,
             questions=questions,
             decoding=decoding,
+            track=settings.track,
             sparsity=settings.sparsity,
             budgets=settings.budgets,
             progress=progress,
@@ -151,6 +153,7 @@ def identity_of(
         },
         "sparsity": list(settings.sparsity),
         "budgets": list(settings.budgets),
+        "track": settings.track,
         "questions": settings.questions,
         "samples": settings.samples,
         "engine": engine,
@@ -172,6 +175,8 @@ def params_of(
         "model_revision": model.checkpoint.revision,
         "method": method.name,
         "benchmarks": ",".join(settings.benchmarks),
+        "track": settings.track,
+        "truncation": TRUNCATION,
         "questions": settings.questions,
         "samples": settings.samples,
         "temperature": decoding.temperature,

@@ -15,6 +15,7 @@ import tyro
 
 from lrm import registry
 from lrm.errors import BadInput
+from lrm.records import Track
 
 MOST_LEVELS = 200
 
@@ -91,7 +92,11 @@ class Settings:
         "timeline",
         "hops",
     )
-    """Any of aime, folio, temporal, musique; their twins arithmetic, deduction, timeline, hops."""
+    """Any of aime, folio, temporal, musique, musique-open (with paragraphs), musique-dev,
+    musique-dev-open; the twins arithmetic, deduction, timeline, hops."""
+
+    track: Track = "paper"
+    """The paper's exact prompts, or the same questions in the model's chat template."""
 
     sparsity: Annotated[tuple[float, ...], listed(parse_sparsity, "LOW:HIGH:STEP|LEVEL,...")] = (
         0.0,

@@ -38,11 +38,11 @@ def truncated(reply: Completion, budget: int) -> Completion:
 
 
 def forced(
-    text: str, reply: Completion, budget: int, *, seed: int, answer_tokens: int, closing: str
+    asked: Prompt, reply: Completion, budget: int, *, seed: int, answer_tokens: int, closing: str
 ) -> Prompt:
-    """The prompt that makes a reply answer after `budget` of its thinking tokens."""
-    return Prompt(
-        text=text,
+    """The prompt that makes a reply to `asked` answer after `budget` of its thinking tokens."""
+    return replace(
+        asked,
         seed=seed,
         max_tokens=answer_tokens,
         spoken=reply.token_ids[:budget],

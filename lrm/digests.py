@@ -19,10 +19,14 @@ def of_files(paths: Iterable[Path]) -> str:
     """sha256 over the names and contents of files, in the order of their names."""
     total = hashlib.sha256()
     for path in sorted(paths, key=lambda path: path.name):
-        with path.open("rb") as file:
-            inner = hashlib.file_digest(file, "sha256")
-        total.update(f"{path.name}\0{inner.hexdigest()}\n".encode())
+        total.update(f"{path.name}\0{of_file(path)}\n".encode())
     return total.hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def of_hf_folder(folder: Path, without: str = "") -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lrm import budgets as views
 from lrm.contracts import Benchmark, Engine
-from lrm.records import Budget, Completion, Decoding, Grade, Prompt, Question
+from lrm.records import Budget, Completion, Decoding, Grade, Prompt, Question, Track
 from lrm.store import Generations
 
 CLOSING = "plain"
@@ -16,7 +16,8 @@ CLOSING = "plain"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One reply to one question under one budget. `forced`: the budget ended its thinking."""
+    """One reply to one question under one budget, graded on what is there (`lrm.judging` says what
+    counts). `forced`: the budget ended its thinking."""
 
     question: Question
     sample: int
@@ -64,6 +65,13 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def fresh(question: Question, track: Track, seed: int, max_tokens: int) -> Prompt:
+    """A question on a track: the paper's exact text, or a message for the chat template."""
+    if track == "chat":
+        return Prompt(question.message, seed, max_tokens, chat=True)
+    return Prompt(question.prompt, seed, max_tokens)
+
+
 def evaluate(
     benchmarks: Mapping[Benchmark, Sequence[Question]],
     decoding: Decoding,
@@ -71,6 +79,7 @@ def evaluate(
     store: Generations,
     engine: Engine,
     on_reply: Callable[[int], None] = lambda tokens: None,
+    track: Track = "paper",
 ) -> list[Evaluation]:
     """Answers all questions of all benchmarks, then forces answers at each budget in `budgets`.
 
@@ -83,15 +92,17 @@ def evaluate(
         for question in questions
         for sample in range(decoding.samples)
     ]
-    fresh = [
-        Prompt(
-            question.prompt,
+    asked = {
+        (benchmark, question, sample): fresh(
+            question,
+            track,
             seed_of(decoding.seed, benchmark.name, question.id, sample),
             decoding.max_tokens,
         )
         for benchmark, question, sample in places
-    ]
-    replies = dict(zip(places, store.replies(fresh, decoding, engine, on_reply), strict=True))
+    }
+    first = store.replies(list(asked.values()), decoding, engine, on_reply)
+    replies = dict(zip(asked, first, strict=True))
     cuts = [
         (place, budget)
         for place, reply in replies.items()
@@ -100,7 +111,7 @@ def evaluate(
     ]
     closed = [
         views.forced(
-            place[1].prompt,
+            asked[place],
             replies[place],
             budget,
             seed=seed_of(decoding.seed, place[0].name, place[1].id, place[2], "force", budget),

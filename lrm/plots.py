@@ -80,6 +80,32 @@ def by_sparsity(lines: Mapping[str, Mapping[float, Interval]], title: str) -> by
     return _png(figure)
 
 
+def by_benchmark(series: Mapping[str, Mapping[str, Interval]], title: str) -> bytes:
+    """Accuracy by benchmark, the series (each a name to its intervals) side by side."""
+    names = list(dict.fromkeys(name for line in series.values() for name in line))
+    figure, axes = _figure(max(6.5, 2.2 + 1.6 * len(names)), 4.6)
+    for place, (colour, (label, line)) in enumerate(zip(COLOURS, series.items(), strict=False)):
+        shift = 0.7 * ((place + 0.5) / len(series) - 0.5)
+        shown = [name for name in names if name in line]
+        axes.errorbar(
+            [names.index(name) + shift for name in shown],
+            [line[name].value for name in shown],
+            yerr=_ends([line[name] for name in shown]),
+            color=colour,
+            label=label,
+            linestyle="none",
+            marker="o",
+            markersize=6,
+            capsize=3,
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    _percent(axes, "accuracy (bars: 95% interval)")
+    axes.set_title(title)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, ncols=2)
+    return _png(figure)
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

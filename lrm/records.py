@@ -11,21 +11,26 @@ from typing import Literal
 
 Stop = Literal["stop", "length"]
 Policy = Literal["force", "truncate"]
+Rule = Literal["strict", "lenient"]
+Truncation = Literal["truncated-is-wrong", "grade-what-is-there"]
+Track = Literal["paper", "chat"]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One item of a benchmark.
 
-    `prompt` is the exact text shown to the model and ends with the opened thinking block;
-    `gold` lists the accepted answers, the canonical one first; `group` names a stratum that is
-    reported apart (for example "2-hop"), or is empty.
+    `prompt` is the exact text shown to the model on the "paper" track and ends with the opened
+    thinking block; `message` is what the user says on the "chat" track, inside the model's chat
+    template. `gold` lists the accepted answers, the canonical one first; `group` names a stratum
+    that is reported apart (for example "2-hop"), or is empty.
     """
 
     id: str
     prompt: str
     gold: tuple[str, ...]
     group: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class Prompt:
     `spoken` and `closing` are empty for a fresh reply. To force an answer at a budget, `spoken`
     holds the thinking that is kept and `closing` the text that ends it. `seed` fixes the sampling
     of this one reply, whatever else is in the batch. `max_tokens` caps the newly decoded tokens.
+    `chat` says that `text` is a user's message, which the engine puts into the model's chat
+    template with the thinking block opened.
     """
 
     text: str
@@ -67,17 +74,18 @@ class Prompt:
     max_tokens: int
     spoken: tuple[int, ...] = ()
     closing: str = ""
+    chat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One reply: everything after `Prompt.text`, whether given (spoken, closing) or decoded.
 
-    `token_ids` leaves out the end-of-text token; `given` of them were given, the rest decoded.
-    `thinking_tokens` precede the closing tag; `answer_tokens` are the rest, the tag included, so
-    the two add up to `len(token_ids)`. `closed` says whether the closing tag is there, `stop`
-    whether the model ended ("stop") or a cap did ("length"), `looped` whether the reply ran into
-    a cap repeating itself.
+    `token_ids` leaves out the end-of-text token; `given` of them were given, the rest decoded. It
+    is empty where only the text is known. `thinking_tokens` precede the closing tag;
+    `answer_tokens` are the rest, the tag included. `closed` says whether the closing tag is there,
+    `stop` whether the model ended ("stop") or a cap did ("length"), `looped` whether the reply ran
+    into a cap repeating itself.
     """
 
     token_ids: tuple[int, ...]
@@ -93,20 +101,35 @@ class Completion:
     @property
     def tokens(self) -> int:
         """Tokens of the whole reply: what one question costs at test time."""
-        return len(self.token_ids)
+        return self.thinking_tokens + self.answer_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The answer that one extraction rule finds (None: nothing, which is not wrong) and its score.
+
+    `vote` is what makes two answers the same one for a majority, where that is not `answer`.
+    """
+
+    answer: str | None
+    score: float
+    vote: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """The extracted answer (None: nothing found, which is not the same as wrong) and its score.
+    """What a reply answers (None: nothing found, which is not the same as wrong) and its score.
 
     `score` is in [0, 1] and is the benchmark's headline; `also` holds its further metrics, by
-    name (for example "f1").
+    name (for example "f1"); `marks` has the answer and score of each extraction rule, the headline
+    one among them, and is empty where a benchmark knows one rule only; `vote` as in `Mark`.
     """
 
     answer: str | None
     score: float
     also: Mapping[str, float] = field(default_factory=dict)
+    marks: Mapping[Rule, Mark] = field(default_factory=dict)
+    vote: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
-"""From emitted token ids to a Completion: where the thinking ends, and whether it loops."""
+"""What is read off a reply's tokens or text: where its thinking ends, how it ended, if it loops."""
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from lrm.records import Completion, Stop
 
@@ -12,9 +13,14 @@ THINK_CLOSE = "</think>"
 
 LOOP_TOKENS = 48
 """A reply cut by a cap has looped if its last 48 tokens, or its last two periods if longer,
-repeat what stands one period before them."""
+repeat what stands one period before them. Where only text is known, words stand for tokens."""
+
+FEWEST_WORDS = 200
+"""A shorter reply that closed no thinking is taken for a direct answer, not for a cut one."""
 
 Decode = Callable[[Sequence[int]], str]
+_ENDED = re.compile(r"[^\w\s,;:(\[{<=+\u2013\u2014-]$")
+_LABELLED = re.compile(r"\w\W*:\W*\w")
 
 
 def assemble(
@@ -70,7 +76,27 @@ def find_close(ids: Sequence[int], decode: Decode, close_ids: Sequence[int]) -> 
     )
 
 
-def loops(ids: Sequence[int]) -> bool:
+def text_loops(text: str) -> bool:
+    """Whether a text ends in a repeated stretch; its last word may be cut off."""
+    words = text.split()
+    return loops(words) or loops(words[:-1])
+
+
+def guess_stop(text: str) -> Stop:
+    """Why a reply ended, where nobody says: read off its text, so it is a guess.
+
+    "length" if it ends repeating itself, or if its thinking was never closed and it breaks off: no
+    full stop, bracket, quote or markup at its end, and no "Answer: ..." on its last line.
+    """
+    if text_loops(text):
+        return "length"
+    if THINK_CLOSE in text or len(text.split()) < FEWEST_WORDS:
+        return "stop"
+    ended = _ENDED.search(text.rstrip()) or _LABELLED.search(text.rstrip().rpartition("\n")[2])
+    return "stop" if ended else "length"
+
+
+def loops(ids: Sequence[Hashable]) -> bool:
     """Whether the sequence ends in a repeated stretch of any period (see LOOP_TOKENS)."""
     ids = tuple(ids)
     for period in range(1, len(ids) // 3 + 1):

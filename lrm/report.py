@@ -1,4 +1,4 @@
-"""A search's findings as one HTML page: no network, no scripts, everything escaped."""
+"""Results as one HTML page: no network, no scripts, everything escaped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+
+from lrm.tables import Table
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -21,30 +23,19 @@ th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #888
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; background: white; border-radius: 6px; }
-code { font-size: .85em; }
+p { max-width: 75ch; }
 </style></head><body>
 <h1>{{ title }}</h1>
 {% for name, image in figures.items() %}
 <h2>{{ name }}</h2>
 <img alt="{{ name }}" src="data:image/png;base64,{{ image }}">
 {% endfor %}
-<h2>Collapse</h2>
-<p>The first sparsity at which a benchmark keeps less than half of the densest level's accuracy, at
-the largest budget; in brackets its 95% interval by paired bootstrap over questions.</p>
-<ul>{% for name, text in collapses.items() %}<li><b>{{ name }}</b> {{ text }}</li>{% endfor %}</ul>
-{% for heading, rows in (("Pareto front", front), ("All points", points)) %}
-<h2>{{ heading }}</h2>
+{% for table in tables %}
+<h2>{{ table.heading }}</h2>
+{% if table.note %}<p>{{ table.note }}</p>{% endif %}
 <div class="wide"><table>
-<tr><th>sparsity</th><th>measured</th><th>budget</th><th>policy</th><th>accuracy</th>
-<th>95% interval</th><th>tokens per question</th><th>95% interval</th><th>run</th></tr>
-{% for r in rows %}
-<tr><td>{{ "%.0f%%"|format(100 * r.sparsity) }}</td>
-<td>{{ "%.2f%%"|format(100 * r.sparsity_achieved) }}</td><td>{{ r.budget }}</td>
-<td>{{ r.policy }}</td><td>{{ "%.1f%%"|format(100 * r.accuracy) }}</td>
-<td>{{ "%.1f to %.1f"|format(100 * r.accuracy_low, 100 * r.accuracy_high) }}</td>
-<td>{{ "%.1f"|format(r.tokens_mean) }}</td>
-<td>{{ "%.1f to %.1f"|format(r.tokens_low, r.tokens_high) }}</td>
-<td><code>{{ r.run_id }}</code></td></tr>
+<tr>{% for cell in table.header %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 {% endfor %}
 <h2>How it was made</h2>
@@ -53,6 +44,16 @@ the largest budget; in brackets its 95% interval by paired bootstrap over questi
 {% endfor %}</table></div>
 </body></html>
 """
+
+
+COLLAPSE = (
+    "The first sparsity at which a benchmark keeps less than half of the densest level's accuracy, "
+    "at the largest budget; in brackets its 95% interval by paired bootstrap over questions."
+)
+POINT = (
+    "sparsity", "measured", "budget", "policy", "accuracy", "95% interval", "tokens per question",
+    "95% interval", "run",
+)  # fmt: skip
 
 
 def render(
@@ -64,7 +65,23 @@ def render(
     points: Sequence[Mapping[str, Any]],
     collapses: Mapping[str, str],
 ) -> str:
-    """The page. `figures` are PNG bytes by heading; rows of `front` and `points` are flat."""
+    """A search's page. `figures`: PNG bytes by heading; rows of `front` and `points` are flat."""
+    tables = (
+        Table("Collapse", ("benchmark", "collapse"), list(collapses.items()), COLLAPSE),
+        Table("Pareto front", POINT, [_cells(row) for row in front]),
+        Table("All points", POINT, [_cells(row) for row in points]),
+    )
+    return page(title=title, params=params, figures=figures, tables=tables)
+
+
+def page(
+    *,
+    title: str,
+    params: Mapping[str, object],
+    figures: Mapping[str, bytes],
+    tables: Sequence[Table],
+) -> str:
+    """Figures (PNG bytes by heading), tables and parameters, as one page."""
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         PAGE
     )
@@ -72,7 +89,19 @@ def render(
         title=title,
         params=params,
         figures={name: base64.b64encode(data).decode() for name, data in figures.items()},
-        front=front,
-        points=points,
-        collapses=collapses,
+        tables=tables,
+    )
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['sparsity']:.0%}",
+        f"{row['sparsity_achieved']:.2%}",
+        str(row["budget"]),
+        row["policy"],
+        f"{row['accuracy']:.1%}",
+        f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}",
+        f"{row['tokens_mean']:.1f}",
+        f"{row['tokens_low']:.1f} to {row['tokens_high']:.1f}",
+        row["run_id"],
     )

@@ -12,6 +12,7 @@ from scipy import stats
 from lrm.records import Interval
 
 LEVEL = 0.95
+Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 HALF = 0.5
 """A model has collapsed where it keeps less than this share of the dense model's accuracy."""
 
@@ -19,7 +20,7 @@ HALF = 0.5
 def accuracy(scores: Sequence[Sequence[float]]) -> Interval:
     """Mean of scores in [0, 1], one row a question, one entry a sample.
 
-    Wilson's score interval (Wilson 1927) on the effective number of questions: the number of
+    Wilson's score interval on the effective number of questions: the number of
     independent questions that would vary as much as these means per question do.
     """
     means = np.array([np.mean(row) for row in scores])
@@ -31,10 +32,30 @@ def accuracy(scores: Sequence[Sequence[float]]) -> Interval:
     else:
         spread = float(np.var(means, ddof=1))
         effective = max(count, count * binary / max(spread, binary * count / replies))
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    centre = (value + z * z / (2 * effective)) / (1 + z * z / effective)
-    half = z * sqrt(binary / effective + z * z / (4 * effective**2)) / (1 + z * z / effective)
-    return Interval(value, max(0.0, min(centre - half, value)), min(1.0, max(centre + half, value)))
+    return wilson(value, effective)
+
+
+def wilson(share: float, questions: float) -> Interval:
+    """95% score interval (Wilson 1927) of a share of `questions` answered rightly.
+
+    Neither the number of right ones nor that of questions need be whole: a share may be a mean of
+    several runs, a number an effective one.
+    """
+    spread = Z * Z / questions
+    centre = (share + spread / 2) / (1 + spread)
+    half = sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return Interval(share, max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share)))
+
+
+def difference(one: Interval, other: Interval) -> Interval:
+    """95% interval of `one` minus `other`, two independent proportions with Wilson intervals.
+
+    The hybrid score method, number 10 of Newcombe 1998 (Statistics in Medicine 17:873-890).
+    """
+    value = one.value - other.value
+    down = sqrt((one.value - one.low) ** 2 + (other.high - other.value) ** 2)
+    up = sqrt((one.high - one.value) ** 2 + (other.value - other.low) ** 2)
+    return Interval(value, value - down, value + up)
 
 
 def mean(values: Sequence[Sequence[float]]) -> Interval:

@@ -1,4 +1,4 @@
-"""Two invented rows for each real benchmark, in the layout of a folder that LRM_DATA names."""
+"""Two invented rows for each real data set, in the layout of a folder that LRM_DATA names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ AIME = "aime_2024/aime_2024_maxwell_jia.jsonl"
 FOLIO = "folio/folio_v2_validation.jsonl"
 TEMPORAL = "bbh_temporal_sequences/temporal_sequences.jsonl"
 MUSIQUE = "musique_ans_dev/musique_random_100_with_paragraphs.jsonl"
+MUSIQUE_DEV = "musique_ans_dev/musique_ans_v1.0_dev_no_paragraphs.jsonl"
+MUSIQUE_DEV_OPEN = "musique_ans_dev/musique_ans_v1.0_dev.jsonl"
+
+
+def paragraph(title: str, text: str, supporting: bool) -> dict[str, object]:
+    return {"title": title, "paragraph_text": text, "is_supporting": supporting}
+
 
 ROWS: dict[str, list[dict[str, object]]] = {
     AIME: [
@@ -44,17 +51,25 @@ ROWS: dict[str, list[dict[str, object]]] = {
             "question": "Who leads the firm that owns the press?",
             "answer": "The Ann Example",
             "answer_aliases": ["Ann E."],
-            "paragraphs": [{"title": "Press", "paragraph_text": "Never to be shown."}],
+            "paragraphs": [
+                paragraph("Press", "The firm owns the press.", True),
+                paragraph("Mill", "Never to be shown.", False),
+                paragraph("Firm", "Ann Example leads the firm.", True),
+            ],
         },
         {
             "id": "4hop3__1_2_3_4",
             "question": "When was that?",
             "answer": "1839",
             "answer_aliases": [],
-            "paragraphs": [],
+            "paragraphs": [paragraph("Then", "It was in 1839.", True)],
         },
     ],
 }
+ROWS[MUSIQUE_DEV_OPEN] = ROWS[MUSIQUE]
+ROWS[MUSIQUE_DEV] = [
+    {name: value for name, value in row.items() if name != "paragraphs"} for row in ROWS[MUSIQUE]
+]
 
 
 def jsonl(rows: Iterable[Mapping[str, object]]) -> str:
@@ -62,7 +77,7 @@ def jsonl(rows: Iterable[Mapping[str, object]]) -> str:
 
 
 def write(folder: Path) -> None:
-    """Writes all four files under the folder."""
+    """Writes all files under the folder."""
     for name, rows in ROWS.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

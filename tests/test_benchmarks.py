@@ -13,14 +13,15 @@ from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.deduction import DEDUCTION
 from lrm.benchmarks.folio import Folio
 from lrm.benchmarks.hops import HOPS
-from lrm.benchmarks.musique import Musique
+from lrm.benchmarks.musique import MUSIQUE, MUSIQUE_DEV, MUSIQUE_DEV_OPEN, MUSIQUE_OPEN
 from lrm.benchmarks.temporal import Temporal
 from lrm.benchmarks.timeline import TIMELINE
 from lrm.contracts import Benchmark
 from lrm.records import Completion, Question, Stop
 from tests import small_data
 
-REAL = (Aime(), Folio(), Temporal(), Musique())
+MUSIQUES = (MUSIQUE, MUSIQUE_OPEN, MUSIQUE_DEV, MUSIQUE_DEV_OPEN)
+REAL = (Aime(), Folio(), Temporal(), *MUSIQUES)
 TWINS = (ARITHMETIC, DEDUCTION, TIMELINE, HOPS)
 BENCHMARKS = pytest.mark.parametrize("benchmark", [*REAL, *TWINS], ids=lambda b: b.name)
 
@@ -50,6 +51,8 @@ def test_questions_are_whole(benchmark: Benchmark) -> None:
     assert len({question.id for question in questions}) == len(questions)
     for question in questions:
         assert question.prompt.endswith("<think>\n")
+        assert question.message
+        assert "<think>" not in question.message
         assert question.gold
         assert all(question.gold)
 
@@ -58,7 +61,7 @@ def test_questions_are_whole(benchmark: Benchmark) -> None:
 def test_names_and_versions(benchmark: Benchmark) -> None:
     assert benchmark.name == benchmark.name.lower()
     assert benchmark.version >= 1
-    assert benchmark.knowledge is (benchmark.name in {"musique", "hops"})
+    assert benchmark.knowledge is (benchmark.name in {"musique", "musique-dev", "hops"})
 
 
 @BENCHMARKS
@@ -79,8 +82,19 @@ def test_another_answer_is_wrong_and_no_answer_is_none(benchmark: Benchmark) -> 
     wrong = benchmark.grade(questions[0], reply(f"</think>\\boxed{{{other.gold[0]}}}"))
     assert wrong.answer is not None
     assert wrong.score == 0
-    cut = benchmark.grade(questions[0], reply(f"\\boxed{{{questions[0].gold[0]}}}", "length"))
-    assert (cut.answer, cut.score) == (None, 0)
+    for finished in ("stop", "length"):
+        silent = benchmark.grade(questions[0], reply("so</think>\n", finished))
+        assert (silent.answer, silent.score) == (None, 0)
+
+
+@BENCHMARKS
+def test_both_rules_grade_and_one_is_the_headline(benchmark: Benchmark) -> None:
+    question = benchmark.load()[0]
+    for text in (f"</think>\\boxed{{{question.gold[0]}}}", "</think>So I see.", "</think>"):
+        grade = benchmark.grade(question, reply(text))
+        assert set(grade.marks) == {"strict", "lenient"}
+        assert (grade.answer, grade.score) in [(m.answer, m.score) for m in grade.marks.values()]
+        assert grade.marks["strict"].score <= grade.marks["lenient"].score
 
 
 @BENCHMARKS
@@ -98,7 +112,8 @@ def test_practice_never_shows_a_question(benchmark: Benchmark) -> None:
 @given(text=st.text(), stop=st.sampled_from(["stop", "length"]))
 def test_any_text_is_graded(benchmark: Benchmark, text: str, stop: Stop) -> None:
     gold = {"aime": "7", "arithmetic": "7", "folio": "True", "deduction": "True"}
-    question = Question("q", "p", (gold.get(benchmark.name, "(A)"),))
+    asked = benchmark.load(1)[0].prompt
+    question = Question("q", asked, (gold.get(benchmark.name, "(A)"),))
     grade = benchmark.grade(question, reply(text, stop))
     assert 0 <= grade.score <= 1
     assert grade.score == 0 or grade.answer is not None

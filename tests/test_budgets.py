@@ -8,7 +8,7 @@ from lrm.benchmarks.hops import HOPS
 from lrm.compression.checkpoints import open_checkpoint
 from lrm.engines.transformers import TransformersEngine
 from lrm.evaluate import Evaluation, evaluate
-from lrm.records import Budget, Completion, Decoding, Stop
+from lrm.records import Budget, Completion, Decoding, Prompt, Stop
 from lrm.store import Generations
 from tests.models import TINY
 
@@ -39,8 +39,14 @@ def test_truncated_counts_exactly_the_budget() -> None:
 
 def test_forced_prompt_keeps_the_budget_and_closes() -> None:
     prompt = budgets.forced(
-        "Q", reply(10, closed=True), 4, seed=1, answer_tokens=7, closing="plain"
+        Prompt("Q", 0, 99, chat=True),
+        reply(10, closed=True),
+        4,
+        seed=1,
+        answer_tokens=7,
+        closing="plain",
     )
+    assert (prompt.text, prompt.chat, prompt.seed) == ("Q", True, 1)
     assert prompt.spoken == (0, 1, 2, 3)
     assert prompt.closing == "\n</think>\n\n"
     assert prompt.max_tokens == 7

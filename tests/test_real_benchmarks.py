@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import datasets
 import pytest
 
+from lrm import registry
 from lrm.benchmarks import aime, folio, musique, temporal
-from lrm.benchmarks.source import Source
 from lrm.contracts import Benchmark
 from lrm.errors import BadInput
 from tests import small_data
 
+SIZES = {
+    "aime": 30,
+    "folio": 203,
+    "temporal": 250,
+    "musique": 100,
+    "musique-open": 100,
+    "musique-dev": 2417,
+}
 REAL_DATA = os.environ.get("LRM_DATA")
 
 BENCHMARKS: dict[str, Benchmark] = {
     small_data.AIME: aime.Aime(),
     small_data.FOLIO: folio.Folio(),
     small_data.TEMPORAL: temporal.Temporal(),
-    small_data.MUSIQUE: musique.Musique(),
+    small_data.MUSIQUE: musique.MUSIQUE,
+    small_data.MUSIQUE_DEV: musique.MUSIQUE_DEV,
+    small_data.MUSIQUE_DEV_OPEN: musique.MUSIQUE_DEV_OPEN,
 }
+MUSIQUES = (
+    musique.MUSIQUE,
+    musique.MUSIQUE_OPEN,
+    musique.MUSIQUE_DEV,
+    musique.MUSIQUE_DEV_OPEN,
+)
 FILES = pytest.mark.parametrize("file", BENCHMARKS)
 
 
@@ -47,6 +61,8 @@ def refused(file: str) -> str:
 def test_prompts_are_the_papers(folder: Path) -> None:
     """The strings of the authors' released code and outputs."""
     asked = {file: benchmark.load()[0].prompt for file, benchmark in BENCHMARKS.items()}
+    assert asked.pop(small_data.MUSIQUE_DEV) == asked[small_data.MUSIQUE]
+    del asked[small_data.MUSIQUE_DEV_OPEN]
     assert asked == {
         small_data.AIME: "Find $2^{5}+1$.\n<think>\n",
         small_data.FOLIO: "Use logical deductions to determine whether the provided conclusion is "
@@ -61,14 +77,38 @@ def test_prompts_are_the_papers(folder: Path) -> None:
     }
 
 
+def test_messages_are_the_papers_words_and_ask_for_a_box_in_mathematics(folder: Path) -> None:
+    """DeepSeek-R1's model card gives the sentence on boxes."""
+    for benchmark in (folio.Folio(), temporal.Temporal(), *MUSIQUES):
+        for question in benchmark.load():
+            assert question.prompt in (
+                f"{question.message}<think>\n",
+                f"{question.message}\n<think>\n",
+            )
+    assert aime.Aime().load()[0].message == (
+        "Find $2^{5}+1$.\nPlease reason step by step, and put your final answer within \\boxed{}."
+    )
+
+
+def test_an_open_book_shows_the_supporting_paragraphs_before_the_same_words(folder: Path) -> None:
+    for closed, opened in (MUSIQUES[:2], MUSIQUES[2:]):
+        for without, with_ in zip(closed.load(), opened.load(), strict=True):
+            assert (with_.id, with_.gold, with_.group) == (without.id, without.gold, without.group)
+            assert with_.prompt.endswith(f"\n\n{without.prompt}")
+            assert "Never to be shown" not in with_.prompt
+    assert musique.MUSIQUE_OPEN.load()[0].message.startswith(
+        "Press\nThe firm owns the press.\n\nFirm\nAnn Example leads the firm.\n\nWho leads"
+    )
+
+
 def test_rows_are_read_as_they_come(folder: Path) -> None:
     assert [q.gold for q in aime.Aime().load()] == [("33",), ("7",)]
     first, second = folio.Folio().load()
     assert (first.gold, second.gold) == (("Uncertain",), ("True",))
     assert "Premise: All cats purr.\nTom is a cat.\n***" in second.prompt
     assert [q.id for q in temporal.Temporal().load()] == ["0", "1"]
-    assert [q.group for q in musique.Musique().load()] == ["2-hop", "4-hop"]
-    assert musique.Musique().load()[0].gold == ("The Ann Example", "Ann E.")
+    assert [q.group for q in musique.MUSIQUE.load()] == ["2-hop", "4-hop"]
+    assert musique.MUSIQUE.load()[0].gold == ("The Ann Example", "Ann E.")
 
 
 def test_swallowed_latex_commands_come_back(folder: Path) -> None:
@@ -116,6 +156,8 @@ def test_a_broken_line_is_named(folder: Path, file: str, line: str) -> None:
         (small_data.MUSIQUE, {"id": "1hop__3"}),
         (small_data.MUSIQUE, {"id": "2hop__1_2"}),
         (small_data.MUSIQUE, {"answer_aliases": "1839"}),
+        (small_data.MUSIQUE_DEV_OPEN, {"paragraphs": [7]}),
+        (small_data.MUSIQUE_DEV_OPEN, {"paragraphs": []}),
     ],
 )
 def test_a_bad_field_is_named(folder: Path, file: str, change: Mapping[str, object]) -> None:
@@ -130,7 +172,8 @@ def test_a_bad_field_is_named(folder: Path, file: str, change: Mapping[str, obje
 @FILES
 def test_a_missing_field_is_named(folder: Path, file: str) -> None:
     first, second = small_data.ROWS[file]
-    for field in second.keys() - {"paragraphs"}:
+    unread = set() if file == small_data.MUSIQUE_DEV_OPEN else {"paragraphs"}
+    for field in second.keys() - unread:
         short = {name: value for name, value in second.items() if name != field}
         (folder / file).write_text(small_data.jsonl([first, short]))
         assert f'line 2: the field "{field}" is missing' in refused(file)
@@ -150,74 +193,6 @@ def test_a_missing_or_empty_file_and_folder_say_what_to_set(
     assert "not a folder; set LRM_DATA" in refused(file)
 
 
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for data sets laid out as on the hub, which `datasets` loads by their path."""
-    monkeypatch.delenv("LRM_DATA", raising=False)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    return tmp_path
-
-
-def test_a_mirror_of_the_hub_gives_the_same_questions(
-    mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = small_data.ROWS[small_data.TEMPORAL]
-    layout = "configs:\n- config_name: temporal_sequences\n  data_files:\n"
-    files = "  - split: test\n    path: temporal_sequences/test-*\n"
-    (mirror / "bbh" / "temporal_sequences").mkdir(parents=True)
-    (mirror / "bbh" / "README.md").write_text(f"---\n{layout}{files}---\n")
-    datasets.Dataset.from_list(rows).to_parquet(
-        mirror / "bbh" / "temporal_sequences" / "test-00000-of-00001.parquet"
-    )
-    pinned = temporal.SOURCE
-    there = Source(pinned.file, pinned.split, str(mirror / "bbh"), "any", pinned.config)
-    monkeypatch.setattr(temporal, "SOURCE", there)
-    online = temporal.Temporal().load()
-    small_data.write(mirror)
-    monkeypatch.setenv("LRM_DATA", str(mirror))
-    assert online == temporal.Temporal().load()
-
-
-def test_a_json_list_at_an_address_gives_the_same_questions(
-    mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = mirror / "random_100_musique.json"
-    path.write_text(json.dumps(small_data.ROWS[small_data.MUSIQUE]))
-    there = Source(musique.SOURCE.file, musique.SOURCE.split, url=str(path))
-    monkeypatch.setattr(musique, "SOURCE", there)
-    online = musique.Musique().load()
-    small_data.write(mirror)
-    monkeypatch.setenv("LRM_DATA", str(mirror))
-    assert online == musique.Musique().load()
-
-
-@pytest.mark.parametrize("split", ["train", "nosuch"])
-def test_a_bad_row_or_split_online_is_named(
-    mirror: Path, split: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (mirror / "aime").mkdir()
-    (mirror / "aime" / "train.jsonl").write_text(small_data.jsonl([{"ID": "1"}]))
-    there = Source(aime.SOURCE.file, split, str(mirror / "aime"), "any")
-    monkeypatch.setattr(aime, "SOURCE", there)
-    with pytest.raises(BadInput, match="row 0: the field" if split == "train" else "cannot load"):
-        aime.Aime().load()
-
-
-@FILES
-def test_without_the_hub_the_message_says_what_to_do(file: str) -> None:
-    module = type(BENCHMARKS[file]).__module__
-    name = type(BENCHMARKS[file]).__name__
-    program = f"from {module} import {name}; {name}().load()"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "LRM_DATA": ""}
-    if file == small_data.MUSIQUE:
-        environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
-    run = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
-    )
-    assert f"set LRM_DATA to a folder that holds {file}, or get online" in run.stderr
-    assert "lrm.errors.BadInput" in run.stderr
-
-
 def test_datasets_is_not_imported_for_a_local_folder(folder: Path) -> None:
     program = "import sys; from lrm.benchmarks.aime import Aime; Aime().load(); "
     program += "sys.exit('datasets' in sys.modules)"
@@ -230,12 +205,18 @@ def test_datasets_is_not_imported_for_a_local_folder(folder: Path) -> None:
     "musique_ans_dev/ to run on the real data",
 )
 def test_the_real_data() -> None:
-    sizes = {benchmark.name: len(benchmark.load()) for benchmark in BENCHMARKS.values()}
-    assert sizes == {"aime": 30, "folio": 203, "temporal": 250, "musique": 100}
-    groups = [question.group for question in musique.Musique().load()]
+    sizes = {name: len(registry.benchmark(name).load()) for name in SIZES}
+    assert sizes == SIZES
+    groups = [question.group for question in musique.MUSIQUE.load()]
     assert [groups.count(hops) for hops in ("2-hop", "3-hop", "4-hop")] == [49, 32, 19]
     assert not any(set(q.prompt) & set("\f\t") for q in aime.Aime().load())
     repeated = {q.id: q.prompt for q in aime.Aime().load()}
     assert r"$s+\frac{1}{2}$" in repeated["2024-I-1"]
     assert r"$\frac{p}{q}$" in repeated["2024-I-15"]
     assert r"$\tfrac{m}{n}$" in repeated["2024-II-8"]
+    whole = musique.MUSIQUE_DEV.load()
+    assert len({question.prompt for question in whole}) == len(whole) - 5
+    hundred = {question.id: question for question in musique.MUSIQUE.load()}
+    assert hundred.items() <= {question.id: question for question in whole}.items()
+    shown = [question.message.count("\n\n") for question in musique.MUSIQUE_OPEN.load()]
+    assert [shown.count(hops) for hops in (2, 3, 4)] == [49, 32, 19]

@@ -21,7 +21,7 @@ from mlflow.entities import Metric, Param, RunTag
 from tracking.processes import this_process
 from tracking.provenance import redact
 
-Kind = Literal["study", "level", "trial"]
+Kind = Literal["study", "level", "trial", "import"]
 Curves = Mapping[str, Mapping[int, float]]
 
 METRICS_A_BATCH = 800  # 1,000 entities a call, of which 100 params and 100 tags

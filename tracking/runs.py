@@ -1,12 +1,13 @@
-"""The three kinds of run: a study (one search), a level (one sparsity), a trial (one point).
+"""The kinds of run: a study (one search), a level (one sparsity), a trial (one point), an import.
 
 All are flat: MLflow folds nested runs away and draws only what is unfolded, so a level and a
-trial name their study in tags.
+trial name their study in tags. An import (replies made elsewhere) has the form of a level.
 """
 
 from __future__ import annotations
 
 import gzip
+import heapq
 import json
 import os
 import tempfile
@@ -22,11 +23,13 @@ from tracking.processes import HOST, is_alive, this_process
 from tracking.provenance import redact
 
 SAMPLED_ROWS = 100
+SHOWN_CHARACTERS = 8_000
+"""Of a text in the table of samples; generations/ holds all of it."""
 
 
 @dataclass(frozen=True)
 class LevelRun:
-    """The run of one sparsity level, while it is written.
+    """The run of one sparsity level or of an import, while it is written.
 
     Generations and samples are stored at once; metrics are kept back and written when the run
     closes, so that a run with metrics has its generations.
@@ -44,20 +47,29 @@ class LevelRun:
             with gzip.open(file, "wt", encoding="utf-8", newline="\n") as lines:
                 for row in rows:
                     lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self._backend.attach_file(self.id, file, "generations")
+            self.attach_generations(benchmark, file)
+
+    def attach_generations(self, benchmark: str, file: Path) -> None:
+        """Stores such a file as it is; its name must be <benchmark>.jsonl.gz."""
+        self._backend.attach_file(self.id, file, "generations")
         self._generations.append(benchmark)
 
-    def log_samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def log_samples(self, rows: Iterable[Mapping[str, Any]], length: str = "tokens") -> None:
         """Stores the table samples.json, which the UI shows: at most 100 rows. Call it once.
 
-        Rows share their columns, among them `score`, `looped` and `tokens`: the wrong come first,
-        of these the looping, of these the longest.
+        Rows share their columns, among them `score`, `looped` and `length`: the wrong come first,
+        of these the looping, of these the longest. The middle of long texts is left out.
         """
-        worst = sorted(rows, key=lambda row: (row["score"], not row["looped"], -row["tokens"]))
-        shown = worst[:SAMPLED_ROWS]
+        shown = heapq.nsmallest(
+            SAMPLED_ROWS, rows, key=lambda row: (row["score"], not row["looped"], -row[length])
+        )
         if shown:
-            columns = {name: [row[name] for row in shown] for name in shown[0]}
+            columns = {name: [_shortened(row[name]) for row in shown] for name in shown[0]}
             self._backend.client.log_table(self.id, columns, "samples.json")
+
+    def artifact(self, path: str, data: bytes) -> None:
+        """Stores `data` at `path` in the run, for example "report.html"."""
+        self._backend.attach(self.id, path, data)
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Keeps single values, by name, for the end of the run."""
@@ -102,12 +114,9 @@ class StudyRun:
         """
         if done := self.find("level", identity):
             raise ValueError(f"level {identity} is already finished as run {done}")
-        run_id = self._backend.create("level", name, {**self._links(identity), **(tags or {})})
-        run = LevelRun(run_id, self._backend)
-        with self._backend.closing(run_id):
-            self._backend.write(run_id, {}, params)
+        everything = {**self._links(identity), **(tags or {})}
+        with _open_level(self._backend, "level", name, params, everything) as run:
             yield run
-            run._finish()
 
     def trial(
         self,
@@ -149,6 +158,42 @@ class StudyRun:
 
     def _links(self, identity: str) -> dict[str, str]:
         return {"study": self.name, "parent_run_id": self.id, "identity": identity}
+
+
+@contextmanager
+def open_import(
+    backend: Backend,
+    name: str,
+    identity: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+) -> Iterator[LevelRun]:
+    """Opens the run of replies that were made elsewhere, under the name of what they are."""
+    everything = {"study": name, "identity": identity, **tags}
+    with _open_level(backend, "import", name, params, everything) as run:
+        yield run
+
+
+@contextmanager
+def _open_level(
+    backend: Backend,
+    kind: Literal["level", "import"],
+    name: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+) -> Iterator[LevelRun]:
+    run = LevelRun(backend.create(kind, name, tags), backend)
+    with backend.closing(run.id):
+        backend.write(run.id, {}, params)
+        yield run
+        run._finish()
+
+
+def _shortened(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) <= SHOWN_CHARACTERS:
+        return value
+    half = SHOWN_CHARACTERS // 2
+    return f"{value[:half]}\n[... {len(value) - 2 * half} characters ...]\n{value[-half:]}"
 
 
 @contextmanager

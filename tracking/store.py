@@ -9,10 +9,10 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
 from filelock import FileLock
@@ -24,12 +24,15 @@ from tracking import address
 from tracking.backend import Backend, Kind
 from tracking.processes import HOST, is_alive, sigterm_raises
 from tracking.provenance import code, provenance, redact
-from tracking.runs import StudyRun, open_study
+from tracking.runs import LevelRun, StudyRun, open_import, open_study
+
+T = TypeVar("T")
 
 EXPERIMENTS: Mapping[Kind, str] = {
     "study": "lrm/studies",
     "level": "lrm/levels",
     "trial": "lrm/trials",
+    "import": "lrm/levels",
 }
 LOCAL_UI = "http://127.0.0.1:5000"
 FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
@@ -75,17 +78,48 @@ class Store:
         that name has other params, if another process writes it, or if the store fails (a full
         disk, a server that went away).
         """
-        if not STUDY_NAME.fullmatch(name):
-            raise BadInput(
-                f"{name!r} cannot name a study: use letters, digits, spaces and . _ - / : only."
-            )
+        _check_name(name, "a study")
         everything = {**provenance(self.root), **tags}
-        opened = open_study(self._backend, name, params, everything, config)
+        with self._guarded(open_study(self._backend, name, params, everything, config)) as run:
+            yield run
+
+    def find_imported(self, name: str, identity: str) -> str | None:
+        """The id of the finished import of that name with the caller's digest, or None."""
+        _check_name(name, "an import")
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return backend.find_finished("import", name, identity)
+
+    @contextmanager
+    def imported(
+        self, name: str, identity: str, params: Mapping[str, object], tags: Mapping[str, str]
+    ) -> Iterator[LevelRun]:
+        """The run of replies that were made elsewhere; it promises what a level's run does.
+
+        Provenance is that of the grading, which its note says. Raises BadInput as `study` does.
+        """
+        _check_name(name, "an import")
+        note = {"mlflow.note.content": "Replies made elsewhere; versions and hardware are the "
+                "grading's."}  # fmt: skip
+        everything = {**provenance(self.root), **note, **tags}
+        opened = open_import(self._backend, name, identity, params, everything)
+        with self._guarded(opened) as run:
+            yield run
+
+    @contextmanager
+    def _guarded(self, opened: AbstractContextManager[T]) -> Iterator[T]:
+        """Closes open runs on SIGTERM, and says in a sentence where the store failed."""
         try:
             with sigterm_raises(), opened as run:
                 yield run
         except FAILURES as error:
             raise address.unusable(self.uri, error) from error
+
+
+def _check_name(name: str, what: str) -> None:
+    if not STUDY_NAME.fullmatch(name):
+        raise BadInput(
+            f"{name!r} cannot name {what}: use letters, digits, spaces and . _ - / : only."
+        )
 
 
 def open_store(uri: str | None = None, root: Path | None = None) -> Store:
@@ -171,7 +205,7 @@ def _follow_move(place: str, experiment: str, old: str, new: str) -> None:
 def _sweep(backend: Backend) -> None:
     """Marks as FAILED what a process of this host left RUNNING when it was killed."""
     left_open = backend.client.search_runs(
-        list(backend.experiments.values()),
+        sorted(set(backend.experiments.values())),
         f"attributes.status = 'RUNNING' and tags.host = '{HOST}'",
     )
     for run in left_open:

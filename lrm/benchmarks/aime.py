@@ -32,6 +32,12 @@ def prompt(problem: str) -> str:
     return f"{problem}\n<think>\n"
 
 
+def message(problem: str) -> str:
+    """What the user says on the chat track: the problem, and the sentence that DeepSeek's model
+    card (deepseek-ai/DeepSeek-R1, "Usage Recommendations") recommends for mathematics."""
+    return f"{problem}\nPlease reason step by step, and put your final answer within \\boxed{{}}."
+
+
 def repaired(problem: str) -> str:
     r"""The statement with `\f` and `\t` where a control character swallowed them."""
     return re.sub(r"\\?([\f\t])(?=[a-z])", lambda m: r"\f" if m[1] == "\f" else r"\t", problem)
@@ -41,7 +47,7 @@ class Aime:
     """Contract: `lrm.contracts.Benchmark`. No practice questions."""
 
     name = "aime"
-    version = 1
+    version = 2
     knowledge = False
 
     def load(self, limit: int | None = None) -> list[Question]:
@@ -58,4 +64,5 @@ def _question(row: Row) -> Question:
     answer = row.integer("Answer")
     if not 0 <= answer <= 999:
         raise row.bad(f'"Answer" must lie between 0 and 999, got {answer}')
-    return Question(row.text("ID"), prompt(repaired(row.text("Problem"))), (str(answer),))
+    problem = repaired(row.text("Problem"))
+    return Question(row.text("ID"), prompt(problem), (str(answer),), message=message(problem))

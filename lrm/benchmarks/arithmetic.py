@@ -31,6 +31,10 @@ class Chain:
         return aime.prompt(self.key)
 
     @property
+    def message(self) -> str:
+        return aime.message(self.key)
+
+    @property
     def group(self) -> str:
         return f"{len(self.steps)}-step"
 
@@ -59,4 +63,4 @@ def draw(source: Draw) -> Chain:
     return Chain(source.between(0, 999), tuple(steps))
 
 
-ARITHMETIC = Twin("arithmetic", 1, False, draw, answers.grade_integer)
+ARITHMETIC = Twin("arithmetic", 2, False, draw, answers.grade_integer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrm.benchmarks import answers, folio
+from lrm.benchmarks import folio
 from lrm.benchmarks.twin import Draw, Twin
 
 # fmt: off
@@ -57,6 +57,10 @@ class Argument:
         return folio.prompt("\n".join(self.premises), self.conclusion)
 
     @property
+    def message(self) -> str:
+        return folio.message("\n".join(self.premises), self.conclusion)
+
+    @property
     def group(self) -> str:
         return f"{len(self.chain)}-rule"
 
@@ -96,4 +100,4 @@ def draw(source: Draw) -> Argument:
     return Argument(person, on[0], chain, tuple(source.several(premises, len(premises))), claim)
 
 
-DEDUCTION = Twin("deduction", 1, False, draw, answers.grade_label)
+DEDUCTION = Twin("deduction", 2, False, draw, folio.grade)

@@ -13,6 +13,8 @@ Premises may be one string, one premise a line, or a list; "Unknown" is read as 
 
 from __future__ import annotations
 
+import re
+
 from lrm.benchmarks import answers
 from lrm.benchmarks.source import Row, Source, questions
 from lrm.records import Completion, Grade, Question
@@ -24,24 +26,36 @@ SOURCE = Source(
     revision="295b95fb4fe9be4ff3f933b73142d142cf6b2c97",
 )
 LABELS = {"True": "True", "False": "False", "Uncertain": "Uncertain", "Unknown": "Uncertain"}
+CONCLUSION = re.compile(r"\*{7}\nConclusion: (.*?)\n\*{7}", re.DOTALL)
 
 
 def prompt(premises: str, conclusion: str) -> str:
     """The paper's exact prompt; `premises` stand one on a line. No newline before the tag."""
+    return f"{message(premises, conclusion)}<think>\n"
+
+
+def message(premises: str, conclusion: str) -> str:
+    """What the user says on the chat track: the paper's words."""
     return (
         "Use logical deductions to determine whether the provided conclusion is true, false, or "
         "uncertain based on premise. Consider all relevant information to reach a logical "
         "conclusion.\n\n"
         f"*******\nPremise: {premises}\n*******\n\n"
-        f"*******\nConclusion: {conclusion}\n*******<think>\n"
+        f"*******\nConclusion: {conclusion}\n*******"
     )
+
+
+def grade(question: Question, completion: Completion) -> Grade:
+    """Grades the label; the conclusion that was asked about is read out of the prompt."""
+    claim = CONCLUSION.search(question.prompt)
+    return answers.grade_label(question, completion, claim[1] if claim else "")
 
 
 class Folio:
     """Contract: `lrm.contracts.Benchmark`. No practice questions."""
 
     name = "folio"
-    version = 1
+    version = 2
     knowledge = False
 
     def load(self, limit: int | None = None) -> list[Question]:
@@ -51,7 +65,7 @@ class Folio:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return answers.grade_label(question, completion)
+        return grade(question, completion)
 
 
 def _question(row: Row) -> Question:
@@ -62,5 +76,7 @@ def _question(row: Row) -> Question:
     label = row.text("label").strip()
     if label not in LABELS:
         raise row.bad(f'"label" must be one of {", ".join(LABELS)}, got "{label}"')
-    asked = prompt(premises, row.text("conclusion"))
-    return Question(str(row.integer("example_id")), asked, (LABELS[label],))
+    asked = premises, row.text("conclusion")
+    return Question(
+        str(row.integer("example_id")), prompt(*asked), (LABELS[label],), message=message(*asked)
+    )

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from lrm.benchmarks import answers, musique
+from lrm.benchmarks import musique
+from lrm.benchmarks.short import grade_short
 from lrm.benchmarks.twin import Draw, Twin
 
 ENTITIES = 2000
@@ -67,6 +68,10 @@ class Path:
         return musique.prompt(self.key)
 
     @property
+    def message(self) -> str:
+        return musique.message(self.key)
+
+    @property
     def group(self) -> str:
         return f"{len(self.relations)}-hop"
 
@@ -81,4 +86,4 @@ def draw(source: Draw) -> Path:
     return Path(start, tuple(source.below(len(RELATIONS)) for _ in range(hops)))
 
 
-HOPS = Twin("hops", 1, True, draw, answers.grade_short)
+HOPS = Twin("hops", 2, True, draw, grade_short)

@@ -1,58 +1,110 @@
-"""MuSiQue, closed book: the 100 questions of 2 to 4 hops that the paper's authors drew.
+"""MuSiQue-Answerable, development set: questions of 2 to 4 hops, closed book and open book.
 
-Source: the file `random_100_musique.json` in the authors' repository, at the commit in the address
-below; the hub has no copy of these 100. Trivedi et al. 2022, arXiv 2108.00573. `group` is the
-number of hops, from the id. The gold is the answer, then its aliases. One item, shortened:
+Trivedi et al. 2022, arXiv 2108.00573. Four benchmarks of the same form:
+
+* `musique`: the 100 questions that the paper's authors drew, closed book. Source: the file
+  `random_100_musique.json` in their repository, at the commit in the address below; the hub has no
+  copy of these 100.
+* `musique-open`: the same 100 with their supporting paragraphs in front, so that what a model has
+  forgotten can be told from what it cannot reason.
+* `musique-dev`, `musique-dev-open`: likewise all 2,417 questions, from the copy on the hub
+  `dgslibisey/MuSiQue`, whose file has the bytes of the authors' own. Offline the open book needs
+  that file, with paragraphs.
+
+`group` is the number of hops, from the id. The gold is the answer, then its aliases. Five questions
+of the whole set stand there twice under different ids, with the same answers; both count, so that n
+is the published one. One item, shortened:
 
     {"id": "2hop__151750_141308", "question": "What company is the record label of Magic Christian
-     Music part of?", "answer": "Apple Corps", "answer_aliases": [], ...}
+     Music part of?", "answer": "Apple Corps", "answer_aliases": [], "paragraphs": [{"title": ...,
+     "paragraph_text": ..., "is_supporting": true}, ...], ...}
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 
-from lrm.benchmarks import answers
+from lrm.benchmarks.short import grade_short
 from lrm.benchmarks.source import Row, Source, questions
 from lrm.records import Completion, Grade, Question
 
-SOURCE = Source(
+HUNDRED = Source(
     file="musique_ans_dev/musique_random_100_with_paragraphs.jsonl",
     split="train",
     url="https://raw.githubusercontent.com/psunlpgroup/Compression-Effects/"
     "dd5ed49f182c2815db3202a3d95b3452ff6ef5bd/random_100_musique.json",
 )
+WHOLE = Source(
+    file="musique_ans_dev/musique_ans_v1.0_dev_no_paragraphs.jsonl",
+    split="validation",
+    hub="dgslibisey/MuSiQue",
+    revision="c8f4f8c9465fb69d31a8eae894c3fd509c4ca321",
+    data_file="musique_ans_v1.0_dev.jsonl",
+)
+WHOLE_WITH_PARAGRAPHS = replace(WHOLE, file="musique_ans_dev/musique_ans_v1.0_dev.jsonl")
 
 
 def prompt(question: str) -> str:
     """The paper's exact prompt, closed book: no paragraph is shown."""
+    return f"{message(question)}\n<think>\n"
+
+
+def message(question: str) -> str:
+    """What the user says on the chat track: the paper's words."""
     return (
         f"{question} Final answer of this question should be in as fewer number of words as "
-        "possible.\n<think>\n"
+        "possible."
     )
 
 
+@dataclass(frozen=True, slots=True)
 class Musique:
     """Contract: `lrm.contracts.Benchmark`. No practice questions."""
 
-    name = "musique"
-    version = 1
-    knowledge = True
+    name: str
+    source: Source
+    open_book: bool
+    version: int = 2
+
+    @property
+    def knowledge(self) -> bool:
+        return not self.open_book
 
     def load(self, limit: int | None = None) -> list[Question]:
-        return questions(SOURCE, _question, limit)
+        return questions(self.source, self._question, limit)
 
     def practice(self, count: int, seed: int) -> list[Question]:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return answers.grade_short(question, completion)
+        return grade_short(question, completion)
+
+    def _question(self, row: Row) -> Question:
+        name = row.text("id")
+        hops = re.match(r"([234])hop", name)
+        if hops is None:
+            raise row.bad(f'"id" must begin with 2hop, 3hop or 4hop, got "{name}"')
+        gold = (row.text("answer"), *row.texts("answer_aliases"))
+        asked = row.text("question")
+        if self.open_book:
+            asked = "\n\n".join((*_supporting(row), asked))
+        return Question(name, prompt(asked), gold, f"{hops[1]}-hop", message(asked))
 
 
-def _question(row: Row) -> Question:
-    name = row.text("id")
-    hops = re.match(r"([234])hop", name)
-    if hops is None:
-        raise row.bad(f'"id" must begin with 2hop, 3hop or 4hop, got "{name}"')
-    gold = (row.text("answer"), *row.texts("answer_aliases"))
-    return Question(name, prompt(row.text("question")), gold, f"{hops[1]}-hop")
+def _supporting(row: Row) -> list[str]:
+    """The supporting paragraphs in their order, each under its title."""
+    shown = [
+        f"{part.text('title')}\n{part.text('paragraph_text')}"
+        for part in row.rows("paragraphs")
+        if part.flag("is_supporting")
+    ]
+    if not shown:
+        raise row.bad('"paragraphs" holds none that "is_supporting"')
+    return shown
+
+
+MUSIQUE = Musique("musique", HUNDRED, open_book=False)
+MUSIQUE_OPEN = Musique("musique-open", HUNDRED, open_book=True)
+MUSIQUE_DEV = Musique("musique-dev", WHOLE, open_book=False)
+MUSIQUE_DEV_OPEN = Musique("musique-dev-open", WHOLE_WITH_PARAGRAPHS, open_book=True)

@@ -10,6 +10,8 @@ Suzgun et al. 2022, arXiv 2210.09261. The rows have no ids; the row number is th
 
 from __future__ import annotations
 
+import re
+
 from lrm.benchmarks import answers
 from lrm.benchmarks.source import Row, Source, questions
 from lrm.records import Completion, Grade, Question
@@ -21,22 +23,33 @@ SOURCE = Source(
     revision="982bb89fd79532a8ac676a61fc42eb1aeec63f99",
     config="temporal_sequences",
 )
+OPTION = re.compile(r"^(\([A-D]\)) (.+)$", re.MULTILINE)
 LETTERS = ("(A)", "(B)", "(C)", "(D)")
 
 
 def prompt(text: str) -> str:
     """The paper's exact prompt around one BIG-Bench Hard input."""
+    return f"{message(text)}\n<think>\n"
+
+
+def message(text: str) -> str:
+    """What the user says on the chat track: the paper's words."""
     return (
         "Use the timeline provided and answer step by step. Finally give the index (the letter) "
-        f"of the actual correct answer.\n{text}\n<think>\n"
+        f"of the actual correct answer.\n{text}"
     )
+
+
+def grade(question: Question, completion: Completion) -> Grade:
+    """Grades the letter; the options are read out of the prompt."""
+    return answers.grade_letter(question, completion, dict(OPTION.findall(question.prompt)))
 
 
 class Temporal:
     """Contract: `lrm.contracts.Benchmark`. No practice questions."""
 
     name = "temporal"
-    version = 1
+    version = 2
     knowledge = False
 
     def load(self, limit: int | None = None) -> list[Question]:
@@ -46,11 +59,12 @@ class Temporal:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return answers.grade_letter(question, completion)
+        return grade(question, completion)
 
 
 def _question(row: Row) -> Question:
     target = row.text("target").strip()
     if target not in LETTERS:
         raise row.bad(f'"target" must be one of {", ".join(LETTERS)}, got "{target}"')
-    return Question(str(row.index), prompt(row.text("input")), (target,))
+    text = row.text("input")
+    return Question(str(row.index), prompt(text), (target,), message=message(text))

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrm.benchmarks import answers, temporal
+from lrm.benchmarks import temporal
 from lrm.benchmarks.twin import Draw, Twin
 
 # fmt: off
@@ -94,6 +94,10 @@ class Day:
         return temporal.prompt(self.key)
 
     @property
+    def message(self) -> str:
+        return temporal.message(self.key)
+
+    @property
     def free(self) -> tuple[int, int]:
         """The one stretch between waking and closing in which nobody saw the person."""
         now = self.woke
@@ -159,4 +163,4 @@ def draw(source: Draw) -> Day:
     )
 
 
-TIMELINE = Twin("timeline", 1, False, draw, answers.grade_letter)
+TIMELINE = Twin("timeline", 2, False, draw, temporal.grade)

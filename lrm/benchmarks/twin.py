@@ -58,6 +58,9 @@ class Problem(Protocol):
     def prompt(self) -> str: ...
 
     @property
+    def message(self) -> str: ...
+
+    @property
     def answer(self) -> str: ...
 
     @property
@@ -107,6 +110,12 @@ class Twin:
     def _questions(self, count: int, seed: int, *, test: bool) -> list[Question]:
         side = "test" if test else f"practice-{seed}"
         return [
-            Question(f"{self.name}-{side}-{i}", problem.prompt, (problem.answer,), problem.group)
+            Question(
+                f"{self.name}-{side}-{i}",
+                problem.prompt,
+                (problem.answer,),
+                problem.group,
+                problem.message,
+            )
             for i, problem in enumerate(islice(problems(self.draw, seed, test=test), count))
         ]

@@ -1,0 +1,39 @@
+"""Tables of results, for a terminal and for a page, and how an estimate is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrm.records import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Text cells under a heading; `note` says how to read them."""
+
+    heading: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def text(self) -> str:
+        """The heading, the columns aligned to the right two spaces apart, and the note."""
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
+        body = [
+            "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+            for line in lines
+        ]
+        return "\n".join((self.heading, *body, *([self.note] if self.note else [])))
+
+
+def percent(interval: Interval) -> str:
+    """A share with its 95% interval: "50.0% [33, 67]"."""
+    low, high = f"{100 * interval.low:.0f}", f"{100 * interval.high:.0f}"
+    return f"{100 * interval.value:.1f}% [{low}, {high}]"
+
+
+def amount(interval: Interval) -> str:
+    """A mean amount with its 95% interval: "102.5 [96.4, 108.7]"."""
+    return f"{interval.value:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
