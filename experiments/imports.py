@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -19,7 +20,7 @@ from lrm.digests import of_file, of_json
 from lrm.judging import TRUNCATION
 from lrm.scores import Score, Unit, interval, logged, score
 from tracking.address import project_root
-from tracking.store import open_store
+from tracking.store import check_name, open_store
 
 SPLIT = ("tokens/thinking", "tokens/answer")
 
@@ -27,6 +28,8 @@ SPLIT = ("tokens/thinking", "tokens/answer")
 def run(settings: TraceSettings, root: Path | None = None) -> Outcome:
     """Grades all files, then records them in one run; what is wrong is found before it is made."""
     root = root or project_root()
+    name = settings.name or _name(settings)
+    check_name(name, "an import")
     with tempfile.TemporaryDirectory() as scratch:
         piles = grade(settings, Path(scratch))
         everything = [one for pile in piles.values() for one in pile.traces]
@@ -35,7 +38,7 @@ def run(settings: TraceSettings, root: Path | None = None) -> Outcome:
         params = params_of(settings, piles, unit)
         against = published.find(settings.against) if settings.against else None
         outcome = Outcome(
-            name=settings.name or _name(settings),
+            name=name,
             run_id="",
             repeated=False,
             unit=unit,
@@ -133,5 +136,7 @@ def _split_known(outcome: Outcome) -> bool:
 
 
 def _name(settings: TraceSettings) -> str:
+    """What a run is called if nobody says: by letters that the store allows."""
     told = [word for word in (settings.model, settings.method) if word != NOT_GIVEN]
-    return " ".join(told) or settings.files[0].name.partition(".")[0]
+    name = " ".join(told) or settings.files[0].name.partition(".")[0]
+    return re.sub(r"[^A-Za-z0-9 ._/:-]", "-", name).lstrip(" ._/:-") or "import"

@@ -16,7 +16,11 @@ class Benchmark(Protocol):
     * **`version` rises with any change** to the questions, the prompt or the grading.
     * **`load` returns the same questions in the same order every time**; `limit` takes the first.
       Bad data raises `BadInput` naming file and line.
-    * **`grade` is pure**, and an answer that is not there is `None`, never a wrong answer.
+    * **`grade` is pure** and grades what is there; whether a truncated reply counts is decided
+      elsewhere (`lrm.judging`). An answer that is not there is `None`, never a wrong answer. Where
+      rules of extraction may differ, it gives the answer under each.
+    * A question has a `prompt`, exactly as the source publishes it, and a `message`, what a user
+      says inside a chat template.
     * `practice` draws questions that `load` can never return, for calibration; a benchmark with
       no such source returns an empty list.
     * `knowledge` says that the answers must be remembered, not worked out.
@@ -52,8 +56,9 @@ class Engine(Protocol):
       its arithmetic); replies of different identities are never mixed.
     * What cannot be answered (a prompt longer than the context) raises. **An error never becomes
       a wrong answer.**
-    * The beginning-of-text token and any chat template are the engine's business, done in one
-      place; `Prompt.text` is otherwise used as it is.
+    * The beginning-of-text token and the chat template (where `Prompt.chat` asks for it, with
+      `<think>` opened) are the engine's business, done in one place; `Prompt.text` is otherwise
+      used as it is. A model without a template refuses a chat.
     """
 
     @property

@@ -13,6 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +36,7 @@ THOUGHT = ("reasoning_content", "reasoning")
 SAMPLE = ("sample", "sample_id", "repeat", "run")
 TOKENS = ("tokens", "completion_tokens", "output_tokens", "num_tokens")
 STOP = ("stop", "finish_reason", "stop_reason")
-GOLD = ("gold", "answer_gold", "target")
+GOLD = ("gold", "target")
 
 STOPS: Mapping[str, Stop] = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
@@ -192,7 +193,7 @@ class Reader:
                 f"{place}: row {index} of {self.name} is {self.questions[index].id}, not "
                 f"{found.id if found else None}; mend one of the two fields."
             )
-        if found is None and index is not None and not isinstance(row.get(ID[0]), str):
+        if found is None and index is not None and row.get("question_id") is None:
             found = self.questions[index]
         found = found or self._asked(row)
         if found is None:
@@ -236,11 +237,12 @@ class Reader:
         return self.benchmark.grade(question, reply).score == 1
 
 
-def _opened(path: Path) -> BinaryIO:
-    file = path.open("rb")
-    zipped = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[return-value]
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        yield gzip.GzipFile(fileobj=file) if zipped else file
 
 
 def _named(row: Mapping[str, Any], place: str) -> str | None:

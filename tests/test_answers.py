@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrm.benchmarks import answers, passages, short, squad
+from lrm.benchmarks import answers, labels, passages, short, squad
 from lrm.benchmarks.answers import Reading
 from lrm.records import Completion, Grade, Question, Stop
 
@@ -94,6 +94,9 @@ def lenient(answer: str) -> Reading:
         (r"\boxed{1\,000}", both("1000")),
         (r"\boxed{$33$}", both("33")),
         (r"\boxed{-33}", both("-33")),
+        (r"\boxed{33.0}", both("33")),
+        (r"\boxed{\underline{33}}", both("33")),
+        (r"\boxed{33 \text{ or } 033}", both("33")),
         (r"\boxed{\frac{25}{8}}", both(None)),
         (r"\boxed{3\sqrt{5}}", both(None)),
         (r"\boxed{33 \text{ or } 34}", both(None)),
@@ -146,6 +149,7 @@ def test_integer(text: str, found: Reading) -> None:
         ("The answer is (A) or (B).", both(None)),
         ("The answer is (A) 5pm to 6pm or (B) 7am to 11am.", both(None)),
         ("The answer is both (A) and (B).", both(None)),
+        ("(A) is taken, (B) too. The answer is none of the above.", both(None)),
         ("The answer is (B). I think the answer is (A), but he was out.", both("(B)")),
         ("The answer is (B). Perhaps the answer is (A).", both("(B)")),
         # Lenient: letters in passing, and an option's own text.
@@ -196,6 +200,11 @@ def test_letter(text: str, found: Reading) -> None:
         # Lenient: the conclusion restated, denied, or judged in other words.
         ("Bees are many.\n\n**Conclusion:** Harry is a queen bee.", lenient("True")),
         ("Therefore, Harry is a queen bee.", lenient("True")),
+        ("Based on the premises, Harry is a queen bee.", lenient("True")),
+        ("So it is not shown that Harry is a queen bee.", both(None)),
+        ("**Conclusion:** Harry is not necessarily a queen bee.", lenient("Uncertain")),
+        ("The conclusion is not supported by the premises.", lenient("Uncertain")),
+        ("The conclusion is inconclusive.", both("Uncertain")),
         ("**Conclusion:** Harry is not a queen bee.", lenient("False")),
         ("**Conclusion:** Harry is a bee.", both(None)),
         ("The conclusion logically follows from the premises.", lenient("True")),
@@ -208,7 +217,7 @@ def test_letter(text: str, found: Reading) -> None:
     ],
 )
 def test_label(text: str, found: Reading) -> None:
-    assert answers.label(text, claim=CLAIM) == found
+    assert labels.label(text, claim=CLAIM) == found
 
 
 @pytest.mark.parametrize(
@@ -276,7 +285,7 @@ def test_what_a_cap_cut_is_read_by_what_it_declares() -> None:
     assert answers.integer("so 12, then 33", finished=False) == both(None)
     assert answers.integer("the answer is 33. Then 4", finished=False) == both("33")
     assert answers.letter("(B) fits best", finished=False, options=OPTIONS) == both(None)
-    assert answers.label("premise 2 is true", finished=False) == both(None)
+    assert labels.label("premise 2 is true", finished=False) == both(None)
     assert short.short("It is Rome.\nIt is Rome.\nIt is", finished=False) == lenient("It is Rome")
 
 
@@ -314,7 +323,7 @@ def test_any_text_gets_an_answer_of_the_right_form_or_none(text: str, finished: 
         assert number is None or str(int(number)) == number or number == "-0"
     letter = answers.letter(text, finished, OPTIONS)
     assert {letter.strict, letter.lenient} <= {None, *OPTIONS}
-    label = answers.label(text, finished, CLAIM)
+    label = labels.label(text, finished, CLAIM)
     assert {label.strict, label.lenient} <= {None, "True", "False", "Uncertain"}
     for question in ("When?", "How many?", "Who?"):
         found = short.short(text, question, finished)
@@ -328,7 +337,7 @@ def test_any_text_gets_an_answer_of_the_right_form_or_none(text: str, finished: 
 def test_what_is_boxed_last_is_found(before: str) -> None:
     assert answers.integer(before + r" \boxed{033}") == both("33")
     assert answers.letter(before + r" \boxed{(C)}") == both("(C)")
-    assert answers.label(before + r" \boxed{Unknown}") == both("Uncertain")
+    assert labels.label(before + r" \boxed{Unknown}") == both("Uncertain")
     assert short.short(before + r" \boxed{Ann Example}") == both("Ann Example")
 
 
@@ -363,7 +372,7 @@ def test_articles_and_spacing_never_matter(words: list[str], data: st.DataObject
     [
         (answers.grade_integer, "033", r"\boxed{33}", r"\boxed{\pi}", r"\pi"),
         (answers.grade_letter, "B", "Answer: (B)", "Answer: (C)", "(C)"),
-        (answers.grade_label, "Unknown", "Answer: Uncertain", "Answer: False", "False"),
+        (labels.grade_label, "Unknown", "Answer: Uncertain", "Answer: False", "False"),
         (short.grade_short, "Ann", "Answer: the Ann", "Answer: Bob", "Bob"),
     ],
 )

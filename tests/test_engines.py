@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -378,3 +379,26 @@ def test_other_formats_and_no_slots_are_refused(checkpoint: Checkpoint) -> None:
         pass
     with pytest.raises(BadInput, match="slots"):
         TransformersEngine(checkpoint, slots=0)
+
+
+@pytest.mark.parametrize("ending", ["<bot>\n", "<bot>\n<think>\n", "<bot>\n<think>"])
+def test_a_chat_goes_into_the_models_template_with_the_thinking_opened(
+    checkpoint: Checkpoint, tmp_path: Path, ending: str
+) -> None:
+    """Once, whether or not the template opens the thinking itself."""
+    shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
+    tokenizer = train_tokenizer()
+    tokenizer.chat_template = (
+        "{{ bos_token }}<user>{{ messages[0]['content'] }}" + "{{ " + json.dumps(ending) + " }}"
+    )
+    tokenizer.save_pretrained(tmp_path)
+    with exact_engine(replace(checkpoint, path=tmp_path)) as made:
+        plain, chat = made.generate(
+            [Prompt("<user>Why?<bot>\n<think>\n", 1, 8), Prompt("Why?", 1, 8, chat=True)], SAMPLED
+        )
+    assert chat == plain
+
+
+def test_a_chat_without_a_template_is_refused(real: TransformersEngine) -> None:
+    with pytest.raises(BadInput, match="has no chat template; ask on the paper track"):
+        real.generate([Prompt("Why?", 0, 4, chat=True)], SAMPLED)

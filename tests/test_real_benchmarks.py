@@ -1,4 +1,4 @@
-"""The four real benchmarks: exact prompts, repaired rows, bad data, and the way online."""
+"""The four real benchmarks: exact prompts, repaired rows, bad data."""
 
 from __future__ import annotations
 

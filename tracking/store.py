@@ -78,14 +78,13 @@ class Store:
         that name has other params, if another process writes it, or if the store fails (a full
         disk, a server that went away).
         """
-        _check_name(name, "a study")
+        check_name(name, "a study")
         everything = {**provenance(self.root), **tags}
         with self._guarded(open_study(self._backend, name, params, everything, config)) as run:
             yield run
 
     def find_imported(self, name: str, identity: str) -> str | None:
         """The id of the finished import of that name with the caller's digest, or None."""
-        _check_name(name, "an import")
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.find_finished("import", name, identity)
 
@@ -97,7 +96,7 @@ class Store:
 
         Provenance is that of the grading, which its note says. Raises BadInput as `study` does.
         """
-        _check_name(name, "an import")
+        check_name(name, "an import")
         note = {"mlflow.note.content": "Replies made elsewhere; versions and hardware are the "
                 "grading's."}  # fmt: skip
         everything = {**provenance(self.root), **note, **tags}
@@ -115,7 +114,8 @@ class Store:
             raise address.unusable(self.uri, error) from error
 
 
-def _check_name(name: str, what: str) -> None:
+def check_name(name: str, what: str) -> None:
+    """Raises BadInput if `name` cannot be one."""
     if not STUDY_NAME.fullmatch(name):
         raise BadInput(
             f"{name!r} cannot name {what}: use letters, digits, spaces and . _ - / : only."

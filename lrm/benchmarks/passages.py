@@ -20,11 +20,12 @@ LAST_WORDS = 2000
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s*([0-9]+|[A-Z])(?![\w{])")
 _LATEX_NOISE = re.compile(
-    r"\\(?:text\w*|math[a-z]+|mbox|left|right|displaystyle)\b"
+    r"\\(?:text\w*|math[a-z]+|mbox|left|right|displaystyle|underline)\b"
     r"|\\[,!;: $%()\[\]]|\^(?:\s*\{)?\s*\\circ\b(?:\s*\})?|\$|\*\*|__"
 )
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SCRIPT = re.compile(r"[\^_]\{[^{}]*\}")
+_NO_DECIMALS = re.compile(r"(?<=[0-9])\.0+(?![0-9])")
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:,|\{,\})(?=[0-9]{3}(?![0-9]))")
 _HEDGE = re.compile(r"\b(?:maybe|perhaps|possibly|might|alternatively)\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])[*_\"')\]]*\s+(?=[*_\"'(\[#-]*[A-Z0-9\\])|\n+")
@@ -95,9 +96,10 @@ def lines(text: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Text without LaTeX dress and thousands separators; of exponents and indices a "^" stays."""
+    """Text without LaTeX dress, thousands separators and ".0"; of exponents a "^" stays."""
     undressed = _LATEX_NOISE.sub("", text)
-    return _THOUSANDS.sub("", _SCRIPT.sub("^", _FRACTION.sub(r"\1/\2", undressed)))
+    flat = _SCRIPT.sub("^", _FRACTION.sub(r"\1/\2", undressed))
+    return _NO_DECIMALS.sub("", _THOUSANDS.sub("", flat))
 
 
 def bare(text: str) -> str:
