@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.entities import Run
 
 from experiments.score_traces import main
 from tests import small_data
@@ -43,13 +42,13 @@ def write(path: Path, rows: list[Mapping[str, Any]]) -> str:
     return str(path)
 
 
-def runs(root: Path) -> list[Run]:
+def runs(root: Path) -> list[Any]:
     client = open_store(None, root)._backend.client
     experiment = client.get_experiment_by_name("lrm/levels")
     return list(client.search_runs([experiment.experiment_id]))
 
 
-def artifact(root: Path, run: Run, path: str) -> bytes:
+def artifact(root: Path, run: Any, path: str) -> bytes:
     client = open_store(None, root)._backend.client
     return Path(client.download_artifacts(run.info.run_id, path)).read_bytes()
 
@@ -239,6 +238,7 @@ def refused(status: int, capfd: pytest.CaptureFixture[str], says: str) -> None:
         (b"{}\n", ["--against", "r1"], "There is no published result 'r1'"),
         (b"{}\n", ["--benchmark", "aime", "--tokenizer", "/no"], "--tokenizer /no cannot be"),
     ],
+    ids=range(10),
 )
 def test_bad_files_and_flags_end_in_one_sentence(
     tmp_path: Path, content: bytes, flags: list[str], says: str, capfd: pytest.CaptureFixture[str]
