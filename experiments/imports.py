@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments import scorecard
 from experiments.piles import Pile, grade
-from experiments.score_traces import NOT_GIVEN, TraceSettings
+from experiments.score_traces import NOT_GIVEN, ScoreSettings
 from experiments.scorecard import Outcome
 from lrm import published, statistics
 from lrm.digests import of_file, of_json
@@ -25,14 +25,14 @@ from tracking.store import check_name, open_store
 SPLIT = ("tokens/thinking", "tokens/answer")
 
 
-def run(settings: TraceSettings, root: Path | None = None) -> Outcome:
+def run(settings: ScoreSettings, root: Path | None = None) -> Outcome:
     """Grades all files, then records them in one run; what is wrong is found before it is made."""
     root = root or project_root()
     name = settings.name or _name(settings)
     check_name(name, "an import")
     with tempfile.TemporaryDirectory() as scratch:
         piles = grade(settings, Path(scratch))
-        everything = [one for pile in piles.values() for one in pile.traces]
+        everything = [one for pile in piles.values() for one in pile.replies]
         unit: Unit = "words" if any(one.tokens is None for one in everything) else "tokens"
         scores = {name: score(pile.items(unit), unit) for name, pile in piles.items()}
         params = params_of(settings, piles, unit)
@@ -53,7 +53,7 @@ def run(settings: TraceSettings, root: Path | None = None) -> Outcome:
         return record(outcome, settings)
 
 
-def record(outcome: Outcome, settings: TraceSettings) -> Outcome:
+def record(outcome: Outcome, settings: ScoreSettings) -> Outcome:
     """Writes the run, or finds the one that an earlier call with the same files and flags wrote."""
     identity = of_json(dict(outcome.params))
     store = outcome.record
@@ -75,8 +75,8 @@ def metrics(outcome: Outcome) -> dict[str, float]:
     """Everything logged, by name."""
     values = logged(outcome.scores, outcome.unit)
     for name, pile in outcome.piles.items():
-        guessed = sum(one.guessed for one in pile.traces)
-        values[f"share/stop_guessed/{name}"] = guessed / len(pile.traces)
+        guessed = sum(one.guessed for one in pile.replies)
+        values[f"share/stop_guessed/{name}"] = guessed / len(pile.replies)
         values |= interval(f"characters/{name}", outcome.characters[name])
         for reading, found in outcome.scores[name].readings.items():
             values |= interval(f"accuracy/{name}/{reading}", found)
@@ -86,7 +86,7 @@ def metrics(outcome: Outcome) -> dict[str, float]:
     return values
 
 
-def params_of(settings: TraceSettings, piles: Mapping[str, Pile], unit: Unit) -> dict[str, object]:
+def params_of(settings: ScoreSettings, piles: Mapping[str, Pile], unit: Unit) -> dict[str, object]:
     """What the run is: where its replies come from, and by which rules they were graded."""
     tracks = {name: pile.track() for name, pile in piles.items()}
     same = len(set(tracks.values())) == 1
@@ -103,7 +103,7 @@ def params_of(settings: TraceSettings, piles: Mapping[str, Pile], unit: Unit) ->
         "tokenizer": counted,
     }
     for name, pile in piles.items():
-        samples = [one.item.question.id for one in pile.traces]
+        samples = [one.item.question.id for one in pile.replies]
         shared |= {
             f"questions/{name}": len(set(samples)),
             f"replies/{name}": len(samples),
@@ -132,10 +132,10 @@ def _ours(scores: Mapping[str, Score]) -> dict[str, tuple[float, int]]:
 
 def _split_known(outcome: Outcome) -> bool:
     piles = outcome.piles.values()
-    return all(one.thinking_tokens is not None for pile in piles for one in pile.traces)
+    return all(one.thinking_tokens is not None for pile in piles for one in pile.replies)
 
 
-def _name(settings: TraceSettings) -> str:
+def _name(settings: ScoreSettings) -> str:
     """What a run is called if nobody says: by letters that the store allows."""
     told = [word for word in (settings.model, settings.method) if word != NOT_GIVEN]
     name = " ".join(told) or settings.files[0].name.partition(".")[0]

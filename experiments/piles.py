@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from experiments.levels import sample_row
 from experiments.models import EMBEDDED, embedded_names
-from experiments.score_traces import NOT_GIVEN, TraceSettings
-from lrm import registry, statistics, traces
+from experiments.score_traces import NOT_GIVEN, ScoreSettings
+from lrm import registry, statistics, submissions
 from lrm.contracts import Benchmark
 from lrm.errors import BadInput
 from lrm.evaluate import Item
-from lrm.grading import Count, GradedTrace, graded, in_tokens
+from lrm.grading import Count, Graded, graded, in_tokens
 from lrm.records import Interval, Question
 from lrm.scores import Unit
 
@@ -32,7 +32,7 @@ class Pile:
     questions: Sequence[Question]
     paths: list[Path]
     file: Path
-    traces: list[GradedTrace] = field(default_factory=list)
+    replies: list[Graded] = field(default_factory=list)
     left_out: int = 0
     prompts: int = 0
     prompts_of_the_paper: int = 0
@@ -50,44 +50,44 @@ class Pile:
         """All replies, question by question."""
         place = {question.id: index for index, question in enumerate(self.questions)}
         ordered = sorted(
-            self.traces, key=lambda one: (place[one.item.question.id], one.item.sample)
+            self.replies, key=lambda one: (place[one.item.question.id], one.item.sample)
         )
         return in_tokens(ordered) if unit == "tokens" else [one.item for one in ordered]
 
     def characters(self) -> Interval:
         """Characters per reply."""
         found: dict[str, list[float]] = {}
-        for one in self.traces:
+        for one in self.replies:
             found.setdefault(one.item.question.id, []).append(float(one.characters))
         return statistics.mean(list(found.values()))
 
 
-def grade(settings: TraceSettings, scratch: Path) -> dict[str, Pile]:
+def grade(settings: ScoreSettings, scratch: Path) -> dict[str, Pile]:
     """Grades every row of every file. Texts go to a file for each benchmark in `scratch`."""
     count = tokenizer(settings.tokenizer)
     piles: dict[str, Pile] = {}
-    readers: dict[str, traces.Reader] = {}
+    readers: dict[str, submissions.Reader] = {}
     for path in settings.files:
-        name = settings.benchmark or traces.benchmark_name(path)
+        name = settings.benchmark or submissions.benchmark_name(path)
         if name is None:
             raise BadInput(f"{path} does not say which benchmark it answers: give --benchmark.")
         if name not in piles:
             benchmark = registry.benchmark(name)
             questions = benchmark.load()
             piles[name] = Pile(benchmark, questions, [], scratch / f"{name}.jsonl.gz")
-            readers[name] = traces.Reader(
+            readers[name] = submissions.Reader(
                 name, benchmark, questions, told=settings.benchmark is not None
             )
         piles[name].paths.append(path)
     with tqdm(desc="graded", unit=" replies", disable=not sys.stderr.isatty(), leave=False) as bar:
         for name, pile in piles.items():
             with gzip.open(pile.file, "wt", encoding="utf-8", newline="\n", compresslevel=5) as out:
-                for trace in _chained(readers[name], pile.paths):
-                    one = graded(trace, pile.benchmark, count, settings.max_tokens)
-                    out.write(json.dumps(_row(name, trace, one), ensure_ascii=False) + "\n")
-                    pile.traces.append(one.light())
-                    pile.prompts += trace.prompt is not None
-                    pile.prompts_of_the_paper += trace.prompt == trace.question.prompt
+                for given in _chained(readers[name], pile.paths):
+                    one = graded(given, pile.benchmark, count, settings.max_tokens)
+                    out.write(json.dumps(_row(name, given, one), ensure_ascii=False) + "\n")
+                    pile.replies.append(one.light())
+                    pile.prompts += given.prompt is not None
+                    pile.prompts_of_the_paper += given.prompt == given.question.prompt
                     bar.update()
             pile.left_out = readers[name].left_out
     return piles
@@ -111,12 +111,12 @@ def tokenizer(name: str | None) -> Count | None:
     return lambda text: len(made(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _chained(reader: traces.Reader, paths: Sequence[Path]) -> Iterator[traces.Trace]:
+def _chained(reader: submissions.Reader, paths: Sequence[Path]) -> Iterator[submissions.Submission]:
     for path in paths:
         yield from reader.read(path)
 
 
-def _row(name: str, trace: traces.Trace, one: GradedTrace) -> dict[str, Any]:
+def _row(name: str, given: submissions.Submission, one: Graded) -> dict[str, Any]:
     """A reply as it is stored; lengths in tokens are null where they are not known."""
     answer = None
     if one.tokens is not None and one.thinking_tokens is not None:
@@ -128,6 +128,6 @@ def _row(name: str, trace: traces.Trace, one: GradedTrace) -> dict[str, Any]:
         "words": one.item.completion.tokens,
         "characters": one.characters,
         "stop_guessed": one.guessed,
-        "prompt": trace.prompt,
-        "gold": list(trace.question.gold),
+        "prompt": given.prompt,
+        "gold": list(given.question.gold),
     }

@@ -26,7 +26,7 @@ NOT_GIVEN = "not given"
 
 
 @dataclass(frozen=True)
-class TraceSettings:
+class ScoreSettings:
     """Files to grade, and what to record about them."""
 
     files: tyro.conf.Positional[tuple[Path, ...]]
@@ -81,13 +81,13 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     What is written goes to mlruns/ under `root`, the project's folder if left out.
     """
 
-    def work(settings: TraceSettings) -> str:
+    def work(settings: ScoreSettings) -> str:
         from experiments import imports, scorecard
 
         return scorecard.text(imports.run(settings, root))
 
     stopped = "Nothing half-done is left as finished: the same command starts again."
-    return command(TraceSettings, "score_traces", __doc__, arguments, work, stopped)
+    return command(ScoreSettings, "score_traces", __doc__, arguments, work, stopped)
 
 
 if __name__ == "__main__":

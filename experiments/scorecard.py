@@ -92,7 +92,7 @@ def endings(outcome: Outcome) -> Table:
     """How the replies ended, in counts of replies."""
     rows = []
     for name, pile in outcome.piles.items():
-        items = [one.item for one in pile.traces]
+        items = [one.item for one in pile.replies]
         replies = [item.completion for item in items]
         rows.append(
             (
@@ -105,7 +105,7 @@ def endings(outcome: Outcome) -> Table:
                     str(sum(_silent(item, rule) for item in items))
                     for rule in ("strict", "lenient")
                 ),
-                str(sum(one.guessed for one in pile.traces)),
+                str(sum(one.guessed for one in pile.replies)),
             )
         )
     header = (
@@ -179,7 +179,7 @@ def look_further(outcome: Outcome) -> str:
 def _samples(pile: Pile) -> str:
     """Replies per question: "1", or "2 to 3" where it differs."""
     counts: dict[str, int] = {}
-    for one in pile.traces:
+    for one in pile.replies:
         counts[one.item.question.id] = counts.get(one.item.question.id, 0) + 1
     low, high = min(counts.values()), max(counts.values())
     return str(low) if low == high else f"{low} to {high}"

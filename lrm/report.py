@@ -24,6 +24,7 @@ th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #888
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; background: white; border-radius: 6px; }
 p { max-width: 75ch; }
+.facts td { text-align: left; }
 </style></head><body>
 <h1>{{ title }}</h1>
 {% for name, image in figures.items() %}
@@ -39,7 +40,7 @@ p { max-width: 75ch; }
 {% endfor %}</table></div>
 {% endfor %}
 <h2>How it was made</h2>
-<div class="wide"><table>
+<div class="wide"><table class="facts">
 {% for name, value in params.items() %}<tr><td>{{ name }}</td><td>{{ value }}</td></tr>
 {% endfor %}</table></div>
 </body></html>

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from lrm import registry
-from lrm.grading import GradedTrace, graded
+from lrm.grading import Graded, graded
 from lrm.judging import judge
-from lrm.traces import Reader
+from lrm.submissions import Reader
 
 GOLDEN = Path(__file__).parent / "golden" / "r1_awq4bit.jsonl"
 ROWS = [json.loads(line) for line in GOLDEN.read_text().splitlines()]
@@ -39,7 +39,7 @@ needs_outputs = pytest.mark.skipif(
 
 
 @cache
-def grades(benchmark: str) -> dict[int, GradedTrace]:
+def grades(benchmark: str) -> dict[int, Graded]:
     """Every given row, graded, by its number in the data set."""
     chosen = registry.benchmark(benchmark)
     questions = chosen.load()

@@ -203,6 +203,7 @@ BAD_SECOND_ROWS = {
     json.dumps({**ROW, "tokens": -1}): '"tokens" must be a whole number of 0 or more, got -1',
     json.dumps({**ROW, "stop": "tired"}): "ended by 'tired', which is unknown; write stop or",
     "caf\udce9": "line 2 is not UTF-8",
+    json.dumps({**ROW, "output": "\ud800"}): "line 2 is not UTF-8",
 }
 
 
@@ -284,12 +285,12 @@ GRADE = """
 import resource, sys, tempfile
 from pathlib import Path
 from experiments.piles import grade
-from experiments.score_traces import TraceSettings
+from experiments.score_traces import ScoreSettings
 import scipy.stats, transformers
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with tempfile.TemporaryDirectory() as scratch:
-    piles = grade(TraceSettings((Path(sys.argv[1]),)), Path(scratch))
-print(len(piles["temporal"].traces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    piles = grade(ScoreSettings((Path(sys.argv[1]),)), Path(scratch))
+print(len(piles["temporal"].replies), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 

@@ -50,7 +50,7 @@ ALIASES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class Submission:
     """One row: which question, which sample of it, what was said, and what is known of it.
 
     `tokens` is the reply's length as the row gives it, `stop` why it ended; None where the row does
@@ -100,7 +100,9 @@ def record(line: bytes, place: str) -> dict[str, Any]:
     """The JSON object on a line."""
     try:
         found = json.loads(line.decode())
-    except UnicodeDecodeError:
+        if b"\\ud" in line.lower():  # an escape that may be half a surrogate pair, which is no text
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeError:
         raise BadInput(f"{place} is not UTF-8: save the file as UTF-8.") from None
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", type(error).__name__)
@@ -137,7 +139,7 @@ class Reader:
             for text in (question.prompt, question.message):
                 self._by_prompt.setdefault(_flat(text), question)
 
-    def read(self, path: Path) -> Iterator[Trace]:
+    def read(self, path: Path) -> Iterator[Submission]:
         """The file's rows in order. Raises BadInput naming file and line."""
         before = len(self._seen)
         for number, line in lines(path):
@@ -146,11 +148,11 @@ class Reader:
             if row.get("budget") is not None:
                 self.left_out += 1
                 continue
-            yield self._trace(row, place)
+            yield self._submission(row, place)
         if len(self._seen) == before:
             raise BadInput(f"{path} holds no replies: give a JSONL file with a reply a line.")
 
-    def _trace(self, row: Mapping[str, Any], place: str) -> Trace:
+    def _submission(self, row: Mapping[str, Any], place: str) -> Submission:
         named = _named(row, place)
         if named not in (None, self.name) and (named in registry.BENCHMARKS or not self.told):
             raise BadInput(
@@ -167,7 +169,7 @@ class Reader:
         self._seen[question.id, sample] = place
         self._check_gold(row, question, place)
         prompt = _first(row, ("prompt",))
-        return Trace(
+        return Submission(
             question=question,
             sample=sample,
             text=_text(row, place),
