@@ -55,7 +55,7 @@ def run(settings: ScoreSettings, root: Path | None = None) -> Outcome:
 
 def record(outcome: Outcome, settings: ScoreSettings) -> Outcome:
     """Writes the run, or finds the one that an earlier call with the same files and flags wrote."""
-    identity = of_json(dict(outcome.params))
+    identity = of_json([dict(outcome.params), settings.team])
     store = outcome.record
     if known := store.find_imported(outcome.name, identity):
         return replace(outcome, run_id=known, repeated=True)

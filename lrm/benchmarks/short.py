@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.answers import CUE, Reading
+from lrm.benchmarks.answers import CUE, Reading, both
 from lrm.benchmarks.passages import bare, boxed, lines, readable, sentences, statements
 from lrm.benchmarks.squad import exact_match, f1, normal
 from lrm.records import Completion, Grade, Mark, Question, Rule
@@ -53,7 +53,7 @@ _TAIL = re.compile(r",\s+(?:who|which|a|an|the|where|known)\b.*|\s+\([^)]*\)\.?$
 
 HEADLINE: Rule = "strict"
 """The paper's MuSiQue scores of the small models leave no room for picking words out of sentences:
-0.3% exact match for the model whose released run scores 0 of 100 under this rule."""
+0.3% exact match for a model of whose released outputs this rule finds none right."""
 
 
 def short(text: str, question: str = "", finished: bool = True) -> Reading:
@@ -62,15 +62,15 @@ def short(text: str, question: str = "", finished: bool = True) -> Reading:
     None for a refusal or an empty text. A reply that a cap cut answers what it declares, and
     leniently what its last whole line says.
     """
-    text = _FENCED.sub("", text) if bare(_FENCED.sub("", text)) else text
+    prose = _FENCED.sub("", text)
+    text = prose if bare(prose) else text
     passage = _passage(text)
-    whole = bare(passage or (text if finished else ""))
-    strict = None if not whole or _REFUSAL.search(whole) else whole
     said = lines(text) if finished else lines(text)[:-1]
     last = passage or (said[-1] if said else "")
-    if not bare(last) or _REFUSAL.search(last):
-        return Reading(strict, None)
-    return Reading(strict, _picked(last, question))
+    if not bare(last) or _REFUSAL.search(bare(last)):
+        return both(None)
+    whole = passage or (text if finished else "")
+    return Reading(bare(whole) or None, _picked(last, question))
 
 
 def grade_short(question: Question, completion: Completion) -> Grade:
