@@ -11,6 +11,7 @@ from experiments.levels import Level
 from experiments.methods import MethodChoice
 from experiments.models import Model
 from experiments.progress import Progress
+from experiments.warm import Warm
 from lrm import calibration, registry
 from lrm.compression.checkpoints import is_complete, open_checkpoint
 from lrm.contracts import Benchmark, Engine
@@ -34,10 +35,11 @@ class Lab:
     folder: Path
     model: Model
     method: MethodChoice
-    engine: str
+    engine: Warm
     questions: Mapping[Benchmark, Sequence[Question]]
     decoding: Decoding
     track: Track
+    closing: str
     sparsity: Sequence[float]
     budgets: Sequence[int]
     progress: Progress
@@ -50,7 +52,7 @@ class Lab:
         checkpoint = self.checkpoint(sparsity)
         asked = sum(map(len, self.questions.values())) * self.decoding.samples
         self.progress.stage(f"sparsity {sparsity:4.0%}", asked)
-        engine = self._engine(checkpoint)
+        engine = self.engine.on(checkpoint)
         with self._store(checkpoint, engine) as store:
             evaluations = evaluate(
                 self.questions,
@@ -60,6 +62,7 @@ class Lab:
                 engine,
                 self.progress.reply,
                 self.track,
+                self.closing,
             )
             self.reused += store.reused
             self.decoded += store.decoded
@@ -91,7 +94,7 @@ class Lab:
         # A made-up graph means nothing to a model that was not trained on it.
         names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
         self.progress.stage("own reasoning for calibration")
-        engine = self._engine(self.model.checkpoint)
+        engine = self.engine.on(self.model.checkpoint)
         with self._store(self.model.checkpoint, engine) as store:
             return calibration.own_reasoning(
                 self.model.checkpoint,
@@ -117,7 +120,3 @@ class Lab:
 
     def _store(self, checkpoint: Checkpoint, engine: Engine) -> Generations:
         return Generations(self.folder / "generations", checkpoint, self.decoding, engine.identity)
-
-    def _engine(self, checkpoint: Checkpoint) -> Engine:
-        made: Engine = registry.find("engine", self.engine, registry.ENGINES)(checkpoint)
-        return made

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from experiments import options
 from lrm import registry
 from lrm.contracts import Method
-from lrm.errors import BadInput
 from lrm.records import Calibration, Checkpoint
 
 SOURCES = ("traces", "text")
@@ -46,28 +46,19 @@ class MethodChoice:
 
 def parse_method(text: str) -> MethodChoice:
     """Reads "sparsegpt" or "sparsegpt:calibration=text,damping=0.02"."""
-    name, _, rest = text.partition(":")
+    name = text.partition(":")[0]
     kind = registry.find("method", name, registry.METHODS)
     known = {field.name: field for field in fields(kind)}
-    options: dict[str, Any] = {}
-    for word in filter(None, rest.split(",")):
-        key, equals, value = word.partition("=")
-        choices = set(known) - {"sparsity"}
-        registry.require(f"option of method {name}", key, choices)
-        if not equals:
-            raise BadInput(f"--method {text}: write {key}=VALUE.")
-        options[key] = value if key == "calibration" else _number(text, key, value, known[key].type)
+    named = options.parse("--method", text, "method", set(known) - {"sparsity"})
+    values: dict[str, Any] = {
+        key: named.number(key, int if known[key].type in (int, "int") else float)
+        for key in named.options
+        if key != "calibration"
+    }
     calibration = None
     if "calibration" in known:
-        calibration = options.pop("calibration", SOURCES[0])
+        calibration = named.options.get("calibration", SOURCES[0])
         registry.require("calibration source", calibration, SOURCES)
-    choice = MethodChoice(name, kind, calibration, options)
+    choice = MethodChoice(name, kind, calibration, values)
     choice.made(0.5, Calibration("only to check the options", ((0,),)) if calibration else None)
     return choice
-
-
-def _number(text: str, key: str, value: str, kind: Any) -> float | int:
-    try:
-        return int(value) if kind in (int, "int") else float(value)
-    except ValueError:
-        raise BadInput(f"--method {text}: {key} must be a number, got {value!r}.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,15 @@ class Model:
     checkpoint: Checkpoint
     answer_tokens: int
     embedded: bool
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether its tokenizer says how a conversation is written."""
+        folder = self.checkpoint.path
+        if (folder / "chat_template.jinja").is_file():
+            return True
+        config = folder / "tokenizer_config.json"
+        return config.is_file() and "chat_template" in json.loads(config.read_text())
 
 
 def embedded_names() -> list[str]:

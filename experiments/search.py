@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.engines import parse_engine
 from experiments.findings import Findings
 from experiments.lab import Lab
 from experiments.levels import Level
@@ -16,10 +17,11 @@ from experiments.progress import Progress
 from experiments.scribe import Scribe
 from experiments.settings import Settings
 from experiments.study import Search, open_search
+from experiments.warm import Warm
 from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.digests import of_json
-from lrm.evaluate import CLOSING
+from lrm.errors import BadInput
 from lrm.frontier import hypervolume
 from lrm.judging import TRUNCATION
 from lrm.records import Decoding, Question
@@ -47,6 +49,8 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
     root = root or project_root()
     folder = root / "mlruns"
     model = open_model(settings.model)
+    if settings.track == "chat" and not model.has_chat_template:
+        raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
     method = parse_method(settings.method)
     questions = load_questions(settings)
     decoding = Decoding(
@@ -55,8 +59,8 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
         seed=settings.seed,
         samples=settings.samples,
     )
-    engine = registry.find("engine", settings.engine, registry.ENGINES)(model.checkpoint).identity
-    identity = identity_of(settings, model, questions, engine)
+    engine = parse_engine(settings.engine)
+    identity = identity_of(settings, model, questions, engine.made(model.checkpoint).identity)
     name = settings.study or f"{model.name}-{method.name}-{of_json(identity)[:6]}"
     storage = settings.storage or f"sqlite:///{folder / 'optuna.db'}"
     record = open_store(settings.tracking_uri, root)
@@ -67,6 +71,7 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
         record.study(
             name, params, {"model": model.name}, {**asdict(settings), "identity": identity}
         ) as study,
+        Warm(engine) as warm,
     ):
         wanted = max(min(settings.trials or len(settings.sparsity), len(settings.sparsity)), 1)
         replies = sum(map(len, questions.values())) * settings.samples
@@ -75,10 +80,11 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
             folder=folder,
             model=model,
             method=method,
-            engine=settings.engine,
+            engine=warm,
             questions=questions,
             decoding=decoding,
             track=settings.track,
+            closing=settings.closing,
             sparsity=settings.sparsity,
             budgets=settings.budgets,
             progress=progress,
@@ -154,6 +160,7 @@ def identity_of(
         "sparsity": list(settings.sparsity),
         "budgets": list(settings.budgets),
         "track": settings.track,
+        "closing": settings.closing,
         "questions": settings.questions,
         "samples": settings.samples,
         "engine": engine,
@@ -185,6 +192,6 @@ def params_of(
         "answer_tokens": decoding.answer_tokens,
         "seed": settings.seed,
         "engine": identity["engine"],
-        "closing": CLOSING,
+        "closing": settings.closing,
         **{f"rows/{name}": digest for name, (_, digest) in identity["benchmarks"].items()},
     }

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from lrm import registry
+from lrm.budgets import CLOSINGS
 from lrm.errors import BadInput
 from lrm.records import Track
 
@@ -134,7 +135,10 @@ class Settings:
     All levels if left out."""
 
     engine: str = "transformers"
-    """What runs the model."""
+    """What runs the model, with options if any: transformers:slots=32."""
+
+    closing: str = "plain"
+    """Text that ends the thinking at a budget: plain, s1 or qwen3."""
 
     method: str = "sparsegpt"
     """Compression method, with options if any: sparsegpt:calibration=text,damping=0.02."""
@@ -152,7 +156,8 @@ class Settings:
     """Seed of calibration, sampling and search."""
 
     def __post_init__(self) -> None:
-        registry.require("engine", self.engine, registry.ENGINES)
+        registry.require("engine", self.engine.partition(":")[0], registry.ENGINES)
+        registry.require("closing", self.closing, CLOSINGS)
         registry.require("method", self.method.partition(":")[0], registry.METHODS)
         for name in ("questions", "samples", "trials"):
             value = getattr(self, name)

@@ -11,8 +11,17 @@ from dataclasses import replace
 
 from lrm.records import Completion, Prompt
 
-CLOSINGS = {"plain": "\n</think>\n\n"}
-"""Texts that end the thinking, by the name under which a run records them."""
+CLOSINGS = {
+    "plain": "\n</think>\n\n",
+    "s1": "\n</think>\n\nFinal Answer:",
+    "qwen3": "\n\nConsidering the limited time by the user, I have to give the solution based on "
+    "the thinking directly now.\n</think>\n\n",
+}
+"""Texts that end the thinking, by the name under which a run records them.
+
+"s1" opens the answer too (Muennighoff et al. 2025, arXiv 2501.19393); "qwen3" is the sentence that
+Qwen3 was trained to stop at (Qwen3 technical report, arXiv 2505.09388, thinking budget).
+"""
 
 
 def fits(reply: Completion, budget: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from lrm.records import Checkpoint, Completion, Decoding, Grade, Prompt, Question
 
@@ -82,6 +82,18 @@ class Engine(Protocol):
         decoding: Decoding,
         on_completion: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]: ...
+
+
+@runtime_checkable
+class Swappable(Protocol):
+    """What an engine offers that can change its weights while it runs.
+
+    * **After `swap` it answers as one freshly started on that checkpoint would**; whatever it
+      remembers of the old weights (cached keys and values) is gone.
+    * A checkpoint of another shape or tokenizer raises `BadInput` and leaves the engine as it was.
+    """
+
+    def swap(self, checkpoint: Checkpoint) -> None: ...
 
 
 class Method(Protocol):

@@ -11,8 +11,6 @@ from lrm.contracts import Benchmark, Engine
 from lrm.records import Budget, Completion, Decoding, Grade, Prompt, Question, Track
 from lrm.store import Generations
 
-CLOSING = "plain"
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -80,11 +78,13 @@ def evaluate(
     engine: Engine,
     on_reply: Callable[[int], None] = lambda tokens: None,
     track: Track = "paper",
+    closing: str = "plain",
 ) -> list[Evaluation]:
     """Answers all questions of all benchmarks, then forces answers at each budget in `budgets`.
 
     Both passes are one queue over all benchmarks. `on_reply(tokens)` is called for each reply
-    with the tokens decoded for it (0 if it was stored).
+    with the tokens decoded for it (0 if it was stored). `closing` names the text that ends the
+    thinking at a budget (`lrm.budgets.CLOSINGS`).
     """
     places = [
         (benchmark, question, sample)
@@ -116,7 +116,7 @@ def evaluate(
             budget,
             seed=seed_of(decoding.seed, place[0].name, place[1].id, place[2], "force", budget),
             answer_tokens=decoding.answer_tokens,
-            closing=CLOSING,
+            closing=closing,
         )
         for place, budget in cuts
     ]

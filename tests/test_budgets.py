@@ -9,6 +9,7 @@ from lrm.compression.checkpoints import open_checkpoint
 from lrm.engines.transformers import TransformersEngine
 from lrm.evaluate import Evaluation, evaluate
 from lrm.records import Budget, Completion, Decoding, Prompt, Stop
+from lrm.replies import THINK_CLOSE
 from lrm.store import Generations
 from tests.models import TINY
 
@@ -16,6 +17,11 @@ from tests.models import TINY
 def reply(thinking: int, *, closed: bool, stop: Stop = "stop", answer: int = 3) -> Completion:
     total = thinking + (answer if closed else 0)
     return Completion(tuple(range(total)), "t", 5, thinking, total - thinking, closed, stop, False)
+
+
+@pytest.mark.parametrize("name", budgets.CLOSINGS)
+def test_every_closing_ends_the_thinking_once(name: str) -> None:
+    assert budgets.CLOSINGS[name].count(THINK_CLOSE) == 1
 
 
 @pytest.mark.parametrize(("budget", "fits"), [(9, False), (10, True), (11, True)])

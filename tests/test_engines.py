@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lrm.contracts import Engine
+from lrm.contracts import Engine, Swappable
 from lrm.engines.sampling import draw, uniforms
 from lrm.engines.scripted import ScriptedEngine
 from lrm.engines.slots import Slots
@@ -402,3 +403,34 @@ def test_a_chat_goes_into_the_models_template_with_the_thinking_opened(
 def test_a_chat_without_a_template_is_refused(real: TransformersEngine) -> None:
     with pytest.raises(BadInput, match="has no chat template; ask on the paper track"):
         real.generate([Prompt("Why?", 0, 4, chat=True)], SAMPLED)
+
+
+def test_a_swap_is_a_fresh_start_on_the_other_weights(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({k: v * 0.9 for k, v in weights.items()}, tmp_path / "model.safetensors")
+    other = replace(checkpoint, path=tmp_path, revision="other")
+    with exact_engine(other) as fresh:
+        expected = fresh.generate(mixed(12), SAMPLED)
+    with exact_engine(checkpoint) as made:
+        assert isinstance(made, Swappable)
+        before = made.generate(mixed(12), SAMPLED)
+        made.swap(other)
+        assert made.generate(mixed(12), SAMPLED) == expected != before
+        made.swap(checkpoint)
+        assert made.generate(mixed(12), SAMPLED) == before
+
+
+def test_a_swap_of_another_shape_is_refused_and_changes_nothing(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "rope_theta": 5.0}))
+    with exact_engine(checkpoint) as made:
+        before = made.generate(mixed(4), SAMPLED)
+        with pytest.raises(BadInput, match=r"their config.json differ; start another engine"):
+            made.swap(replace(checkpoint, path=tmp_path))
+        assert made.generate(mixed(4), SAMPLED) == before

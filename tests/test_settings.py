@@ -2,6 +2,7 @@
 
 import pytest
 
+from experiments.engines import parse_engine
 from experiments.methods import parse_method
 from experiments.settings import Settings, parse_benchmarks, parse_budgets, parse_sparsity
 from experiments.sparsity_search import main
@@ -74,6 +75,12 @@ def test_bad_methods(text: str, says: str) -> None:
     [
         (["--benchmarks", "folo"], "did you mean 'folio'"),
         (["--engine", "transformer"], "did you mean 'transformers'"),
+        (["--engine", "transformers:slot=3"], "did you mean 'slots'"),
+        (["--engine", "transformers:slots=many"], "slots must be a number, got 'many'"),
+        (["--engine", "transformers:slots"], "write slots=VALUE"),
+        (["--engine", "transformers:slots=0"], "slots must be 1 or more"),
+        (["--closing", "plane"], "did you mean 'plain'"),
+        (["--track", "chat"], "tiny-5m has no chat template"),
         (["--method", "sparse-gpt"], "did you mean 'sparsegpt'"),
         (["--method", "sparsegpt:damping=-1"], "damping"),
         (["--model", "tiny-5"], "did you mean 'tiny-5m'"),
@@ -98,6 +105,12 @@ def test_bad_flags_end_in_one_sentence(tmp_path, capfd, flags: list[str], says: 
     assert says in err
     assert "Traceback" not in err
     assert err.count("\n") == 1, err
+
+
+def test_engine_options() -> None:
+    choice = parse_engine("transformers:slots=32,device=cpu")
+    assert (choice.name, choice.options) == ("transformers", {"slots": 32, "device": "cpu"})
+    assert parse_engine("transformers").options == {}
 
 
 def test_help_shows_defaults_and_an_example(capsys) -> None:

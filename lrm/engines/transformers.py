@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -78,6 +79,28 @@ class TransformersEngine:
         self._close_ids = self._encode(THINK_CLOSE)
         self._eos = _eos_ids(model, self._tokenizer)
         return self
+
+    def swap(self, checkpoint: Checkpoint) -> None:
+        """See `lrm.contracts.Swappable`. No keys or values outlive a call here."""
+        _check_folder(checkpoint)
+        _check_same_shape(self.checkpoint, checkpoint)
+        weights: dict[str, torch.Tensor] = {}
+        try:
+            for path in sorted(checkpoint.path.glob("*.safetensors")):
+                weights |= load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise BadInput(
+                f"checkpoint {checkpoint.path} cannot be loaded, save it again: {error}"
+            ) from error
+        own = dict(self._model.named_parameters())
+        if missing := sorted(own.keys() - weights.keys()):
+            raise BadInput(
+                f"checkpoint {checkpoint.path} lacks {missing[0]}; save it again with all weights"
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(weights[name])
+        self.checkpoint = checkpoint
 
     def __exit__(
         self,
@@ -191,6 +214,17 @@ def _check_folder(checkpoint: Checkpoint) -> None:
         raise BadInput(f"{path} uses sliding-window attention, which this engine does not run")
     if not any(path.glob("*.safetensors")):
         raise BadInput(f"{path} has no .safetensors weights; convert them, others are not read")
+
+
+def _check_same_shape(one: Checkpoint, other: Checkpoint) -> None:
+    """Raises BadInput where the model or the tokenizer is another one, weights aside."""
+    for name in ("config.json", "tokenizer.json"):
+        files = [checkpoint.path / name for checkpoint in (one, other)]
+        if len({path.read_bytes() if path.is_file() else b"" for path in files}) > 1:
+            raise BadInput(
+                f"{other.path} cannot be swapped in for {one.path}: their {name} differ; start "
+                "another engine on it"
+            )
 
 
 def _native_dtype(device: torch.device) -> torch.dtype:
