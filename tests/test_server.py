@@ -486,8 +486,11 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
             ServerEngine(CHECKPOINT, **known, **wrong)
     with pytest.raises(BadInput, match="name the tokenizer that counts"):
         ServerEngine(replace(CHECKPOINT, format="gguf"), **known)
-    with pytest.raises(BadInput, match="cannot be loaded"):
-        ServerEngine(CHECKPOINT, **known, tokenizer=tmp_path).__enter__()
+    shutil.copytree(SMALLEST, tmp_path, dirs_exist_ok=True)
+    for text in ("{", '{"version": 1}', "{}"):
+        (tmp_path / "tokenizer.json").write_text(text)
+        with pytest.raises(BadInput, match=r"cannot be loaded .* give a folder"):
+            ServerEngine(CHECKPOINT, **known, tokenizer=tmp_path).__enter__()
 
 
 def test_a_closing_tag_that_servers_would_leave_out_is_refused(

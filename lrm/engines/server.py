@@ -10,11 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from transformers import AutoTokenizer
-
 from lrm.digests import of_json
 from lrm.engines.chat import opened_chat
 from lrm.engines.endpoint import Answer, Body, Endpoint
+from lrm.engines.tokenizer import open_tokenizer
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 from lrm.replies import THINK_CLOSE, assemble, find_close
@@ -199,22 +198,7 @@ class ServerEngine:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        """From the folder or the hub's cache, else from the hub."""
-        try:
-            try:
-                return AutoTokenizer.from_pretrained(
-                    self.source, local_files_only=True, trust_remote_code=False
-                )
-            except (OSError, ValueError):
-                if Path(self.source).exists():
-                    raise
-                return AutoTokenizer.from_pretrained(self.source, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise BadInput(
-                f"tokenizer {self.source} cannot be loaded ({reason}); give a folder that holds "
-                "tokenizer.json, or the hub id of one"
-            ) from error
+        return open_tokenizer(self.source)
 
     @cached_property
     def _close_ids(self) -> list[int]:
