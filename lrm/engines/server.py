@@ -18,11 +18,18 @@ from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 from lrm.replies import THINK_CLOSE, assemble, find_close
 
-NEUTRAL = {"top_k": 1 << 30, "min_p": 0.0, "repetition_penalty": 1.0, "repeat_penalty": 1.0}
+NEUTRAL = {
+    "top_k": 1 << 30,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "repeat_penalty": 1.0,
+    "samplers": ["temperature", "top_p"],
+}
 """Sent with every request, as servers have defaults of their own that change what is sampled:
-llama.cpp top_k 40 and min_p 0.05, llama-cpp-python also repeat_penalty 1.1, vLLM and SGLang
-whatever the model's generation_config.json says. "All tokens" is a top_k of 0 to one server and -1
-to another, each refused by a third; more than any vocabulary is the same to all."""
+llama.cpp top_k 40, min_p 0.05 and temperature applied last (its server's README, "samplers"),
+llama-cpp-python also repeat_penalty 1.1, vLLM and SGLang what the model's generation_config.json
+says. "All tokens" is a top_k of 0 to one server and -1 to another, each refused by a third; more
+than any vocabulary is the same to all. A server ignores the names it does not know."""
 
 SEEDS = 1 << 31
 """Seeds are sent modulo this: llama.cpp holds them in 32 bits, of which the last means "random"."""
@@ -57,14 +64,16 @@ class ServerEngine:
       and a reply that takes more tokens than were asked for is cut there and has the stop reason
       "length". A cut in the middle of a character loses that character.
     * What is given (`Prompt.spoken`, `closing`) is sent as the text it decodes to. Where encoding
-      that text does not give the same ids (replies that were not in the tokenizer's own encoding,
-      half a character at the end), the model reads other ids than the completion says.
+      that text does not give the same ids (a token that runs over the seam between the two, such
+      as a full stop with a line break; half a character at a cut), the model reads other ids than
+      the completion says.
     * The server adds the beginning-of-text token as its tokenizer does by itself; a chat template
       that writes it has it taken away again, so that it is there once.
     * An answer longer than `Decoding.answer_tokens` is decoded to its end before it is cut, except
       where the thinking was closed in the prompt.
-    * Whether the same call gives the same completions is the server's doing. Numbers depend on
-      what else it runs; vLLM with seeds and llama.cpp with one slot repeat.
+    * Whether the same call gives the same completions is the server's doing: its arithmetic may
+      depend on what else it runs. llama-cpp-python takes the nucleus (top_p) before it applies the
+      temperature and cannot be told otherwise.
     """
 
     name = "server"
