@@ -21,3 +21,7 @@ class MissingExtra(BadInput):
 
 class CompressionFailed(LrmError):
     """A method could not keep its promise (a factorisation failed, a target was missed)."""
+
+
+class ServerFailed(LrmError):
+    """A server that should generate is there but does not, whatever one asks of it."""

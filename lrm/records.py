@@ -85,7 +85,8 @@ class Completion:
     is empty where only the text is known. `thinking_tokens` precede the closing tag;
     `answer_tokens` are the rest, the tag included. `closed` says whether the closing tag is there,
     `stop` whether the model ended ("stop") or a cap did ("length"), `looped` whether the reply ran
-    into a cap repeating itself.
+    into a cap repeating itself. `reported_tokens` is how many tokens a server says it decoded,
+    where one was asked; it may count the end-of-text token, and what the answer cap cut off.
     """
 
     token_ids: tuple[int, ...]
@@ -97,6 +98,7 @@ class Completion:
     stop: Stop
     looped: bool
     given: int = 0
+    reported_tokens: int | None = None
 
     @property
     def tokens(self) -> int:

@@ -18,18 +18,20 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from lrm.contracts import Engine, Swappable
 from lrm.engines.sampling import draw, uniforms
 from lrm.engines.scripted import ScriptedEngine
+from lrm.engines.server import ServerEngine
 from lrm.engines.slots import Slots
 from lrm.engines.transformers import TransformersEngine
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 from lrm.replies import THINK_CLOSE
+from tests.completion_server import Body, CompletionServer, Reply, completed
 
 CONTEXT = 1024
 GREEDY = Decoding(temperature=0, max_tokens=24, answer_tokens=1000)
 SAMPLED = Decoding(temperature=1.0, top_p=0.95, max_tokens=24, answer_tokens=8)
 
 
-def train_tokenizer() -> PreTrainedTokenizerFast:
+def train_tokenizer(*more: str) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -39,7 +41,7 @@ def train_tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=280,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(["the answer to the question is the answer"], trainer)
+    tokenizer.train_from_iterator(["the answer to the question is the answer", *more], trainer)
     tokenizer.add_tokens(["<think>", THINK_CLOSE])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
@@ -97,11 +99,38 @@ def exact_engine(checkpoint: Checkpoint) -> TransformersEngine:
     return TransformersEngine(checkpoint, slots=8, device="cpu", dtype=torch.float32)
 
 
-@pytest.fixture(scope="module", params=["transformers", "scripted"])
-def engine(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> Iterator[Engine]:
+@pytest.fixture(scope="module")
+def reciting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerEngine]:
+    """A server that recites, counting in tokens that no cut divides into half a character."""
+    path = tmp_path_factory.mktemp("server-tokenizer")
+    tokenizer = train_tokenizer("é", "é")
+    tokenizer.save_pretrained(path)
+
+    def answer(body: Body) -> Reply:
+        prompt = body["prompt"]
+        script = recite(Prompt(prompt, body["seed"], body["max_tokens"]))
+        if THINK_CLOSE in prompt:
+            rest = script.partition(THINK_CLOSE)[2]
+        else:
+            spoken = max(n for n in range(len(script) + 1) if prompt.endswith(script[:n]))
+            rest = script[spoken:]
+        ids = tokenizer(rest, add_special_tokens=False)["input_ids"]
+        said = ids[: body["max_tokens"]]
+        stop = "stop" if said == ids else "length"
+        return completed(tokenizer.decode(said), stop, len(said))
+
+    with CompletionServer(answer, models=[{"id": "m", "max_model_len": CONTEXT}]) as server:
+        yield ServerEngine(Checkpoint(path, revision="test"), url=server.url, model="m")
+
+
+@pytest.fixture(scope="module", params=["transformers", "scripted", "server"])
+def engine(
+    request: pytest.FixtureRequest, checkpoint: Checkpoint, reciting: ServerEngine
+) -> Iterator[Engine]:
     makers: dict[str, Callable[[], Engine]] = {
         "transformers": lambda: exact_engine(checkpoint),
         "scripted": lambda: ScriptedEngine(recite, context=CONTEXT),
+        "server": lambda: reciting,
     }
     with makers[request.param]() as made:
         assert made.name == request.param

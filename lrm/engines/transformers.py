@@ -15,11 +15,12 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from lrm.engines.batch import Batch, Row
+from lrm.engines.chat import opened_chat
 from lrm.engines.sampling import uniforms
 from lrm.engines.slots import attend
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt, Stop
-from lrm.replies import THINK_CLOSE, THINK_OPEN, assemble, find_close
+from lrm.replies import THINK_CLOSE, assemble, find_close
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 ATTENTION = "lrm_slots"
@@ -166,22 +167,11 @@ class TransformersEngine:
         )
 
     def _asked(self, prompt: Prompt) -> list[int]:
-        """The prompt's own token ids. A chat ends in `<think>\\n`, which templates that open the
-        thinking themselves end in already (DeepSeek-R1's) and others do not."""
-        if not prompt.chat:
-            ids: list[int] = self._tokenizer(prompt.text)["input_ids"]
-            return ids
-        if not self._tokenizer.chat_template:
-            raise BadInput(
-                f"checkpoint {self.checkpoint.path} has no chat template; ask on the paper track, "
-                "or save the tokenizer with its template"
-            )
-        message = [{"role": "user", "content": prompt.text}]
-        text: str = self._tokenizer.apply_chat_template(
-            message, tokenize=False, add_generation_prompt=True
-        )
-        opened = text.rstrip() if text.rstrip().endswith(THINK_OPEN) else text + THINK_OPEN
-        return self._encode(f"{opened}\n")
+        """The prompt's own token ids; a template writes its beginning-of-text token itself."""
+        if prompt.chat:
+            return self._encode(opened_chat(self._tokenizer, prompt.text, self.checkpoint.path))
+        ids: list[int] = self._tokenizer(prompt.text)["input_ids"]
+        return ids
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
