@@ -158,6 +158,11 @@ class Settings:
     def __post_init__(self) -> None:
         registry.require("engine", self.engine.partition(":")[0], registry.ENGINES)
         registry.require("closing", self.closing, CLOSINGS)
+        if self.engine.partition(":")[0] == "server" and any(self.sparsity):
+            raise BadInput(
+                "--engine server runs the model that the server has, whatever is pruned here: "
+                "give --sparsity 0."
+            )
         registry.require("method", self.method.partition(":")[0], registry.METHODS)
         for name in ("questions", "samples", "trials"):
             value = getattr(self, name)

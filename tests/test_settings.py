@@ -79,6 +79,7 @@ def test_bad_methods(text: str, says: str) -> None:
         (["--engine", "transformers:slots=many"], "slots must be a number, got 'many'"),
         (["--engine", "transformers:slots"], "write slots=VALUE"),
         (["--engine", "transformers:slots=0"], "slots must be 1 or more"),
+        (["--engine", "server:url=http://127.0.0.1:9,model=m"], "give --sparsity 0"),
         (["--closing", "plane"], "did you mean 'plain'"),
         (["--track", "chat"], "tiny-5m has no chat template"),
         (["--method", "sparse-gpt"], "did you mean 'sparsegpt'"),
