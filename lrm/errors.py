@@ -21,3 +21,7 @@ class MissingExtra(BadInput):
 
 class CompressionFailed(LrmError):
     """A method could not keep its promise (a factorisation failed, a target was missed)."""
+
+
+class EngineFailed(LrmError):
+    """What runs a model ended or failed before it had answered; nothing given was wrong."""
