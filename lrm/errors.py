@@ -25,3 +25,7 @@ class CompressionFailed(LrmError):
 
 class ServerFailed(LrmError):
     """A server that should generate is there but does not, whatever one asks of it."""
+
+
+class EngineFailed(LrmError):
+    """What runs a model ended or failed before it had answered; nothing given was wrong."""

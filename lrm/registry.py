@@ -26,6 +26,7 @@ BENCHMARKS = {
 ENGINES = {
     "transformers": "lrm.engines.transformers:TransformersEngine",
     "server": "lrm.engines.server:ServerEngine",
+    "vllm": "lrm.engines.vllm:VllmEngine",
 }
 METHODS = {
     "sparsegpt": "lrm.compression.prune:SparseGPT",

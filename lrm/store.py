@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,8 @@ class Generations:
         self._replies: dict[str, Completion] = {}
         self._lock = FileLock(f"{self.path}.lock")
         self._file: BinaryIO | None = None
+        self._engines = ExitStack()
+        self._opened: Engine | None = None
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +75,13 @@ class Generations:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._file:
-            self._file.close()
-        self._lock.release()
+        try:
+            self._engines.__exit__(kind, error, trace)
+        finally:
+            self._opened = None
+            if self._file:
+                self._file.close()
+            self._lock.release()
 
     def replies(
         self,
@@ -85,8 +92,9 @@ class Generations:
     ) -> list[Completion]:
         """One reply per prompt, in order, from the file or else from the engine.
 
-        `engine` is opened only if something is missing. `on_reply(tokens)` is called for each
-        reply, with the tokens newly decoded for it.
+        `engine` is opened only if something is missing, and stays open until the store closes:
+        some take a minute to start, and one call's replies are the next one's prompts.
+        `on_reply(tokens)` is called for each reply, with the tokens newly decoded for it.
         """
         keys = [of_json(asdict(prompt)) for prompt in prompts]
         missing = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self._replies}
@@ -101,8 +109,11 @@ class Generations:
                 self.decoded += 1
                 on_reply(reply.tokens - reply.given)
 
-            with engine as opened:
-                opened.generate(list(missing.values()), decoding, keep)
+            if self._opened is not engine:
+                self._opened = None
+                self._engines.close()
+                self._opened = self._engines.enter_context(engine)
+            engine.generate(list(missing.values()), decoding, keep)
         return [self._replies[key] for key in keys]
 
     def _append(self, key: str, reply: Completion) -> None:

@@ -21,6 +21,7 @@ from lrm.engines.scripted import ScriptedEngine
 from lrm.engines.server import ServerEngine
 from lrm.engines.slots import Slots
 from lrm.engines.transformers import TransformersEngine
+from lrm.engines.vllm import VllmEngine
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 from lrm.replies import THINK_CLOSE
@@ -58,12 +59,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     tokenizer.save_pretrained(path)
     torch.manual_seed(0)
     config = LlamaConfig(
-        hidden_size=32,
-        intermediate_size=48,
+        hidden_size=64,
+        intermediate_size=96,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,  # vLLM has no kernels for smaller heads
         vocab_size=len(tokenizer),
         max_position_embeddings=CONTEXT,
         bos_token_id=tokenizer.bos_token_id,
@@ -91,7 +92,9 @@ def one_thread() -> Iterator[None]:
     """Threads that wait for one another on a busy machine would make tiny models slow."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
     torch.set_num_threads(before)
 
 
@@ -123,12 +126,20 @@ def reciting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerEngine]
         yield ServerEngine(Checkpoint(path, revision="test"), url=server.url, model="m")
 
 
-@pytest.fixture(scope="module", params=["transformers", "scripted", "server"])
+def vllm_engine(checkpoint: Checkpoint) -> VllmEngine:
+    try:
+        return VllmEngine(checkpoint, dtype=torch.float32)
+    except BadInput as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module", params=["transformers", "vllm", "scripted", "server"])
 def engine(
     request: pytest.FixtureRequest, checkpoint: Checkpoint, reciting: ServerEngine
 ) -> Iterator[Engine]:
     makers: dict[str, Callable[[], Engine]] = {
         "transformers": lambda: exact_engine(checkpoint),
+        "vllm": lambda: vllm_engine(checkpoint),
         "scripted": lambda: ScriptedEngine(recite, context=CONTEXT),
         "server": lambda: reciting,
     }

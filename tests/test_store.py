@@ -43,6 +43,27 @@ def test_replies_are_found_again(tmp_path) -> None:
     assert seen == [0] * 5
 
 
+def test_an_engine_opens_once_and_closes_with_the_store(tmp_path) -> None:
+    seen: list[str] = []
+
+    class Watched(ScriptedEngine):
+        def __enter__(self):
+            seen.append("opened")
+            return self
+
+        def __exit__(self, *_) -> None:
+            seen.append("closed")
+
+    watched = Watched(lambda prompt: "so")
+    with store(tmp_path) as made:
+        made.replies(PROMPTS[:2], DECODING, watched, lambda tokens: seen.append("reply"))
+        made.replies(PROMPTS[2:3], DECODING, watched, lambda tokens: seen.append("reply"))
+    assert seen == ["opened", "reply", "reply", "reply", "closed"]
+    with pytest.raises(KeyError), store(tmp_path) as made:
+        made.replies(PROMPTS[3:], DECODING, watched, lambda tokens: {}[tokens])
+    assert seen[5:] == ["opened", "closed"]
+
+
 def test_only_what_is_missing_is_decoded(tmp_path) -> None:
     with store(tmp_path) as first:
         first.replies(PROMPTS[:2], DECODING, engine(), lambda tokens: None)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lrm.engines.reply import Reply
 from lrm.engines.sampling import draw
 from lrm.engines.slots import Slots, Span, Step
 from lrm.records import Decoding, Stop
@@ -21,43 +22,15 @@ PREFILL_TOKENS = 2048
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One reply in the making: `ids` holds the prompt, what was given and what was decoded.
+    """A reply and its place: `numbers` are its uniforms, `slot` is -1 when not running.
 
-    `limit` caps the decoded tokens, `numbers` are their uniforms, `slot` is -1 when not running.
+    Rows of the same `text` may share the keys and values of their prompts.
     """
 
-    index: int
+    reply: Reply
     text: str
-    ids: list[int]
-    prompt_tokens: int
-    given: int
-    limit: int
     numbers: NDArray[np.float32]
-    closed: bool = False
     slot: int = -1
-
-    @property
-    def decoded(self) -> int:
-        return len(self.ids) - self.prompt_tokens - self.given
-
-    def close(self, answered: int, answer_tokens: int) -> None:
-        """The thinking is over and `answered` tokens, the tag included, have followed it.
-
-        One token more than the cap is decoded, to tell a reply that ends there from a cut one.
-        """
-        self.closed = True
-        self.limit = min(self.limit, self.decoded + max(answer_tokens + 1 - answered, 1))
-
-    def take(
-        self, token: int, eos: frozenset[int], close_ids: Sequence[int], answer_tokens: int
-    ) -> Stop | None:
-        """Adds a decoded token; returns why the reply ends with it, if it does."""
-        if token in eos:
-            return "stop"
-        self.ids.append(token)
-        if not self.closed and self.ids[-len(close_ids) :] == close_ids:
-            self.close(len(close_ids), answer_tokens)
-        return "length" if self.decoded >= self.limit else None
 
 
 class Batch:
@@ -69,7 +42,7 @@ class Batch:
         self.waiting = deque(_same_text_together(rows))
         self.running: list[Row] = []
         self.leaders: dict[str, Row] = {}
-        length = max(len(row.ids) + row.limit for row in rows)
+        length = max(len(row.reply.ids) + row.reply.limit for row in rows)
         self.slots = Slots(model.config, self.count, length, model.dtype, model.device)
 
     @torch.inference_mode()
@@ -77,12 +50,14 @@ class Batch:
         """Takes in waiting rows, decodes one token of every row, returns those that ended."""
         step, rows = self._admit()
         logits = self._forward(step, rows)
-        numbers = torch.tensor([row.numbers[row.decoded] for row in rows], device=logits.device)
+        numbers = torch.tensor(
+            [row.numbers[row.reply.decoded] for row in rows], device=logits.device
+        )
         tokens = draw(logits, numbers, self.decoding.temperature, self.decoding.top_p)
         ended: list[tuple[Row, Stop]] = []
         for row, token in zip(rows, tokens.tolist(), strict=True):
-            self.slots.lengths[row.slot] = len(row.ids)
-            stop = row.take(token, eos, close_ids, self.decoding.answer_tokens)
+            self.slots.lengths[row.slot] = len(row.reply.ids)
+            stop = row.reply.take(token, eos, close_ids, self.decoding.answer_tokens)
             if stop:
                 ended.append((row, stop))
         for row in rows[len(self.running) :]:
@@ -107,8 +82,8 @@ class Batch:
             leader = self.leaders.get(row.text)
             shared, source = 0, -1
             if leader and leader.slot >= 0:
-                shared, source = _common(leader.ids[:-1], row.ids[:-1]), leader.slot
-            size = len(row.ids) - shared
+                shared, source = _common(leader.reply.ids[:-1], row.reply.ids[:-1]), leader.slot
+            size = len(row.reply.ids) - shared
             if new and tokens + size > PREFILL_TOKENS:
                 break
             if source < 0:
@@ -124,10 +99,10 @@ class Batch:
         device = self.model.device
         ids = [0] * step.width
         for row in self.running:
-            ids[row.slot] = row.ids[-1]
+            ids[row.slot] = row.reply.ids[-1]
         new = rows[len(self.running) :]
         for row, span in zip(new, step.spans, strict=True):
-            ids += row.ids[span.start :]
+            ids += row.reply.ids[span.start :]
         output = self.model(
             input_ids=torch.tensor([ids], device=device),
             position_ids=step.token_positions()[None],
@@ -144,8 +119,8 @@ def _same_text_together(rows: Sequence[Row]) -> list[Row]:
     """Rows in order, but those of one text follow its first, the longest leading."""
     first: dict[str, int] = {}
     for row in rows:
-        first.setdefault(row.text, row.index)
-    return sorted(rows, key=lambda row: (first[row.text], -len(row.ids), row.index))
+        first.setdefault(row.text, row.reply.index)
+    return sorted(rows, key=lambda row: (first[row.text], -len(row.reply.ids), row.reply.index))
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:

