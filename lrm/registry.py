@@ -23,7 +23,10 @@ BENCHMARKS = {
     "timeline": "lrm.benchmarks.timeline:TIMELINE",
     "hops": "lrm.benchmarks.hops:HOPS",
 }
-ENGINES = {"transformers": "lrm.engines.transformers:TransformersEngine"}
+ENGINES = {
+    "transformers": "lrm.engines.transformers:TransformersEngine",
+    "llama_cpp": "lrm.engines.llama_cpp:LlamaCppEngine",
+}
 METHODS = {
     "sparsegpt": "lrm.compression.prune:SparseGPT",
     "magnitude": "lrm.compression.prune:Magnitude",

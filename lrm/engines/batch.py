@@ -1,16 +1,14 @@
-"""The rows of one call, waiting and running, and the step that moves them on together."""
+"""The rows of one call to the transformers engine, and the step that moves them on together."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from lrm.engines.rows import Row, common, same_text_together
 from lrm.engines.sampling import draw
 from lrm.engines.slots import Slots, Span, Step
 from lrm.records import Decoding, Stop
@@ -19,54 +17,13 @@ PREFILL_TOKENS = 2048
 """Prompt tokens taken into one forward pass, unless a single prompt is longer."""
 
 
-@dataclass(slots=True, eq=False)
-class Row:
-    """One reply in the making: `ids` holds the prompt, what was given and what was decoded.
-
-    `limit` caps the decoded tokens, `numbers` are their uniforms, `slot` is -1 when not running.
-    """
-
-    index: int
-    text: str
-    ids: list[int]
-    prompt_tokens: int
-    given: int
-    limit: int
-    numbers: NDArray[np.float32]
-    closed: bool = False
-    slot: int = -1
-
-    @property
-    def decoded(self) -> int:
-        return len(self.ids) - self.prompt_tokens - self.given
-
-    def close(self, answered: int, answer_tokens: int) -> None:
-        """The thinking is over and `answered` tokens, the tag included, have followed it.
-
-        One token more than the cap is decoded, to tell a reply that ends there from a cut one.
-        """
-        self.closed = True
-        self.limit = min(self.limit, self.decoded + max(answer_tokens + 1 - answered, 1))
-
-    def take(
-        self, token: int, eos: frozenset[int], close_ids: Sequence[int], answer_tokens: int
-    ) -> Stop | None:
-        """Adds a decoded token; returns why the reply ends with it, if it does."""
-        if token in eos:
-            return "stop"
-        self.ids.append(token)
-        if not self.closed and self.ids[-len(close_ids) :] == close_ids:
-            self.close(len(close_ids), answer_tokens)
-        return "length" if self.decoded >= self.limit else None
-
-
 class Batch:
     """All rows of one call: those waiting, and those running in their slots."""
 
     def __init__(self, model: Any, rows: Sequence[Row], count: int, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding
         self.count = min(count, len(rows))
-        self.waiting = deque(_same_text_together(rows))
+        self.waiting = deque(same_text_together(rows))
         self.running: list[Row] = []
         self.leaders: dict[str, Row] = {}
         length = max(len(row.ids) + row.limit for row in rows)
@@ -107,7 +64,7 @@ class Batch:
             leader = self.leaders.get(row.text)
             shared, source = 0, -1
             if leader and leader.slot >= 0:
-                shared, source = _common(leader.ids[:-1], row.ids[:-1]), leader.slot
+                shared, source = common(leader.ids[:-1], row.ids[:-1]), leader.slot
             size = len(row.ids) - shared
             if new and tokens + size > PREFILL_TOKENS:
                 break
@@ -138,18 +95,3 @@ class Batch:
         picked = [row.slot for row in self.running] + list(range(step.width, step.width + len(new)))
         logits: torch.Tensor = output.logits[0, torch.tensor(picked, device=device)]
         return logits
-
-
-def _same_text_together(rows: Sequence[Row]) -> list[Row]:
-    """Rows in order, but those of one text follow its first, the longest leading."""
-    first: dict[str, int] = {}
-    for row in rows:
-        first.setdefault(row.text, row.index)
-    return sorted(rows, key=lambda row: (first[row.text], -len(row.ids), row.index))
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    size = min(len(left), len(right))
-    differ = np.flatnonzero(np.asarray(left[:size]) != np.asarray(right[:size]))
-    return int(differ[0]) if len(differ) else size

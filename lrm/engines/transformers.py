@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from lrm.engines.batch import Batch, Row
-from lrm.engines.sampling import uniforms
+from lrm.engines.batch import Batch
+from lrm.engines.chat import no_template, opened
+from lrm.engines.rows import Codec, finish
 from lrm.engines.slots import attend
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Prompt, Stop
-from lrm.replies import THINK_CLOSE, THINK_OPEN, assemble, find_close
+from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 ATTENTION = "lrm_slots"
@@ -75,8 +75,12 @@ class TransformersEngine:
         except (OSError, ValueError, SafetensorError) as error:
             raise BadInput(f"checkpoint {path} cannot be loaded, save it again: {error}") from error
         self._model = model.to(self.device).eval()
-        self._close_ids = self._encode(THINK_CLOSE)
-        self._eos = _eos_ids(model, self._tokenizer)
+        self._codec = Codec(
+            self._encode,
+            self._decode,
+            _eos_ids(model, self._tokenizer),
+            model.config.max_position_embeddings,
+        )
         return self
 
     def __exit__(
@@ -94,71 +98,27 @@ class TransformersEngine:
         on_completion: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
-        rows = [self._row(index, prompt, decoding) for index, prompt in enumerate(prompts)]
+        rows = [
+            self._codec.row(index, prompt, self._asked(prompt), decoding)
+            for index, prompt in enumerate(prompts)
+        ]
         if not rows:
             return []
         batch = Batch(self._model, rows, self.slots, decoding)
-        done: dict[int, Completion] = {}
-        while len(done) < len(rows):
-            for row, stop in batch.advance(self._eos, self._close_ids):
-                done[row.index] = self._completion(row, stop, decoding)
-                if on_completion:
-                    on_completion(row.index, done[row.index])
-        return [done[index] for index in range(len(rows))]
-
-    def _row(self, index: int, prompt: Prompt, decoding: Decoding) -> Row:
-        text = self._asked(prompt)
-        given = [*prompt.spoken, *self._encode(prompt.closing)]
-        size, room = len(text) + len(given), self._model.config.max_position_embeddings
-        if not size:
-            raise BadInput(f"prompt {index} is empty and its tokenizer adds nothing; give it text")
-        if size + prompt.max_tokens > room:
-            raise BadInput(
-                f"prompt {index} has {size} tokens and asks for up to {prompt.max_tokens} more, "
-                f"but the model reads at most {room}; shorten the prompt or lower max_tokens"
-            )
-        close = find_close(given, self._decode, self._close_ids) if given else None
-        row = Row(
-            index=index,
-            text=prompt.text,
-            ids=[*text, *given],
-            prompt_tokens=len(text),
-            given=len(given),
-            limit=prompt.max_tokens,
-            numbers=uniforms(prompt.seed, prompt.max_tokens),
-        )
-        if close is not None:
-            row.close(len(given) - close, decoding.answer_tokens)
-        return row
-
-    def _completion(self, row: Row, stop: Stop, decoding: Decoding) -> Completion:
-        return assemble(
-            row.ids[row.prompt_tokens :],
-            given=row.given,
-            prompt_tokens=row.prompt_tokens,
-            stop=stop,
-            answer_tokens=decoding.answer_tokens,
-            decode=self._decode,
-            close_ids=self._close_ids,
-        )
+        return finish(batch, len(rows), self._codec, decoding, on_completion)
 
     def _asked(self, prompt: Prompt) -> list[int]:
-        """The prompt's own token ids. A chat ends in `<think>\\n`, which templates that open the
-        thinking themselves end in already (DeepSeek-R1's) and others do not."""
+        """The prompt's own token ids."""
         if not prompt.chat:
             ids: list[int] = self._tokenizer(prompt.text)["input_ids"]
             return ids
         if not self._tokenizer.chat_template:
-            raise BadInput(
-                f"checkpoint {self.checkpoint.path} has no chat template; ask on the paper track, "
-                "or save the tokenizer with its template"
-            )
+            raise no_template(self.checkpoint.path)
         message = [{"role": "user", "content": prompt.text}]
         text: str = self._tokenizer.apply_chat_template(
             message, tokenize=False, add_generation_prompt=True
         )
-        opened = text.rstrip() if text.rstrip().endswith(THINK_OPEN) else text + THINK_OPEN
-        return self._encode(f"{opened}\n")
+        return self._encode(opened(text))
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
