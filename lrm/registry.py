@@ -27,6 +27,7 @@ ENGINES = {
     "transformers": "lrm.engines.transformers:TransformersEngine",
     "server": "lrm.engines.server:ServerEngine",
     "vllm": "lrm.engines.vllm:VllmEngine",
+    "llama_cpp": "lrm.engines.llama_cpp:LlamaCppEngine",
 }
 METHODS = {
     "sparsegpt": "lrm.compression.prune:SparseGPT",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lrm import budgets
+from lrm.compression.gguf import write_f16
 from lrm.contracts import Engine, Swappable
+from lrm.engines.llama_cpp import LlamaCppEngine
 from lrm.engines.sampling import draw, uniforms
 from lrm.engines.scripted import ScriptedEngine
 from lrm.engines.server import ServerEngine
@@ -32,7 +36,9 @@ GREEDY = Decoding(temperature=0, max_tokens=24, answer_tokens=1000)
 SAMPLED = Decoding(temperature=1.0, top_p=0.95, max_tokens=24, answer_tokens=8)
 
 
-def train_tokenizer(*more: str) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    *more: str, tags: Sequence[str] = ("<think>", THINK_CLOSE)
+) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -43,7 +49,7 @@ def train_tokenizer(*more: str) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(["the answer to the question is the answer", *more], trainer)
-    tokenizer.add_tokens(["<think>", THINK_CLOSE])
+    tokenizer.add_tokens(list(tags))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
     )
@@ -52,10 +58,7 @@ def train_tokenizer(*more: str) -> PreTrainedTokenizerFast:
     )
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    path = tmp_path_factory.mktemp("tiny-llama")
-    tokenizer = train_tokenizer()
+def save_random(path: Path, tokenizer: PreTrainedTokenizerFast) -> Checkpoint:
     tokenizer.save_pretrained(path)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -79,6 +82,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         model.lm_head.weight[tokenizer.convert_tokens_to_ids(THINK_CLOSE)] *= 1.5
     model.save_pretrained(path)
     return Checkpoint(path, revision="test")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return save_random(tmp_path_factory.mktemp("tiny-llama"), train_tokenizer())
 
 
 def recite(prompt: Prompt) -> str:
@@ -133,18 +141,44 @@ def vllm_engine(checkpoint: Checkpoint) -> VllmEngine:
         pytest.skip(str(missing))
 
 
-@pytest.fixture(scope="module", params=["transformers", "vllm", "scripted", "server"])
+LLAMA_CPP = pytest.mark.skipif(
+    not (find_spec("llama_cpp") and find_spec("gguf")),
+    reason="to test the llama.cpp engine: pip install -e '.[gguf]'",
+)
+ENGINES = ["transformers", "vllm", "scripted", pytest.param("llama_cpp", marks=LLAMA_CPP)]
+
+
+def make(name: str, checkpoint: Checkpoint, folder: Path) -> Engine:
+    if name == "scripted":
+        return ScriptedEngine(recite, context=CONTEXT)
+    if name == "transformers":
+        return exact_engine(checkpoint)
+    if name == "vllm":
+        return vllm_engine(checkpoint)
+    return LlamaCppEngine(write_f16(checkpoint, folder / "exact.gguf", dtype="f32"), slots=8)
+
+
+@pytest.fixture(scope="module", params=[*ENGINES, "server"])
 def engine(
-    request: pytest.FixtureRequest, checkpoint: Checkpoint, reciting: ServerEngine
+    request: pytest.FixtureRequest,
+    checkpoint: Checkpoint,
+    reciting: ServerEngine,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Engine]:
-    makers: dict[str, Callable[[], Engine]] = {
-        "transformers": lambda: exact_engine(checkpoint),
-        "vllm": lambda: vllm_engine(checkpoint),
-        "scripted": lambda: ScriptedEngine(recite, context=CONTEXT),
-        "server": lambda: reciting,
-    }
-    with makers[request.param]() as made:
+    own = request.param != "server"
+    folder = tmp_path_factory.mktemp("gguf")
+    with make(request.param, checkpoint, folder) if own else reciting as made:
         assert made.name == request.param
+        yield made
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def long_tag(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """An engine whose closing tag is several tokens."""
+    folder = tmp_path_factory.mktemp("long-tag")
+    with make(request.param, save_random(folder, train_tokenizer(tags=())), folder) as made:
         yield made
 
 
@@ -193,6 +227,14 @@ def test_completions_come_in_order_and_keep_their_caps(engine: Engine) -> None:
     assert {completion.closed for completion in completions} == {True, False}
 
 
+def test_a_thousand_prompts(engine: Engine) -> None:
+    prompts = mixed(1000, max_tokens=6)
+    completions = engine.generate(prompts, SAMPLED)
+    for prompt, completion in zip(prompts, completions, strict=True):
+        check(prompt, completion, SAMPLED)
+    assert engine.generate(prompts[500:520], SAMPLED) == completions[500:520]
+
+
 def test_order_is_that_of_the_prompts(engine: Engine) -> None:
     prompts = mixed(40)
     alone = [engine.generate([prompt], SAMPLED)[0] for prompt in prompts]
@@ -213,7 +255,21 @@ def test_a_smaller_cap_gives_a_prefix(engine: Engine) -> None:
             assert cut == whole or (cut.tokens == cap and cut.stop == "length")
 
 
-@pytest.mark.parametrize("text", ["", "你好 🙂 ñ", "<think>", "a\n\n  b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "\0",
+        "你好 🙂 ñ",
+        "e\u0301\u200d👩‍👩‍👧",
+        "<think>",
+        "</s><s>",
+        "a\n\n  b",
+        "x y " * 200,
+    ],
+    ids=ascii,
+)
 def test_any_text_is_a_prompt(engine: Engine, text: str) -> None:
     prompt = Prompt(text, seed=3, max_tokens=5)
     check(prompt, engine.generate([prompt], SAMPLED)[0], SAMPLED)
@@ -258,6 +314,73 @@ def test_given_tokens_are_part_of_the_reply(engine: Engine) -> None:
         assert completion.prompt_tokens == reply.prompt_tokens
         # the line break before the tag counts as thinking
         assert len(kept) < completion.thinking_tokens < completion.given
+
+
+def test_a_cap_around_the_end_of_the_thinking(engine: Engine) -> None:
+    """Before, at and behind the tag, and in the middle of one that is several tokens."""
+    prompts = [replace(prompt, max_tokens=120) for prompt in mixed(40)]
+    free = replace(SAMPLED, answer_tokens=1000)
+    closed = [
+        (prompt, reply)
+        for prompt, reply in zip(prompts, engine.generate(prompts, free), strict=True)
+        if reply.closed and reply.thinking_tokens > 1
+    ]
+    assert closed
+    for prompt, reply in closed[:8]:
+        budget = reply.thinking_tokens
+        for cap in range(budget - 1, min(budget + 10, 120)):
+            cut = engine.generate([replace(prompt, max_tokens=cap)], free)[0]
+            check(replace(prompt, max_tokens=cap), cut, free)
+            assert cut.token_ids == reply.token_ids[:cap]
+            assert cut.thinking_tokens == (budget if cut.closed else cut.tokens)
+
+
+def test_budgets_around_a_thinking_length(engine: Engine) -> None:
+    prompts = [replace(prompt, max_tokens=120) for prompt in mixed(40)]
+    for asked, reply in zip(prompts, engine.generate(prompts, SAMPLED), strict=True):
+        length = reply.thinking_tokens
+        if not reply.closed or length < 2:
+            continue
+        assert [budgets.fits(reply, length + more) for more in (-1, 0, 1)] == [False, True, True]
+        forced = budgets.forced(asked, reply, length - 1, seed=9, answer_tokens=5, closing="plain")
+        answer = engine.generate([forced], SAMPLED)[0]
+        check(forced, answer, SAMPLED)
+        assert answer.closed
+        assert length - 1 < answer.thinking_tokens < answer.given
+
+
+def test_no_thinking_is_no_thinking_tokens(engine: Engine) -> None:
+    for prompt in mixed(10):
+        prompt = replace(prompt, closing=THINK_CLOSE)
+        completion = engine.generate([prompt], SAMPLED)[0]
+        check(prompt, completion, SAMPLED)
+        assert (completion.closed, completion.thinking_tokens) == (True, 0)
+        assert completion.answer_tokens >= completion.given > 0
+
+
+def test_a_reply_may_end_in_its_thinking(engine: Engine) -> None:
+    prompts = [replace(prompt, max_tokens=400) for prompt in mixed(60)]
+    ended = [
+        reply
+        for reply in engine.generate(prompts, SAMPLED)
+        if reply.stop == "stop" and not reply.closed
+    ]
+    assert ended
+    assert all(reply.answer_tokens == 0 for reply in ended)
+
+
+def test_a_tag_of_several_tokens(long_tag: Engine) -> None:
+    """Given whole, and cut in its middle: a part spoken, the rest in the text that closes."""
+    text = f"so{THINK_CLOSE}"  # a token a character
+    base = replace(mixed(1)[0], max_tokens=6)
+    whole = long_tag.generate([replace(base, closing=text)], SAMPLED)[0]
+    assert (whole.closed, whole.thinking_tokens, whole.given) == (True, 2, len(text))
+    for size in range(1, len(text)):
+        split = replace(base, spoken=whole.token_ids[:size], closing=text[size:])
+        completion = long_tag.generate([split], SAMPLED)[0]
+        check(split, completion, SAMPLED)
+        assert (completion.closed, completion.thinking_tokens) == (True, 2)
+        assert completion.token_ids[: len(text)] == whole.token_ids[: len(text)]
 
 
 def test_going_on_from_spoken_tokens_under_greedy_gives_the_same_reply(engine: Engine) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from lrm.engines.reply import Reply
+from lrm.engines.rows import Row, common, same_text_together
 from lrm.engines.sampling import draw
 from lrm.engines.slots import Slots, Span, Step
 from lrm.records import Decoding, Stop
@@ -20,26 +17,13 @@ PREFILL_TOKENS = 2048
 """Prompt tokens taken into one forward pass, unless a single prompt is longer."""
 
 
-@dataclass(slots=True, eq=False)
-class Row:
-    """A reply and its place: `numbers` are its uniforms, `slot` is -1 when not running.
-
-    Rows of the same `text` may share the keys and values of their prompts.
-    """
-
-    reply: Reply
-    text: str
-    numbers: NDArray[np.float32]
-    slot: int = -1
-
-
 class Batch:
     """All rows of one call: those waiting, and those running in their slots."""
 
     def __init__(self, model: Any, rows: Sequence[Row], count: int, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding
         self.count = min(count, len(rows))
-        self.waiting = deque(_same_text_together(rows))
+        self.waiting = deque(same_text_together(rows))
         self.running: list[Row] = []
         self.leaders: dict[str, Row] = {}
         length = max(len(row.reply.ids) + row.reply.limit for row in rows)
@@ -82,7 +66,7 @@ class Batch:
             leader = self.leaders.get(row.text)
             shared, source = 0, -1
             if leader and leader.slot >= 0:
-                shared, source = _common(leader.reply.ids[:-1], row.reply.ids[:-1]), leader.slot
+                shared, source = common(leader.reply.ids[:-1], row.reply.ids[:-1]), leader.slot
             size = len(row.reply.ids) - shared
             if new and tokens + size > PREFILL_TOKENS:
                 break
@@ -113,18 +97,3 @@ class Batch:
         picked = [row.slot for row in self.running] + list(range(step.width, step.width + len(new)))
         logits: torch.Tensor = output.logits[0, torch.tensor(picked, device=device)]
         return logits
-
-
-def _same_text_together(rows: Sequence[Row]) -> list[Row]:
-    """Rows in order, but those of one text follow its first, the longest leading."""
-    first: dict[str, int] = {}
-    for row in rows:
-        first.setdefault(row.text, row.reply.index)
-    return sorted(rows, key=lambda row: (first[row.text], -len(row.reply.ids), row.reply.index))
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    size = min(len(left), len(right))
-    differ = np.flatnonzero(np.asarray(left[:size]) != np.asarray(right[:size]))
-    return int(differ[0]) if len(differ) else size

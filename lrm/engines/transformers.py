@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from transformers import AttentionInterface, AutoModelForCausalLM
 from transformers.utils import logging
 
-from lrm.engines.batch import Batch, Row
+from lrm.engines.batch import Batch
 from lrm.engines.dtypes import native_dtype
 from lrm.engines.folders import check_folder, check_same_shape
 from lrm.engines.prompting import LOCAL, Prompting
+from lrm.engines.rows import Row, finish
 from lrm.engines.sampling import uniforms
 from lrm.engines.slots import attend
 from lrm.errors import BadInput
@@ -108,14 +109,7 @@ class TransformersEngine:
         if not rows:
             return []
         batch = Batch(self._model, rows, self.slots, decoding)
-        done: dict[int, Completion] = {}
-        while len(done) < len(rows):
-            for row, stop in batch.advance(self._prompting.eos, self._prompting.close_ids):
-                index = row.reply.index
-                done[index] = self._prompting.completion(row.reply, stop, decoding)
-                if on_completion:
-                    on_completion(index, done[index])
-        return [done[index] for index in range(len(rows))]
+        return finish(batch, len(rows), self._prompting, decoding, on_completion)
 
     def _row(self, index: int, prompt: Prompt, decoding: Decoding) -> Row:
         reply = self._prompting.start(index, prompt, decoding, self._prompting.context)
