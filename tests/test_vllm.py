@@ -31,7 +31,7 @@ from lrm.records import Checkpoint, Decoding, Prompt
 from tests.models import SMALLEST
 
 GREEDY = Decoding(temperature=0, max_tokens=200)
-WILD = Decoding(temperature=3.0, top_p=1.0, max_tokens=40)
+WILD = Decoding(temperature=2.0, top_p=1.0, max_tokens=40)
 
 
 def asked(count: int, max_tokens: int = 200) -> list[Prompt]:
@@ -108,6 +108,11 @@ def test_forced_answers_take_their_prompts_from_the_cache(engine: VllmEngine) ->
     given = sum(answer.prompt_tokens + answer.given for answer in answers)
     assert engine.reused_tokens - before > given / 2
     assert all(answer.closed for answer in answers)
+
+
+def test_a_temperature_that_vllm_does_not_know_is_refused(engine: VllmEngine) -> None:
+    with pytest.raises(BadInput, match=r"up to 2, got 2.5; lower it"):
+        engine.generate(asked(1), replace(WILD, temperature=2.5))
 
 
 def test_replies_come_as_they_finish(engine: VllmEngine) -> None:

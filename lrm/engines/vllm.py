@@ -27,6 +27,8 @@ shared between prompts, and vLLM's own 128 would leave short ones without."""
 CPU_STEP = 4096
 """Tokens in one step on a CPU, unless a single prompt may be longer. vLLM's own default."""
 
+HOTTEST = 2
+
 
 INTERVAL = 32
 """Tokens of a reply that come in one piece. Fewer cost time in every step, for an object is made of
@@ -146,6 +148,10 @@ class VllmEngine:
         on_completion: Callable[[int, Completion], None] | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
+        if decoding.temperature > HOTTEST:
+            raise BadInput(
+                f"vLLM takes temperatures up to {HOTTEST}, got {decoding.temperature}; lower it"
+            )
         replies = [
             self._prompting.start(index, prompt, decoding, self.context)
             for index, prompt in enumerate(prompts)
