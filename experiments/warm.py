@@ -23,6 +23,10 @@ class Warm:
         self._running: Engine | None = None
         self._revision = ""
 
+    @property
+    def name(self) -> str:
+        return self._choice.name
+
     def __enter__(self) -> Self:
         return self
 
