@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,14 @@ def test_a_broken_data_row_names_file_and_line(tmp_path, capfd, monkeypatch) -> 
     assert "line 2" in err
     assert err.count("\n") == 1, err
     assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.skipif(
+    not (find_spec("llama_cpp") and find_spec("gguf")),
+    reason="to search through llama.cpp: pip install -e '.[gguf]'",
+)
+def test_levels_run_through_llama_cpp_as_gguf_files(tmp_path) -> None:
+    done = command(tmp_path, [*SMALL, "--engine", "llama_cpp:slots=4"])
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "mlruns" / "gguf").glob("*.gguf"))) == 2
+    assert {run.data.params["engine"] for run in runs(tmp_path, "levels")} == {"llama_cpp"}
