@@ -97,17 +97,9 @@ def tokenizer(name: str | None) -> Count | None:
     """A function that counts a text's tokens, without special ones added around it."""
     if name is None:
         return None
-    from transformers import AutoTokenizer
+    from lrm.engines.tokenizer import open_tokenizer
 
-    place = str(EMBEDDED / name) if name in embedded_names() else name
-    try:
-        made = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BadInput(
-            f"--tokenizer {name} cannot be loaded ({reason}): give a folder with tokenizer.json, "
-            "a hub id, or leave it out."
-        ) from error
+    made = open_tokenizer(str(EMBEDDED / name) if name in embedded_names() else name)
     return lambda text: len(made(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
