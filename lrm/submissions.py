@@ -54,7 +54,7 @@ class Submission:
     """One row: which question, which sample of it, what was said, and what is known of it.
 
     `tokens` is the reply's length as the row gives it, `stop` why it ended; None where the row does
-    not say. `prompt` is the text shown to the model, if the row holds it. `place` is file and line.
+    not say. `prompt` is the text shown to the model, if the row holds it.
     """
 
     question: Question
@@ -64,7 +64,6 @@ class Submission:
     thinking_tokens: int | None
     stop: Stop | None
     prompt: str | None
-    place: str
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -177,7 +176,6 @@ class Reader:
             thinking_tokens=_whole(row, ("thinking_tokens",), place),
             stop=_stop(row, place),
             prompt=prompt if isinstance(prompt, str) else None,
-            place=place,
         )
 
     def _question(self, row: Mapping[str, Any], place: str) -> Question:
