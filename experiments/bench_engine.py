@@ -62,7 +62,7 @@ def budgets(choice: EngineChoice, checkpoint: Checkpoint, each: int) -> None:
     def cost(at: Sequence[int]) -> tuple[int, float]:
         decoded = 0
 
-        def count(tokens: int) -> None:
+        def count(tokens: int, forced: bool = False) -> None:
             nonlocal decoded
             decoded += tokens
 
@@ -71,7 +71,7 @@ def budgets(choice: EngineChoice, checkpoint: Checkpoint, each: int) -> None:
             tempfile.TemporaryDirectory() as folder,
             Generations(Path(folder), checkpoint, decoding, engine.identity) as store,
         ):
-            store.replies(prompts(1)[:1], decoding, engine, lambda tokens: None)  # starts it
+            store.replies({0: prompts(1)[0]}, decoding, engine, lambda *_: None)  # starts it
             start = time.perf_counter()
             evaluate({twin: twin.load(each) for twin in TWINS}, decoding, at, store, engine, count)
             return decoded, time.perf_counter() - start

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from lrm import statistics
 from lrm.evaluate import Evaluation, Item
 from lrm.judging import judge
-from lrm.records import Budget, Checkpoint, Completion, Point, Policy, Rule
+from lrm.records import Budget, Checkpoint, Point, Policy, Rule
 from lrm.scores import Score, interval, logged, score
 
 HEADLINE: Policy = "force"
@@ -85,21 +85,15 @@ def generation_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
 
     `budget` is null for the longest generation, else the budget whose forced answer it is.
     """
-    questions = {question.id: question for question in evaluation.questions}
-    replies: dict[tuple[str, int, int | None], Completion] = {
-        (*place, None): reply for place, reply in evaluation.replies.items()
-    }
-    replies |= {(*place[:2], place[2]): answer for place, answer in evaluation.answers.items()}
-    for (question_id, sample, budget), reply in replies.items():
-        question = questions[question_id]
+    for question, place, reply in evaluation.generations():
         grade = evaluation.benchmark.grade(question, reply)
-        yield sample_row(evaluation.benchmark.name, Item(question, sample, reply, grade)) | {
-            "budget": budget,
+        yield sample_row(place.benchmark, Item(question, place.sample, reply, grade)) | {
+            "budget": place.budget,
             "prompt": question.prompt,
             "gold": list(question.gold),
+            "prompt_ids": list(reply.prompt_ids),
             "token_ids": list(reply.token_ids),
             "given": reply.given,
-            "prompt_tokens": reply.prompt_tokens,
         }
 
 

@@ -34,15 +34,16 @@ class Progress:
         self._bar.set_description_str(name, refresh=False)
         self._show(self._since)
 
-    def reply(self, tokens: int) -> None:
-        """One reply is there, for which `tokens` were decoded now (0: it was stored)."""
+    def reply(self, tokens: int, forced: bool = False) -> None:
+        """One reply is there, for which `tokens` were decoded now (0: it was stored); `forced`: an
+        answer at a budget, which does not move the bar."""
         now = time.perf_counter()
         if tokens:
             self.decoded += tokens
             self.seconds += now - self._since
             self._bar.set_postfix_str(f"{self.decoded / self.seconds:,.0f} tokens/s", refresh=False)
         self._since = now
-        if self._left:
+        if self._left and not forced:
             self._left -= 1
             self._bar.update()
         if now - self._shown > self._pause:

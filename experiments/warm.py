@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from experiments.engines import EngineChoice
-from lrm.contracts import Engine, Swappable
+from lrm.contracts import Engine, OnCompletion, Swappable
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
 
@@ -90,7 +90,7 @@ class _Lease:
         self,
         prompts: Sequence[Prompt],
         decoding: Decoding,
-        on_completion: Callable[[int, Completion], None] | None = None,
+        on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
         assert self._opened is not None, "the engine is not open"
         return self._opened.generate(prompts, decoding, on_completion)

@@ -7,9 +7,10 @@ unanswered ("truncate") or made to answer ("force", as in s1, arXiv 2501.19393).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from lrm.records import Completion, Prompt
+from lrm.records import Completion, Decoding, Prompt
 
 CLOSINGS = {
     "plain": "\n</think>\n\n",
@@ -22,6 +23,10 @@ CLOSINGS = {
 "s1" opens the answer too (Muennighoff et al. 2025, arXiv 2501.19393); "qwen3" is the sentence that
 Qwen3 was trained to stop at (Qwen3 technical report, arXiv 2505.09388, thinking budget).
 """
+
+ENGINE = "engine"
+"""The name for leaving it to the engine's own thinking budget (`Prompt.thinking`): a budget's reply
+is then generated anew, with the seed of the longest, and its thinking ends in the bare tag."""
 
 
 def fits(reply: Completion, budget: int) -> bool:
@@ -46,10 +51,21 @@ def truncated(reply: Completion, budget: int) -> Completion:
     )
 
 
+def room(budgets: Sequence[int], decoding: Decoding, closing: str) -> int:
+    """Tokens that must fit behind a question so that every answer at a budget will, too.
+
+    A closing text has at most as many tokens as bytes.
+    """
+    forced = max(budgets) + len(CLOSINGS.get(closing, "").encode()) + decoding.answer_tokens
+    return max(forced, decoding.max_tokens)
+
+
 def forced(
     asked: Prompt, reply: Completion, budget: int, *, seed: int, answer_tokens: int, closing: str
 ) -> Prompt:
     """The prompt that makes a reply to `asked` answer after `budget` of its thinking tokens."""
+    if closing == ENGINE:
+        return replace(asked, thinking=budget, max_tokens=budget + answer_tokens)
     return replace(
         asked,
         seed=seed,

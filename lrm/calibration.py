@@ -43,14 +43,14 @@ def own_reasoning(
     asked = [
         question for twin in twins for question in twin.practice(QUESTIONS, seed=decoding.seed)
     ]
-    prompts = [
-        Prompt(
+    prompts = {
+        question.id: Prompt(
             question.prompt, seed_of(decoding.seed, "calibration", question.id), decoding.max_tokens
         )
         for question in asked
-    ]
-    replies = store.replies(prompts, decoding, engine, on_reply)
-    texts = [prompt.text + reply.text for prompt, reply in zip(prompts, replies, strict=True)]
+    }
+    replies = store.replies(prompts, decoding, engine, lambda name, tokens: on_reply(tokens))
+    texts = [prompts[name].text + replies[name].text for name in prompts]
     mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
     names = ", ".join(twin.name for twin in twins)
     return _packed(checkpoint, f"own reasoning on practice questions of {names}", mixed)

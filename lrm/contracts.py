@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from lrm.records import Checkpoint, Completion, Decoding, Grade, Prompt, Question
+
+OnCompletion = Callable[[int, Completion], Iterable[Prompt] | None]
+"""Takes a finished reply and its index; may return further prompts."""
 
 
 class Benchmark(Protocol):
@@ -47,7 +50,10 @@ class Engine(Protocol):
 
     * **One completion per prompt, in the order of the prompts.**
     * **`on_completion(index, completion)` is called once for each, as soon as it is finished**,
-      so that a caller can store it; an exception it raises ends the call.
+      so that a caller can store it; an exception it raises ends the call. The prompts that it
+      returns join the queue, before all that wait and numbered on from the last; what they need
+      beyond their forerunner was announced by its `Prompt.room`. Replies handed over are not kept,
+      so that memory is bounded: the list returned is empty then.
     * Counts come from the engine's own token ids; **newly decoded tokens never exceed
       `Prompt.max_tokens`**, and `stop` is "length" exactly when a cap cut the reply.
     * **The same prompts and decoding give the same completions**; a reply's randomness comes from
@@ -80,7 +86,7 @@ class Engine(Protocol):
         self,
         prompts: Sequence[Prompt],
         decoding: Decoding,
-        on_completion: Callable[[int, Completion], None] | None = None,
+        on_completion: OnCompletion | None = None,
     ) -> list[Completion]: ...
 
 

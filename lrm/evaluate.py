@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lrm import budgets as views
 from lrm.contracts import Benchmark, Engine
@@ -23,37 +24,59 @@ class Item:
     grade: Grade
     forced: bool = False
 
+    def light(self) -> Item:
+        """The same without the reply's text and token ids."""
+        return replace(self, completion=self.completion.light())
+
+
+class Place(NamedTuple):
+    """Which reply: to a benchmark's question, in a sample, at a budget or (None) at its longest."""
+
+    benchmark: str
+    question: str
+    sample: int
+    budget: int | None = None
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """A benchmark's questions answered by one checkpoint.
 
-    `replies` holds the longest generation per (question id, sample), `answers` the forced answer
-    per (question id, sample, budget) where the reply did not fit.
+    `replies` holds the longest generations, and the answers at each of `budgets` that they did not
+    fit; it may read each from disk when it is asked for, so items come one at a time.
     """
 
     benchmark: Benchmark
     questions: tuple[Question, ...]
     decoding: Decoding
-    replies: Mapping[tuple[str, int], Completion]
-    answers: Mapping[tuple[str, int, int], Completion]
+    budgets: tuple[int, ...]
+    replies: Mapping[Place, Completion]
 
-    def at(self, budget: Budget) -> list[Item]:
+    def at(self, budget: Budget) -> Iterator[Item]:
         """The same evaluation under a smaller budget, questions in order, samples within."""
-        return [self._item(*place, budget) for place in self._places()]
+        for question, place in self._longest():
+            yield self._item(question, place, budget)
 
-    def _places(self) -> Iterator[tuple[Question, int]]:
+    def generations(self) -> Iterator[tuple[Question, Place, Completion]]:
+        """Every reply, each longest one followed by its answers at smaller budgets."""
+        for question, place in self._longest():
+            for budget in (None, *self.budgets):
+                at = place._replace(budget=budget)
+                if at in self.replies:
+                    yield question, at, self.replies[at]
+
+    def _longest(self) -> Iterator[tuple[Question, Place]]:
         for question in self.questions:
             for sample in range(self.decoding.samples):
-                yield question, sample
+                yield question, Place(self.benchmark.name, question.id, sample)
 
-    def _item(self, question: Question, sample: int, budget: Budget) -> Item:
-        reply = self.replies[question.id, sample]
+    def _item(self, question: Question, place: Place, budget: Budget) -> Item:
+        sample, reply = place.sample, self.replies[place]
         if views.fits(reply, budget.tokens):
             return Item(question, sample, reply, self.benchmark.grade(question, reply))
         if budget.policy == "truncate":
             return Item(question, sample, views.truncated(reply, budget.tokens), Grade(None, 0.0))
-        answer = self.answers[question.id, sample, budget.tokens]
+        answer = self.replies[place._replace(budget=budget.tokens)]
         return Item(question, sample, answer, self.benchmark.grade(question, answer), forced=True)
 
 
@@ -76,58 +99,54 @@ def evaluate(
     budgets: Sequence[int],
     store: Generations,
     engine: Engine,
-    on_reply: Callable[[int], None] = lambda tokens: None,
+    on_reply: Callable[[int, bool], None] = lambda tokens, forced: None,
     track: Track = "paper",
     closing: str = "plain",
 ) -> list[Evaluation]:
-    """Answers all questions of all benchmarks, then forces answers at each budget in `budgets`.
+    """Answers all questions of all benchmarks, and forces answers at each budget in `budgets`.
 
-    Both passes are one queue over all benchmarks. `on_reply(tokens)` is called for each reply
-    with the tokens decoded for it (0 if it was stored). `closing` names the text that ends the
-    thinking at a budget (`lrm.budgets.CLOSINGS`).
+    All of it is one queue: a reply's answers are asked as soon as it is there, while the model
+    still has its tokens cached and other replies go on. `on_reply(tokens, forced)` is called for
+    each reply with the tokens decoded for it (0 if it was stored), and whether it is an answer at a
+    budget. `closing` names what ends the thinking at a budget (`lrm.budgets.CLOSINGS`).
     """
-    places = [
-        (benchmark, question, sample)
+    room = views.room(budgets, decoding, closing)
+    asked = {
+        Place(benchmark.name, question.id, sample): replace(
+            fresh(
+                question,
+                track,
+                seed_of(decoding.seed, benchmark.name, question.id, sample),
+                decoding.max_tokens,
+            ),
+            room=room,
+        )
         for benchmark, questions in benchmarks.items()
         for question in questions
         for sample in range(decoding.samples)
-    ]
-    asked = {
-        (benchmark, question, sample): fresh(
-            question,
-            track,
-            seed_of(decoding.seed, benchmark.name, question.id, sample),
-            decoding.max_tokens,
-        )
-        for benchmark, question, sample in places
     }
-    first = store.replies(list(asked.values()), decoding, engine, on_reply)
-    replies = dict(zip(asked, first, strict=True))
-    cuts = [
-        (place, budget)
-        for place, reply in replies.items()
-        for budget in budgets
-        if not views.fits(reply, budget)
-    ]
-    closed = [
-        views.forced(
-            asked[place],
-            replies[place],
-            budget,
-            seed=seed_of(decoding.seed, place[0].name, place[1].id, place[2], "force", budget),
-            answer_tokens=decoding.answer_tokens,
-            closing=closing,
-        )
-        for place, budget in cuts
-    ]
-    answers = dict(zip(cuts, store.replies(closed, decoding, engine, on_reply), strict=True))
+
+    def forced(place: Place, reply: Completion) -> dict[Place, Prompt]:
+        if place.budget is not None:
+            return {}
+        return {
+            place._replace(budget=budget): views.forced(
+                asked[place],
+                reply,
+                budget,
+                seed=seed_of(decoding.seed, *place[:3], "force", budget),
+                answer_tokens=decoding.answer_tokens,
+                closing=closing,
+            )
+            for budget in sorted(budgets, reverse=True)
+            if not views.fits(reply, budget)
+        }
+
+    def told(place: Place, tokens: int) -> None:
+        on_reply(tokens, place.budget is not None)
+
+    replies = store.replies(asked, decoding, engine, told, forced)
     return [
-        Evaluation(
-            benchmark,
-            tuple(questions),
-            decoding,
-            {(q.id, s): reply for (b, q, s), reply in replies.items() if b is benchmark},
-            {(q.id, s, n): answer for ((b, q, s), n), answer in answers.items() if b is benchmark},
-        )
+        Evaluation(benchmark, tuple(questions), decoding, tuple(budgets), replies)
         for benchmark, questions in benchmarks.items()
     ]

@@ -30,7 +30,7 @@ class Graded:
 
     def light(self) -> Graded:
         """The same without its text, to be kept by the thousand."""
-        return replace(self, item=_with(self.item, text=""))
+        return replace(self, item=self.item.light())
 
 
 def graded(
@@ -53,7 +53,7 @@ def graded(
     completion = Completion(
         token_ids=(),
         text=given.text,
-        prompt_tokens=0,
+        prompt_ids=(),
         thinking_tokens=words[0],
         answer_tokens=words[1],
         closed=bool(tag),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +67,10 @@ class Prompt:
     of this one reply, whatever else is in the batch. `max_tokens` caps the newly decoded tokens.
     `chat` says that `text` is a user's message, which the engine puts into the model's chat
     template with the thinking block opened.
+
+    `thinking` above 0 asks the engine to end the thinking itself after that many tokens, which some
+    can. `room` is how many tokens must fit behind `text` in the model's context, where more may be
+    asked later than `max_tokens` now: a forced answer begins from what was spoken.
     """
 
     text: str
@@ -75,23 +79,27 @@ class Prompt:
     spoken: tuple[int, ...] = ()
     closing: str = ""
     chat: bool = False
+    thinking: int = 0
+    room: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One reply: everything after `Prompt.text`, whether given (spoken, closing) or decoded.
 
-    `token_ids` leaves out the end-of-text token; `given` of them were given, the rest decoded. It
-    is empty where only the text is known. `thinking_tokens` precede the closing tag;
-    `answer_tokens` are the rest, the tag included. `closed` says whether the closing tag is there,
-    `stop` whether the model ended ("stop") or a cap did ("length"), `looped` whether the reply ran
-    into a cap repeating itself. `reported_tokens` is how many tokens a server says it decoded,
-    where one was asked; it may count the end-of-text token, and what the answer cap cut off.
+    `prompt_ids` are the tokens of `Prompt.text` as the model read them, its chat template and
+    beginning-of-text token included; empty where nobody knows them. `token_ids` leaves out the
+    end-of-text token; `given` of them were given, the rest decoded. It is empty where only the text
+    is known. `thinking_tokens` precede the closing tag; `answer_tokens` are the rest, the tag
+    included. `closed` says whether the closing tag is there, `stop` whether the model ended
+    ("stop") or a cap did ("length"), `looped` whether the reply ran into a cap repeating itself.
+    `reported_tokens` is how many tokens a server says it decoded, where one was asked; it may
+    count the end-of-text token, and what the answer cap cut off.
     """
 
     token_ids: tuple[int, ...]
     text: str
-    prompt_tokens: int
+    prompt_ids: tuple[int, ...]
     thinking_tokens: int
     answer_tokens: int
     closed: bool
@@ -104,6 +112,10 @@ class Completion:
     def tokens(self) -> int:
         """Tokens of the whole reply: what one question costs at test time."""
         return self.thinking_tokens + self.answer_tokens
+
+    def light(self) -> Completion:
+        """The same without its text and token ids, to be kept by the thousand."""
+        return replace(self, text="", token_ids=(), prompt_ids=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def assemble(
     token_ids: Sequence[int],
     *,
     given: int,
-    prompt_tokens: int,
+    prompt_ids: Sequence[int],
     stop: Stop,
     answer_tokens: int,
     decode: Decode,
@@ -47,7 +47,7 @@ def assemble(
     return Completion(
         token_ids=ids,
         text=decode(ids),
-        prompt_tokens=prompt_tokens,
+        prompt_ids=tuple(prompt_ids),
         thinking_tokens=thinking,
         answer_tokens=len(ids) - thinking,
         closed=close is not None,
@@ -74,6 +74,14 @@ def find_close(ids: Sequence[int], decode: Decode, close_ids: Sequence[int]) -> 
     return max(
         bisect_left(range(len(ids) + 1), before + 1, key=lambda n: len(decode(ids[:n]))) - 1, 0
     )
+
+
+def find_last(ids: Sequence[int], part: Sequence[int]) -> int | None:
+    """Index where `part` stands for the last time, or None."""
+    for start in range(len(ids) - len(part), -1, -1):
+        if tuple(ids[start : start + len(part)]) == tuple(part):
+            return start
+    return None
 
 
 def text_loops(text: str) -> bool:

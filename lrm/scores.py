@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, get_args
@@ -35,12 +35,13 @@ class Score:
     metrics: Mapping[str, float]
 
 
-def score(items: Sequence[Item], unit: Unit = "tokens") -> Score:
+def score(items: Iterable[Item], unit: Unit = "tokens") -> Score:
     """Scores one benchmark's items, which come question by question.
 
     `unit` is what the lengths of the replies are counted in.
     """
-    rows = Rows([list(group) for _, group in groupby(items, key=lambda item: item.question.id)])
+    light = (item.light() for item in items)
+    rows = Rows([list(group) for _, group in groupby(light, key=lambda item: item.question.id)])
     marks = [[_mark(item) for item in row] for row in rows.rows]
     metrics = rows.lengths(unit) | rows.shares() | rows.further()
     return Score(

@@ -1,19 +1,22 @@
 """Generations kept as they come: a reply is never decoded twice, and a kill loses none.
 
 One append-only JSONL file holds the replies of one checkpoint, engine and way of sampling; a
-reply's key is a digest of its whole prompt (text, given tokens, seed, cap), so any change of
-question, budget or seed is another reply, and names and paths never matter.
+reply's key is a digest of its whole prompt (text, given tokens, seed, caps), so any change of
+question, budget or seed is another reply, and names and paths never matter. In memory there is
+only where each reply lies: they are read back one at a time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 from filelock import FileLock
 
@@ -22,8 +25,28 @@ from lrm.digests import of_json
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
-VERSION = 1
+VERSION = 2
 """Rises when stored replies may no longer be mixed with new ones."""
+
+FIELDS = tuple(field.name for field in fields(Completion))
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, eq=False)
+class Kept(Mapping[K, Completion], Generic[K]):
+    """Stored replies by name, each read from the file when it is asked for."""
+
+    path: Path
+    places: Mapping[K, int]
+
+    def __getitem__(self, name: K) -> Completion:
+        return _read(self.path, self.places[name])
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 class Generations:
@@ -48,7 +71,7 @@ class Generations:
         )
         self.path = folder / f"{self.identity[:24]}.jsonl"
         self.reused = self.decoded = 0
-        self._replies: dict[str, Completion] = {}
+        self._places: dict[str, int] = {}
         self._lock = FileLock(f"{self.path}.lock")
         self._file: BinaryIO | None = None
         self._engines = ExitStack()
@@ -57,16 +80,12 @@ class Generations:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
-        whole = 0
-        if self.path.exists():
-            for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True), 1):
-                if not line.endswith(b"\n"):
-                    break
-                key, reply = self._parse(line, number)
-                self._replies[key] = reply
-                whole += len(line)
-        self._file = self.path.open("ab")
-        self._file.truncate(whole)
+        try:
+            self._file = self.path.open("ab")
+            self._file.seek(self._file.truncate(self._index()))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -85,49 +104,103 @@ class Generations:
 
     def replies(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Mapping[K, Prompt],
         decoding: Decoding,
         engine: Engine,
-        on_reply: Callable[[int], None],
-    ) -> list[Completion]:
-        """One reply per prompt, in order, from the file or else from the engine.
+        on_reply: Callable[[K, int], None],
+        then: Callable[[K, Completion], Mapping[K, Prompt]] = lambda name, reply: {},
+    ) -> Mapping[K, Completion]:
+        """The reply to each prompt, by its name, from the file or else from the engine.
 
-        `engine` is opened only if something is missing, and stays open until the store closes:
-        some take a minute to start, and one call's replies are the next one's prompts.
-        `on_reply(tokens)` is called for each reply, with the tokens newly decoded for it.
+        `then(name, reply)` gives further prompts, whose replies are wanted too; the engine decodes
+        them beside what it still has to do. `on_reply(name, tokens)` is called for each reply, with
+        the tokens newly decoded for it. `engine` is opened only if something is missing, and stays
+        open until the store closes, since some take a minute to start.
         """
-        keys = [of_json(asdict(prompt)) for prompt in prompts]
-        missing = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self._replies}
-        for _ in range(len(prompts) - len(missing)):
-            on_reply(0)
-        self.reused += len(prompts) - len(missing)
-        if missing:
-            names = list(missing)
+        places: dict[K, int] = {}
+        keys: list[str] = []  # of the prompts that the engine is given, by its index
+        names: dict[str, list[K]] = {}
 
-            def keep(index: int, reply: Completion) -> None:
-                self._append(names[index], reply)
-                self.decoded += 1
-                on_reply(reply.tokens - reply.given)
+        def missing(wanted: Mapping[K, Prompt]) -> list[Prompt]:
+            """Those of `wanted`, and of what follows from them, that nobody has asked yet."""
+            found: list[Prompt] = []
+            for name, prompt in wanted.items():
+                key = key_of(prompt)
+                if key in self._places:
+                    places[name] = self._places[key]
+                    self.reused += 1
+                    on_reply(name, 0)
+                    found += missing(then(name, _read(self.path, places[name])))
+                elif key in names:
+                    names[key].append(name)
+                else:
+                    keys.append(key)
+                    names[key] = [name]
+                    found.append(prompt)
+            return found
 
+        def keep(index: int, reply: Completion) -> list[Prompt]:
+            key = keys[index]
+            self._append(key, reply)
+            self.decoded += 1
+            found: list[Prompt] = []
+            tokens = reply.tokens - reply.given
+            for name in names.pop(key):
+                places[name] = self._places[key]
+                on_reply(name, tokens)
+                found += missing(then(name, reply))
+                tokens = 0
+            return found
+
+        if first := missing(prompts):
             if self._opened is not engine:
                 self._opened = None
                 self._engines.close()
                 self._opened = self._engines.enter_context(engine)
-            engine.generate(list(missing.values()), decoding, keep)
-        return [self._replies[key] for key in keys]
+            engine.generate(first, decoding, keep)
+        return Kept(self.path, places)
 
     def _append(self, key: str, reply: Completion) -> None:
         assert self._file is not None, "the store is not open"
-        self._replies[key] = reply
-        self._file.write(json.dumps({"key": key, **asdict(reply)}).encode() + b"\n")
+        row = {"key": key} | {name: getattr(reply, name) for name in FIELDS}
+        self._places[key] = self._file.tell()
+        self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
 
-    def _parse(self, line: bytes, number: int) -> tuple[str, Completion]:
-        try:
-            row = json.loads(line)
-            key = row.pop("key")
-            return key, Completion(**row | {"token_ids": tuple(row["token_ids"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(
-                f"{self.path}:{number} is not a stored reply; delete the file to decode them again"
-            ) from error
+    def _index(self) -> int:
+        """Notes where each whole line begins; returns where the last one ends."""
+        end = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    self._places[_parse(line)[0]] = end
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise BadInput(
+                        f"{self.path}:{number} is not a stored reply; delete the file to decode "
+                        "them again"
+                    ) from error
+                end += len(line)
+        return end
+
+
+def key_of(prompt: Prompt) -> str:
+    """A digest of all that decides the reply to a prompt. How much room it has does not."""
+    told = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
+    digest = hashlib.sha256(json.dumps([*told, prompt.thinking]).encode())
+    digest.update(array("q", prompt.spoken).tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path, place: int) -> Completion:
+    with path.open("rb") as file:
+        file.seek(place)
+        return _parse(file.readline())[1]
+
+
+def _parse(line: bytes) -> tuple[str, Completion]:
+    row: dict[str, Any] = json.loads(line)
+    key: str = row.pop("key")
+    row |= {name: tuple(row[name]) for name in ("token_ids", "prompt_ids")}
+    return key, Completion(**row)

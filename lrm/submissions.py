@@ -233,7 +233,7 @@ class Reader:
 
     def _scores(self, question: Question, gold: str) -> bool:
         boxed = f"{THINK_CLOSE}\\boxed{{{gold}}}"
-        reply = Completion((), boxed, 0, 0, 0, closed=True, stop="stop", looped=False)
+        reply = Completion((), boxed, (), 0, 0, closed=True, stop="stop", looped=False)
         return self.benchmark.grade(question, reply).score == 1
 
 

@@ -21,7 +21,7 @@ CLAIM = "Harry is a queen bee."
 
 
 def reply(text: str, stop: Stop = "stop") -> Completion:
-    return Completion((), text, 0, 0, 0, "</think>" in text, stop, False)
+    return Completion((), text, (), 0, 0, "</think>" in text, stop, False)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def _small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reply(text: str, stop: Stop = "stop") -> Completion:
-    return Completion((), text, 0, 0, 0, "</think>" in text, stop, False)
+    return Completion((), text, (), 0, 0, "</think>" in text, stop, False)
 
 
 @BENCHMARKS

@@ -16,7 +16,7 @@ from tests.models import TINY
 
 def reply(thinking: int, *, closed: bool, stop: Stop = "stop", answer: int = 3) -> Completion:
     total = thinking + (answer if closed else 0)
-    return Completion(tuple(range(total)), "t", 5, thinking, total - thinking, closed, stop, False)
+    return Completion(tuple(range(total)), "t", (), thinking, total - thinking, closed, stop, False)
 
 
 @pytest.mark.parametrize("name", budgets.CLOSINGS)

@@ -159,16 +159,20 @@ def make(name: str, checkpoint: Checkpoint, folder: Path) -> Engine:
 
 
 @pytest.fixture(scope="module", params=[*ENGINES, "server"])
-def engine(
+def closed_engine(
     request: pytest.FixtureRequest,
     checkpoint: Checkpoint,
     reciting: ServerEngine,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Engine]:
-    own = request.param != "server"
-    folder = tmp_path_factory.mktemp("gguf")
-    with make(request.param, checkpoint, folder) if own else reciting as made:
-        assert made.name == request.param
+) -> Engine:
+    if request.param == "server":
+        return reciting
+    return make(request.param, checkpoint, tmp_path_factory.mktemp("gguf"))
+
+
+@pytest.fixture(scope="module")
+def engine(closed_engine: Engine) -> Iterator[Engine]:
+    with closed_engine as made:
         yield made
 
 
@@ -210,6 +214,22 @@ def check(prompt: Prompt, completion: Completion, decoding: Decoding) -> None:
     assert completion.looped <= (completion.stop == "length")
 
 
+def test_ctrl_c_leaves_what_was_finished(closed_engine: Engine) -> None:
+    seen: dict[int, Completion] = {}
+
+    def stop(index: int, completion: Completion) -> None:
+        seen[index] = completion
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), closed_engine as engine:
+        engine.generate(mixed(30), SAMPLED, stop)
+    assert len(seen) == 5
+    with closed_engine as engine:
+        expected = engine.generate(mixed(30), SAMPLED)
+    assert all(expected[index] == completion for index, completion in seen.items())
+
+
 def test_completions_come_in_order_and_keep_their_caps(engine: Engine) -> None:
     prompts = mixed(300)
     seen: dict[int, Completion] = {}
@@ -218,7 +238,8 @@ def test_completions_come_in_order_and_keep_their_caps(engine: Engine) -> None:
         assert index not in seen
         seen[index] = completion
 
-    completions = engine.generate(prompts, SAMPLED, note)
+    assert engine.generate(prompts, SAMPLED, note) == []
+    completions = engine.generate(prompts, SAMPLED)
     assert completions == [seen[index] for index in range(300)]
     for prompt, completion in zip(prompts, completions, strict=True):
         check(prompt, completion, SAMPLED)
@@ -300,6 +321,45 @@ def test_an_exception_of_the_caller_ends_the_call(engine: Engine) -> None:
     assert len(engine.generate(mixed(3), SAMPLED)) == 3
 
 
+def test_prompts_that_follow_a_reply_join_the_queue(engine: Engine) -> None:
+    """Their replies are those that a call of their own gives, and what they need more than their
+    forerunner was made room for."""
+    prompts = [replace(prompt, room=90) for prompt in mixed(30)]
+    asked: dict[int, Prompt] = dict(enumerate(prompts))
+    seen: dict[int, Completion] = {}
+
+    def follow(index: int, reply: Completion) -> list[Prompt]:
+        seen[index] = reply
+        if index >= len(prompts):
+            return []
+        further = [
+            budgets.forced(prompts[index], reply, size, seed=9, answer_tokens=6, closing="s1")
+            for size in (8, 4)
+            if not budgets.fits(reply, size)
+        ]
+        asked.update(enumerate(further, len(asked)))
+        return further
+
+    engine.generate(prompts, SAMPLED, follow)
+    assert len(seen) == len(asked) > len(prompts)
+    assert [seen[index] for index in range(len(asked))] == [
+        engine.generate([asked[index]], SAMPLED)[0] for index in range(len(asked))
+    ]
+
+
+def test_room_for_what_may_follow_is_asked_for_first(engine: Engine) -> None:
+    prompt = replace(mixed(1)[0], room=CONTEXT)
+    with pytest.raises(BadInput, match=rf"asks for up to {CONTEXT} more, .* lower the budgets"):
+        engine.generate([prompt], SAMPLED)
+
+
+def test_the_prompts_own_tokens_are_told(engine: Engine) -> None:
+    prompt = mixed(1)[0]
+    plain, forced = engine.generate([prompt, replace(prompt, closing=THINK_CLOSE)], SAMPLED)
+    assert len(plain.prompt_ids) > 0
+    assert forced.prompt_ids == plain.prompt_ids
+
+
 def test_given_tokens_are_part_of_the_reply(engine: Engine) -> None:
     prompts = mixed(30, max_tokens=60)
     closing = f"\n{THINK_CLOSE}\nSo"
@@ -311,7 +371,7 @@ def test_given_tokens_are_part_of_the_reply(engine: Engine) -> None:
         assert completion.closed
         assert closing in completion.text
         assert completion.given > len(kept)
-        assert completion.prompt_tokens == reply.prompt_tokens
+        assert completion.prompt_ids == reply.prompt_ids
         # the line break before the tag counts as thinking
         assert len(kept) < completion.thinking_tokens < completion.given
 

@@ -23,7 +23,7 @@ GRADE = Grade("x", 1.0, {"f1": 0.5}, BY_RULE)
 
 
 def reply(stop: Stop, closed: bool = True, looped: bool = False) -> Completion:
-    return Completion((), "", 0, 6, 4, closed, stop, looped)
+    return Completion((), "", (), 6, 4, closed, stop, looped)
 
 
 def item(question: str, sample: int, right: bool, stop: Stop = "stop", said: str = "x") -> Item:

@@ -86,7 +86,7 @@ def test_a_prompt_longer_than_one_call_takes(file: Checkpoint, tmp_path: Path) -
     prompts = [Prompt("1 and 2 " * size, 0, 6) for size in (1200, 3, 700)]
     with LlamaCppEngine(long) as made:
         together = made.generate(prompts, GREEDY)
-        assert max(reply.prompt_tokens for reply in together) > 4096
+        assert max(len(reply.prompt_ids) for reply in together) > 4096
         assert together == [made.generate([prompt], GREEDY)[0] for prompt in prompts]
 
 
@@ -122,7 +122,7 @@ def test_a_chat_goes_into_the_files_template_with_the_thinking_opened(
     with LlamaCppEngine(write_f16(folder, tmp_path / "chat.gguf", dtype="f32")) as made:
         reply, plain = made.generate([chat, told], GREEDY)
     with TransformersEngine(folder, device="cpu") as other:
-        assert reply.prompt_tokens == other.generate([chat], GREEDY)[0].prompt_tokens
+        assert reply.prompt_ids == other.generate([chat], GREEDY)[0].prompt_ids
     assert reply == plain
 
 

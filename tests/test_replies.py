@@ -31,7 +31,7 @@ def build(ids: list[int], stop: str = "stop", answer_tokens: int = 3, given: int
     return assemble(
         ids,
         given=given,
-        prompt_tokens=4,
+        prompt_ids=[7, 7],
         stop=stop,
         answer_tokens=answer_tokens,
         decode=decode,

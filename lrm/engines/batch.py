@@ -22,12 +22,16 @@ class Batch:
 
     def __init__(self, model: Any, rows: Sequence[Row], count: int, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding
-        self.count = min(count, len(rows))
+        self.count = count
         self.waiting = deque(same_text_together(rows))
         self.running: list[Row] = []
         self.leaders: dict[str, Row] = {}
-        length = max(len(row.reply.ids) + row.reply.limit for row in rows)
+        length = max(row.length for row in rows)
         self.slots = Slots(model.config, self.count, length, model.dtype, model.device)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Puts further rows before those that wait."""
+        self.waiting.extendleft(reversed(rows))
 
     @torch.inference_mode()
     def advance(self, eos: frozenset[int], close_ids: Sequence[int]) -> list[tuple[Row, Stop]]:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lrm.engines.reply import Reply
 from lrm.errors import BadInput
 from lrm.records import Completion, Decoding, Prompt, Stop
 from lrm.replies import THINK_CLOSE, Decode, assemble, find_close
+
+
+def check_room(index: int, size: int, more: int, context: int) -> None:
+    """BadInput unless `more` tokens fit behind the `size` of prompt `index`."""
+    if size + more > context:
+        raise BadInput(
+            f"prompt {index} has {size} tokens and asks for up to {more} more, but the model reads "
+            f"at most {context} tokens in all; lower the budgets, or shorten the prompt"
+        )
+
+
+def refuse_thinking(prompts: Sequence[Prompt], engine: str) -> None:
+    """BadInput if a prompt asks an engine that cannot to end its thinking by itself."""
+    if any(prompt.thinking for prompt in prompts):
+        raise BadInput(
+            f"the {engine} engine does not end the thinking by itself; force the answers "
+            "(--closing plain), or use the vllm engine"
+        )
 
 
 class Codec:
@@ -33,11 +51,7 @@ class Codec:
         size = len(asked) + len(given)
         if not size:
             raise BadInput(f"prompt {index} is empty and its tokenizer adds nothing; give it text")
-        if size + prompt.max_tokens > context:
-            raise BadInput(
-                f"prompt {index} has {size} tokens and asks for up to {prompt.max_tokens} more, "
-                f"but the model reads at most {context}; shorten the prompt or lower max_tokens"
-            )
+        check_room(index, size, max(prompt.max_tokens, prompt.room - len(given)), context)
         reply = Reply(index, [*asked, *given], len(asked), len(given), prompt.max_tokens)
         close = find_close(given, self.decode, self.close_ids) if given else None
         if close is not None:
@@ -49,7 +63,7 @@ class Codec:
         return assemble(
             reply.ids[reply.prompt_tokens :],
             given=reply.given,
-            prompt_tokens=reply.prompt_tokens,
+            prompt_ids=reply.ids[: reply.prompt_tokens],
             stop=stop,
             answer_tokens=decoding.answer_tokens,
             decode=self.decode,

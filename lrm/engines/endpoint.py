@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ would send it to every server they try."""
 GREETING_SECONDS = 10.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 LONGEST_QUOTE = 300
+FOLLOWS, WAITS = 0, 1
 
 PASSING = frozenset({408, 409, 425, 429})
 """Statuses below 500 that say "not now" (RFC 9110 section 15.5, RFC 8470, RFC 6585)."""
@@ -90,35 +91,51 @@ class Endpoint:
             ) from error
 
     def complete_all(
-        self, bodies: Sequence[Body], concurrency: int
-    ) -> Generator[tuple[int, Answer], None, None]:
-        """Yields (index, answer) as each body is answered, at most `concurrency` in flight.
+        self,
+        bodies: Sequence[Body],
+        concurrency: int,
+        on_answer: Callable[[int, Answer], Sequence[Body]],
+    ) -> None:
+        """Calls `on_answer(index, answer)` as each body is answered, `concurrency` in flight.
 
-        The first that fails in the end is raised, after those answered before it, and the rest
-        are cancelled, as they are when the iterator is closed.
+        The bodies it returns are asked before all that wait, numbered on from the last. The first
+        that fails in the end is raised, after those answered before it, and the rest are cancelled,
+        as they are by an exception of `on_answer`.
         """
+        first = [(WAITS, index, body) for index, body in enumerate(bodies)]
+        waiting: asyncio.PriorityQueue[tuple[int, int, Body]] = asyncio.PriorityQueue()
+        loops: list[asyncio.AbstractEventLoop] = []
 
         async def work(put: Callable[[tuple[int, Answer | Exception]], None]) -> None:
-            gate = asyncio.Semaphore(concurrency)
+            loops.append(asyncio.get_running_loop())
             limits = httpx2.Limits(max_connections=concurrency)
             client = httpx2.AsyncClient(headers=self._headers(), timeout=None, limits=limits)
+            for entry in first:
+                waiting.put_nowait(entry)
 
-            async def one(index: int, body: Body) -> None:
-                try:
-                    async with gate:
+            async def ask() -> None:
+                while True:
+                    _, index, body = await waiting.get()
+                    try:
                         put((index, await self._complete(client, index, body)))
-                except Exception as error:
-                    put((index, error))
+                    except Exception as error:
+                        put((index, error))
 
             async with client, asyncio.TaskGroup() as tasks:
-                for index, body in enumerate(bodies):
-                    tasks.create_task(one(index, body))
+                for _ in range(concurrency):
+                    tasks.create_task(ask())
 
+        count = len(bodies)
+        left = count
         with closing(in_background(work)) as outcomes:
-            for index, outcome in outcomes:
+            while left:
+                index, outcome = next(outcomes)
                 if isinstance(outcome, Exception):
                     raise outcome
-                yield index, outcome
+                left -= 1
+                for body in on_answer(index, outcome):
+                    loops[0].call_soon_threadsafe(waiting.put_nowait, (FOLLOWS, count, body))
+                    count, left = count + 1, left + 1
 
     async def _complete(self, client: httpx2.AsyncClient, index: int, body: Body) -> Answer:
         for tried in range(self.retries + 1):

@@ -78,6 +78,10 @@ class LlamaBatch:
         self.held: list[list[int]] = [[] for _ in range(count)]
         self.texts: list[str] = [""] * count
 
+    def add(self, rows: Sequence[Row]) -> None:
+        """Puts further rows before those that wait."""
+        self.waiting.extendleft(reversed(rows))
+
     def advance(self, eos: frozenset[int], close_ids: Sequence[int]) -> list[tuple[Row, Stop]]:
         """Takes in waiting rows, decodes one token of every row, returns those that ended."""
         while self.waiting and len(self.running) < len(self.held):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import torch
 
+from lrm.contracts import OnCompletion
 from lrm.engines.chat import no_template, opened, render
-from lrm.engines.codec import Codec
+from lrm.engines.codec import Codec, refuse_thinking
 from lrm.engines.llama_batch import LlamaBatch, sequences
 from lrm.engines.llama_vocab import Vocab
-from lrm.engines.rows import Row, finish
-from lrm.engines.sampling import uniforms
+from lrm.engines.rows import Row, at_once, finish, row
 from lrm.errors import BadInput, MissingExtra
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
@@ -94,14 +94,25 @@ class LlamaCppEngine:
         self,
         prompts: Sequence[Prompt],
         decoding: Decoding,
-        on_completion: Callable[[int, Completion], None] | None = None,
+        on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
-        rows = [self._row(index, prompt, decoding) for index, prompt in enumerate(prompts)]
+        refuse_thinking(prompts, self.name)
+
+        def made(index: int, prompt: Prompt) -> Row:
+            asked = self._asked(prompt)
+            return row(
+                index,
+                prompt,
+                self._codec.begin(index, prompt, asked, decoding, self._codec.context),
+            )
+
+        rows = [made(index, prompt) for index, prompt in enumerate(prompts)]
         if not rows:
             return []
-        count = min(self.slots, len(rows), self._lib.llama_max_parallel_sequences())
-        length = max(len(row.reply.ids) + row.reply.limit for row in rows)
+        most = min(self.slots, self._lib.llama_max_parallel_sequences())
+        count = at_once(rows, prompts, most)
+        length = max(row.length for row in rows)
         with sequences(self._lib, self._model, count, length, self.threads) as context:
             if not context:
                 raise BadInput(
@@ -109,12 +120,7 @@ class LlamaCppEngine:
                     "lower slots or max_tokens"
                 )
             batch = LlamaBatch(self._lib, context, self._vocab.size, rows, decoding)
-            return finish(batch, len(rows), self._codec, decoding, on_completion)
-
-    def _row(self, index: int, prompt: Prompt, decoding: Decoding) -> Row:
-        asked = self._asked(prompt)
-        reply = self._codec.begin(index, prompt, asked, decoding, self._codec.context)
-        return Row(reply, prompt.text, uniforms(prompt.seed, prompt.max_tokens))
+            return finish(batch, rows, self._codec, decoding, made, on_completion)
 
     def _room(self) -> int:
         trained: int = self._lib.llama_model_n_ctx_train(self._model)

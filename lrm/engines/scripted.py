@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from lrm.errors import BadInput
+from lrm.contracts import OnCompletion
+from lrm.engines.codec import check_room, refuse_thinking
 from lrm.records import Completion, Decoding, Prompt, Stop
 from lrm.replies import THINK_CLOSE, assemble
 
@@ -43,22 +45,23 @@ class ScriptedEngine:
         self,
         prompts: Sequence[Prompt],
         decoding: Decoding,
-        on_completion: Callable[[int, Completion], None] | None = None,
+        on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
+        refuse_thinking(prompts, self.name)
         for index, prompt in enumerate(prompts):
-            size = len(prompt.text.encode()) + len(prompt.spoken) + len(prompt.closing.encode())
-            if size + prompt.max_tokens > self.context:
-                raise BadInput(
-                    f"prompt {index} has {size} tokens and asks for up to {prompt.max_tokens} "
-                    f"more, but the context is {self.context}; shorten the prompt"
-                )
-        completions = []
-        for index, prompt in enumerate(prompts):
-            completions.append(self._reply(prompt, decoding))
-            if on_completion:
-                on_completion(index, completions[-1])
-        return completions
+            given = len(prompt.spoken) + len(prompt.closing.encode())
+            more = max(prompt.max_tokens, prompt.room - given)
+            check_room(index, len(prompt.text.encode()) + given, more, self.context)
+        if not on_completion:
+            return [self._reply(prompt, decoding) for prompt in prompts]
+        waiting, count = deque(enumerate(prompts)), len(prompts)
+        while waiting:
+            index, prompt = waiting.popleft()
+            further = list(on_completion(index, self._reply(prompt, decoding)) or ())
+            waiting.extendleft(reversed(list(enumerate(further, count))))
+            count += len(further)
+        return []
 
     def _reply(self, prompt: Prompt, decoding: Decoding) -> Completion:
         script = self.answer(prompt).encode()
@@ -69,7 +72,7 @@ class ScriptedEngine:
         return assemble(
             list(given + rest[: prompt.max_tokens]),
             given=len(given),
-            prompt_tokens=len(prompt.text.encode()),
+            prompt_ids=prompt.text.encode(),
             stop=stop,
             answer_tokens=decoding.answer_tokens,
             decode=lambda ids: bytes(ids).decode(errors="replace"),

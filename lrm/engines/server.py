@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lrm.contracts import OnCompletion
 from lrm.digests import of_json
 from lrm.engines.chat import opened_chat
+from lrm.engines.codec import check_room, refuse_thinking
 from lrm.engines.endpoint import Answer, Body, Endpoint
 from lrm.engines.tokenizer import open_tokenizer
 from lrm.errors import BadInput
@@ -43,7 +44,7 @@ class _Asked:
     index: int
     text: str
     seed: int
-    prompt_tokens: int
+    prompt_ids: tuple[int, ...]
     given: tuple[int, ...]
     limit: int
 
@@ -138,19 +139,33 @@ class ServerEngine:
         self,
         prompts: Sequence[Prompt],
         decoding: Decoding,
-        on_completion: Callable[[int, Completion], None] | None = None,
+        on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit and
         the server has told its context length; else when it refuses the prompt."""
-        asked = [self._asked(index, prompt, decoding) for index, prompt in enumerate(prompts)]
-        bodies = [self._body(each, decoding) for each in asked]
+        refuse_thinking(prompts, self.name)
+        asked: dict[int, _Asked] = {}
         done: dict[int, Completion] = {}
-        with closing(self._endpoint.complete_all(bodies, self.concurrency)) as answers:
-            for index, answer in answers:
-                done[index] = self._completion(asked[index], answer, decoding)
-                if on_completion:
-                    on_completion(index, done[index])
-        return [done[index] for index in range(len(prompts))]
+
+        def bodies(first: int, prompts: Iterable[Prompt]) -> list[Body]:
+            new = [self._asked(at, prompt, decoding) for at, prompt in enumerate(prompts, first)]
+            asked.update({each.index: each for each in new})
+            return [self._body(each, decoding) for each in new]
+
+        count = len(prompts)
+
+        def finish(index: int, answer: Answer) -> list[Body]:
+            nonlocal count
+            completion = self._completion(asked.pop(index), answer, decoding)
+            if not on_completion:
+                done[index] = completion
+                return []
+            further = bodies(count, on_completion(index, completion) or ())
+            count += len(further)
+            return further
+
+        self._endpoint.complete_all(bodies(0, prompts), self.concurrency, finish)
+        return [done[index] for index in sorted(done)]
 
     def _asked(self, index: int, prompt: Prompt, decoding: Decoding) -> _Asked:
         text = self._chat(prompt.text) if prompt.chat else prompt.text
@@ -159,15 +174,12 @@ class ServerEngine:
         close = find_close(given, self._decode, self._close_ids) if given else None
         if close is not None:  # one more, to tell an answer that ends at its cap from a cut one
             limit = min(limit, max(decoding.answer_tokens + 1 - (len(given) - close), 1))
-        prompt_tokens = len(self._tokenizer(text)["input_ids"])
-        size = prompt_tokens + len(given)
-        if self._context and size + limit > self._context:
-            raise BadInput(
-                f"prompt {index} has {size} tokens and asks for up to {limit} more, but the model "
-                f"reads at most {self._context}; shorten the prompt or lower max_tokens"
-            )
+        prompt_ids = tuple(self._tokenizer(text)["input_ids"])
+        if self._context:
+            size = len(prompt_ids) + len(given)
+            check_room(index, size, max(limit, prompt.room - len(given)), self._context)
         sent = text + self._decode(prompt.spoken) + prompt.closing
-        return _Asked(index, sent, prompt.seed % SEEDS, prompt_tokens, given, limit)
+        return _Asked(index, sent, prompt.seed % SEEDS, prompt_ids, given, limit)
 
     def _body(self, asked: _Asked, decoding: Decoding) -> Body:
         return {
@@ -192,7 +204,7 @@ class ServerEngine:
         reply = assemble(
             [*asked.given, *ids[: asked.limit]],
             given=len(asked.given),
-            prompt_tokens=asked.prompt_tokens,
+            prompt_ids=asked.prompt_ids,
             stop="length" if len(ids) > asked.limit else answer.stop,
             answer_tokens=decoding.answer_tokens,
             decode=self._decode,

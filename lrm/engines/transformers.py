@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from transformers import AttentionInterface, AutoModelForCausalLM
 from transformers.utils import logging
 
+from lrm.contracts import OnCompletion
 from lrm.engines.batch import Batch
+from lrm.engines.codec import refuse_thinking
 from lrm.engines.dtypes import native_dtype
 from lrm.engines.folders import check_folder, check_same_shape
 from lrm.engines.prompting import LOCAL, Prompting
-from lrm.engines.rows import Row, finish
-from lrm.engines.sampling import uniforms
+from lrm.engines.rows import Row, at_once, finish, row
 from lrm.engines.slots import attend
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
@@ -102,18 +103,20 @@ class TransformersEngine:
         self,
         prompts: Sequence[Prompt],
         decoding: Decoding,
-        on_completion: Callable[[int, Completion], None] | None = None,
+        on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
-        rows = [self._row(index, prompt, decoding) for index, prompt in enumerate(prompts)]
+        refuse_thinking(prompts, self.name)
+
+        def made(index: int, prompt: Prompt) -> Row:
+            context = self._prompting.context
+            return row(index, prompt, self._prompting.start(index, prompt, decoding, context))
+
+        rows = [made(index, prompt) for index, prompt in enumerate(prompts)]
         if not rows:
             return []
-        batch = Batch(self._model, rows, self.slots, decoding)
-        return finish(batch, len(rows), self._prompting, decoding, on_completion)
-
-    def _row(self, index: int, prompt: Prompt, decoding: Decoding) -> Row:
-        reply = self._prompting.start(index, prompt, decoding, self._prompting.context)
-        return Row(reply, prompt.text, uniforms(prompt.seed, prompt.max_tokens))
+        batch = Batch(self._model, rows, at_once(rows, prompts, self.slots), decoding)
+        return finish(batch, rows, self._prompting, decoding, made, on_completion)
 
 
 def _check_family(checkpoint: Checkpoint) -> None:

