@@ -138,7 +138,7 @@ def test_a_swap_is_a_fresh_start_on_the_other_weights(
 
 
 def _refuses_more_than(context: int, engine: VllmEngine) -> None:
-    with pytest.raises(BadInput, match=rf"prompt 0 has \d+ tokens .* at most {context};"):
+    with pytest.raises(BadInput, match=rf"prompt 0 has \d+ tokens .* at most {context} tokens"):
         engine.generate(asked(1, max_tokens=context), GREEDY)
 
 
