@@ -127,6 +127,13 @@ class VllmEngine:
     def __enter__(self) -> Self:
         check_folder(self.checkpoint)
         shapes(self.checkpoint)
+        options = self.options()
+        self._workers, self.reused_tokens = Workers(self._shares), 0
+        self._carry_out("start", dict.fromkeys(range(len(self._shares)), options))
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """What vLLM is started with."""
         self._prompting = Prompting(self.checkpoint)
         own = self._prompting.context
         if self._context and self._context > own:
@@ -135,15 +142,12 @@ class VllmEngine:
                 "tokens; lower it"
             )
         self.context = self._context or own
-        self._workers, self.reused_tokens = Workers(self._shares), 0
-        options = {
+        return {
             "model": str(self.checkpoint.path.resolve()),
             "max_model_len": self.context,
             **self._options,
             **self._memory(),
         }
-        self._carry_out("start", dict.fromkeys(range(len(self._shares)), options))
-        return self
 
     def __exit__(
         self,
