@@ -17,12 +17,16 @@ from lrm.records import Checkpoint, Completion, Decoding
 
 
 def bare(
-    choice: EngineChoice, checkpoint: Checkpoint, replies: Sequence[Completion], decoding: Decoding
-) -> tuple[int, float]:
+    choice: EngineChoice,
+    checkpoint: Checkpoint,
+    replies: Sequence[Completion],
+    decoding: Decoding,
+    repeats: int,
+) -> list[tuple[int, float]]:
     """Tokens and seconds of generating replies of the same lengths from the same prompts.
 
-    vLLM is started with the engine's own options. Each request asks for exactly as many tokens as
-    its reply has.
+    vLLM is started with the engine's own options, once for all repeats. Each request asks for
+    exactly as many tokens as its reply has.
     """
     engine = choice.made(checkpoint)
     assert isinstance(engine, VllmEngine)
@@ -30,6 +34,7 @@ def bare(
         "options": engine.options() | {"stream_interval": 1},
         "sampling": {"temperature": decoding.temperature, "top_p": decoding.top_p},
         "requests": [[list(one.prompt_ids), one.tokens - one.given] for one in replies],
+        "repeats": repeats,
     }
     command = [sys.executable, "-m", "experiments.bench_bare"]
     done = subprocess.run(
@@ -40,11 +45,10 @@ def bare(
         text=True,
         check=True,
     )
-    tokens, seconds = json.loads(done.stdout.splitlines()[-1])
-    return tokens, seconds
+    return [(tokens, wall) for tokens, wall in json.loads(done.stdout.splitlines()[-1])]
 
 
-def main(told: dict[str, Any]) -> tuple[int, float]:
+def main(told: dict[str, Any]) -> list[tuple[int, float]]:
     from vllm import LLM, SamplingParams
 
     llm = LLM(**told["options"])
@@ -57,12 +61,16 @@ def main(told: dict[str, Any]) -> tuple[int, float]:
         )
         for seed, (ids, tokens) in enumerate(told["requests"])
     ]
-    llm.generate([requests[0][0]], SamplingParams(max_tokens=8), use_tqdm=False)
-    prompts, params = zip(*requests, strict=True)
-    start = time.perf_counter()
-    outputs = llm.generate(list(prompts), list(params), use_tqdm=False)
-    seconds = time.perf_counter() - start
-    return sum(len(output.outputs[0].token_ids) for output in outputs), seconds
+    prompts, params = (list(part) for part in zip(*requests, strict=True))
+    few = 1 + len(requests) // 8
+    llm.generate(prompts[:few], params[:few], use_tqdm=False)  # compiles, and fills memory
+    found = []
+    for _ in range(told["repeats"]):
+        start = time.perf_counter()
+        outputs = llm.generate(prompts, params, use_tqdm=False)
+        wall = time.perf_counter() - start
+        found.append((sum(len(output.outputs[0].token_ids) for output in outputs), wall))
+    return found
 
 
 if __name__ == "__main__":

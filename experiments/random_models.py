@@ -4,15 +4,21 @@ time that real ones take."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import exp
 from pathlib import Path
-from typing import Any
+from random import Random
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments.models import EMBEDDED
 from lrm.compression.checkpoints import open_checkpoint
-from lrm.records import Checkpoint
+from lrm.contracts import Engine, OnCompletion
+from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
 TOKENIZER = "tiny-5m"
 """Whose tokenizer they get. Its ids are a part of theirs; the others stand for no text."""
@@ -41,6 +47,14 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 
+SHARES = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.7)
+"""Budgets of a random model, as shares of its median thinking."""
+
+SPREAD = 0.96
+"""Standard deviation of the logarithm of thinking lengths: that of the outputs to AIME 2024 that
+the authors of arXiv 2504.02010 released for R1-Distill-Llama-8B in AWQ 4-bit, whose median is some
+6,000 tokens and which answer in some 480 behind them."""
+
 
 def random_model(shape: str, folder: Path) -> Checkpoint:
     """Writes the model to `folder`; the same weights each time on the same device."""
@@ -52,3 +66,54 @@ def random_model(shape: str, folder: Path) -> Checkpoint:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(EMBEDDED / TOKENIZER / name, folder / name)
     return open_checkpoint(folder)
+
+
+@dataclass(frozen=True)
+class Lengthened:
+    """Contract: `lrm.contracts.Engine`. An engine whose fresh replies end at drawn lengths."""
+
+    inner: Engine
+    median: int
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def identity(self) -> str:
+        return f"{self.inner.identity} thinking {self.median}"
+
+    def __enter__(self) -> Self:
+        self.inner.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.inner.__exit__(kind, error, trace)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        decoding: Decoding,
+        on_completion: OnCompletion | None = None,
+    ) -> list[Completion]:
+        assert on_completion, "an evaluation takes its replies as they come"
+
+        def ended(index: int, reply: Completion) -> Iterable[Prompt] | None:
+            if not reply.given and reply.tokens < decoding.max_tokens:
+                answer = min(decoding.answer_tokens, reply.tokens)
+                thinking = reply.tokens - answer
+                reply = replace(reply, thinking_tokens=thinking, answer_tokens=answer)
+                reply = replace(reply, closed=True, stop="stop", looped=False)
+            return on_completion(index, reply)
+
+        cut = [replace(one, max_tokens=self._length(one, decoding)) for one in prompts]
+        return self.inner.generate(cut, decoding, ended)
+
+    def _length(self, prompt: Prompt, decoding: Decoding) -> int:
+        thinking = round(self.median * exp(Random(prompt.text).gauss(0, SPREAD)))
+        return min(max(thinking, 1) + decoding.answer_tokens, decoding.max_tokens)
