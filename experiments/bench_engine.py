@@ -19,7 +19,7 @@ from pathlib import Path
 
 from experiments.command import calm
 from experiments.engines import EngineChoice, parse_engine
-from experiments.models import open_model
+from experiments.runnable import find_runnable, runnable
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.deduction import DEDUCTION
 from lrm.benchmarks.hops import HOPS
@@ -28,6 +28,7 @@ from lrm.contracts import Swappable
 from lrm.evaluate import evaluate
 from lrm.records import Checkpoint, Decoding, Prompt
 from lrm.store import Generations
+from tracking.address import project_root
 
 TWINS = (ARITHMETIC, DEDUCTION, HOPS, TIMELINE)
 BUDGETS = (16, 32, 48, 64, 96, 128, 192, 384)
@@ -107,7 +108,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     calm()
-    choice, checkpoint = parse_engine(given.engine), open_model(given.model).checkpoint
+    choice = parse_engine(given.engine)
+    model = find_runnable(given.model, choice).open()
+    checkpoint = runnable(model.checkpoint, choice, project_root() / "mlruns" / "gguf")
     identity = choice.made(checkpoint).identity
     print(f"{platform.machine()}, {os.cpu_count()} cores, {identity}, {given.model}", flush=True)
     throughput(choice, checkpoint, given.each, given.repeats)
