@@ -15,22 +15,27 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository and the names of its files; `copy` is what was downloaded of it before, if the
-    hub is out of reach."""
+    """A repository and the names of its files; `offline` if these are a copy's, downloaded before,
+    since the hub is out of reach."""
 
     name: str
     files: Sequence[str]
-    copy: Path | None = None
+    offline: bool = False
+
+    @property
+    def described(self) -> str:
+        return f"the copy of {self.name} here" if self.offline else self.name
 
     def fetch(self, wanted: Sequence[str]) -> Path:
         """A folder with those of its files that match a pattern of `wanted`, and perhaps more."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-        if self.copy:
-            return self.copy
+        patterns = list(wanted)
         try:
-            return Path(snapshot_download(self.name, allow_patterns=list(wanted)))
+            return Path(
+                snapshot_download(self.name, allow_patterns=patterns, local_files_only=self.offline)
+            )
         except (HTTPError, OSError) as error:
             raise _failure(self.name, error) from error
 
@@ -51,11 +56,11 @@ def find_repository(name: str) -> Repository:
         raise _failure(name, error) from error
     except (HTTPError, OSError) as error:
         try:
-            copy = Path(snapshot_download(name, local_files_only=True))
+            copy = Path(snapshot_download(name, local_files_only=True, allow_patterns=[]))
         except OSError:
             raise _failure(name, error) from error
         files = [path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()]
-        return Repository(name, files, copy)
+        return Repository(name, files, offline=True)
 
 
 def _failure(name: str, error: Exception) -> BadInput:

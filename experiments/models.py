@@ -134,7 +134,9 @@ def _on_hub(text: str, tokenizer_only: bool) -> Found:
         return Found(text, "tokenizer", lambda: repository.fetch(wanted))
     kinds = {Path(file).suffix for file in repository.files}
     if word or (".gguf" in kinds and ".safetensors" not in kinds):
-        first, *rest = choose(repository.files, word, name, f"name one: {name}:NAME")
+        first, *rest = choose(
+            repository.files, word, repository.described, f"name one: {name}:NAME"
+        )
         return Found(text, "gguf", lambda: repository.fetch_file(first, rest))
     config = read_config(repository.fetch(["config.json"]))
     return Found(text, formats.of_config(config, text), lambda: repository.fetch(FOLDER))
