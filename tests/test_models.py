@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from experiments.engines import parse_engine
 from experiments.models import find_model, open_model, open_tokenizer
@@ -22,6 +24,7 @@ from lrm.compression.gguf import write_f16
 from lrm.compression.prune import Magnitude
 from lrm.digests import of_file
 from lrm.engines.transformers import TransformersEngine
+from lrm.engines.vllm_devices import check_kernels
 from lrm.errors import BadInput
 from lrm.formats import RUN_BY
 from lrm.records import Checkpoint, Format
@@ -93,6 +96,26 @@ def test_packed_weights_are_not_pruned_and_not_called_measured(tmp_path: Path, s
         Magnitude(0.5).apply(checkpoint, tmp_path / "out")
     with pytest.raises(BadInput, match="only dense weights become GGUF"):
         write_f16(checkpoint, tmp_path / "out.gguf")
+
+
+@pytest.mark.parametrize(
+    ("stored", "device", "capability", "fits"),
+    [
+        ("awq", "cpu", "AVX2", False),
+        ("awq", "cpu", "AVX512", True),
+        ("dense", "cpu", "AVX2", True),
+        ("awq", "cuda", "AVX2", True),
+    ],
+)
+def test_packed_weights_without_kernels_are_refused(
+    monkeypatch: pytest.MonkeyPatch, stored: Format, device: str, capability: str, fits: bool
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with (
+        nullcontext() if fits else pytest.raises(BadInput, match=r"awq weights, .* AVX512, .* GPU")
+    ):
+        check_kernels(Path("model"), stored, torch.device(device))
 
 
 def test_a_quantization_that_nothing_here_runs_is_named(tmp_path: Path) -> None:

@@ -352,7 +352,9 @@ def test_where_the_context_is_told_nothing_is_sent_that_does_not_fit() -> None:
     with (
         CompletionServer(echo, models=[{"id": "m", "max_model_len": 50}]) as server,
         connect(server) as engine,
-        pytest.raises(BadInput, match=r"prompt 1 has 4 tokens and asks for up to 60 more.* 50 tokens"),
+        pytest.raises(
+            BadInput, match=r"prompt 1 has 4 tokens and asks for up to 60 more.* 50 tokens"
+        ),
     ):
         engine.generate([Prompt("a", 0, 10), Prompt("1 2", 0, 60)], GREEDY)
     assert server.bodies == []

