@@ -89,11 +89,12 @@ def find_model(name: str, tokenizer_only: bool = False) -> Found:
     """
     if name in embedded_names():
         return _in_folder(name, EMBEDDED / name, tokenizer_only)
-    path = Path(name).resolve()
+    path = Path(name)
     if path.is_dir():
-        return _in_folder(path.name, path, tokenizer_only)
+        folder = path.resolve()
+        return _in_folder(folder.name, folder, tokenizer_only)
     if path.is_file() or (path.suffix == ".gguf" and ":" not in name):
-        return _in_file(path, tokenizer_only)
+        return _in_file(path.absolute(), tokenizer_only)  # a link's own name says which part it is
     if "/" not in name or name.startswith((".", "/")):
         registry.require("embedded model, file or folder", name, embedded_names())
     return _on_hub(name, tokenizer_only)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from lrm.contracts import EngineKind
 from lrm.errors import BadInput
 from lrm.records import Format
+
+PACKED: tuple[Format, ...] = ("awq", "gptq", "compressed-tensors")
+"""By the names that `quant_method` has for them."""
 
 RUN_BY: dict[Format, str] = {
     "dense": "transformers",
@@ -30,10 +33,9 @@ def of_config(config: Mapping[str, Any], source: str | Path) -> Format:
     if not packed:
         return "dense"
     named = packed.get("quant_method") if isinstance(packed, dict) else None
-    known: tuple[Format, ...] = get_args(Format)
-    for known_format in known:
-        if named == known_format:
-            return known_format
+    for method in PACKED:
+        if named == method:
+            return method
     raise BadInput(
         f"{source} is quantized with {named or 'a method that its config does not name'}, which no "
         "engine here runs; give it as AWQ, GPTQ, compressed-tensors or GGUF, or not quantized"

@@ -26,13 +26,14 @@ from lrm.digests import of_file
 from lrm.engines.transformers import TransformersEngine
 from lrm.engines.vllm_devices import check_kernels
 from lrm.errors import BadInput
-from lrm.formats import RUN_BY
+from lrm.formats import PACKED, RUN_BY
 from lrm.records import Checkpoint, Format
 from tests.hub_mirror import CLOSED, HubMirror, outcomes
 from tests.models import SMALLEST, copied, split, tokenizer_alone
 
-GGUF = pytest.mark.skipif(not find_spec("gguf"), reason="to test GGUF files: pip install gguf")
-PACKED = ("awq", "gptq", "compressed-tensors")
+GGUF = pytest.mark.skipif(
+    not find_spec("gguf"), reason="to test GGUF files: pip install -e '.[gguf]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +95,6 @@ def test_packed_weights_are_not_pruned_and_not_called_measured(tmp_path: Path, s
     assert (checkpoint.format, checkpoint.measured) == (stored, {"weights/bytes": size})
     with pytest.raises(BadInput, match="only dense weights are pruned"):
         Magnitude(0.5).apply(checkpoint, tmp_path / "out")
-    with pytest.raises(BadInput, match="only dense weights become GGUF"):
-        write_f16(checkpoint, tmp_path / "out.gguf")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +152,18 @@ def test_a_gguf_file_tells_what_it_is(gguf: Path, parts: Path) -> None:
     data[-1] ^= 1
     files[1].write_bytes(data)
     assert open_model(str(parts)).checkpoint.revision != halves.checkpoint.revision
+
+
+@GGUF
+def test_a_link_is_known_by_its_own_name(parts: Path, tmp_path: Path) -> None:
+    """The hub's cache holds nothing else: a part's name links to a file named by its digest."""
+    (tmp_path / "cache").mkdir()
+    for number, part in enumerate(sorted(parts.parent.iterdir())):
+        blob = part.rename(tmp_path / f"blob{number}")
+        (tmp_path / "cache" / part.name).symlink_to(blob)
+    first = tmp_path / "cache" / parts.name
+    assert open_model(str(first)).name == "t-F16"
+    assert open_model(str(first.parent)).checkpoint.path == first
 
 
 @GGUF
