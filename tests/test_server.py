@@ -116,7 +116,8 @@ def test_completions_are_in_order_whatever_the_order_of_the_answers(
     server.answer = late_if_even
     seen: dict[int, Completion] = {}
     with connect(server) as engine:
-        replies = engine.generate(prompts(40), GREEDY, seen.__setitem__)
+        replies = engine.generate(prompts(40), GREEDY)
+        assert engine.generate(prompts(40), GREEDY, seen.__setitem__) == []
     assert list(seen) != list(range(40))
     assert replies == [seen[index] for index in range(40)]
     assert [f"Answer: {seed}" in reply.text for seed, reply in enumerate(replies)] == [True] * 40
