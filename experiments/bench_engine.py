@@ -25,8 +25,8 @@ from pathlib import Path
 from experiments.bench_bare import bare
 from experiments.command import calm
 from experiments.engines import EngineChoice, parse_engine
-from experiments.models import open_model
 from experiments.random_models import SHAPES, SHARES, Lengthened, random_model
+from experiments.runnable import find_runnable, runnable
 from experiments.warm import Warm
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.deduction import DEDUCTION
@@ -156,7 +156,8 @@ def main() -> None:
             checkpoint = random_model(given.shape, Path(folder))
             budgets = [round(share * given.thinking) for share in SHARES]
         else:
-            checkpoint = open_model(given.model).checkpoint
+            checkpoint = find_runnable(given.model, choice).open().checkpoint
+        checkpoint = runnable(checkpoint, choice, Path(folder) / "gguf")
         engine = choice.made(checkpoint)
         name = given.shape or given.model
         print(

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 from experiments import options
 from lrm import registry
-from lrm.contracts import Engine
+from lrm.contracts import Engine, EngineKind
 from lrm.records import Checkpoint
 
 KINDS = (int, float, str)
@@ -21,12 +21,11 @@ class EngineChoice:
     """An engine's class and its options, the checkpoint left open."""
 
     name: str
-    kind: Any
+    kind: EngineKind
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def made(self, checkpoint: Checkpoint) -> Engine:
-        engine: Engine = self.kind(checkpoint, **self.options)
-        return engine
+        return self.kind(checkpoint, **self.options)
 
 
 def parse_engine(text: str) -> EngineChoice:
@@ -35,7 +34,7 @@ def parse_engine(text: str) -> EngineChoice:
     The options are the parameters of the engine's class that are numbers or words.
     """
     name = text.partition(":")[0]
-    kind = registry.find("engine", name, registry.ENGINES)
+    kind = registry.engine(name)
     known = _options(kind)
     named = options.parse("--engine", text, "engine", known)
     values = {

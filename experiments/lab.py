@@ -11,12 +11,12 @@ from experiments.levels import Level
 from experiments.methods import MethodChoice
 from experiments.models import Model
 from experiments.progress import Progress
+from experiments.runnable import runnable
 from experiments.warm import Warm
 from lrm import calibration, registry
 from lrm.compression.checkpoints import is_complete, open_checkpoint
-from lrm.compression.gguf import write_f16
 from lrm.contracts import Benchmark, Engine
-from lrm.digests import of_file, of_json
+from lrm.digests import of_json
 from lrm.evaluate import evaluate
 from lrm.records import Calibration, Checkpoint, Decoding, Question, Track
 from lrm.store import Generations
@@ -53,9 +53,9 @@ class Lab:
         checkpoint = self.checkpoint(sparsity)
         asked = sum(map(len, self.questions.values())) * self.decoding.samples
         self.progress.stage(f"sparsity {sparsity:4.0%}", asked)
-        runnable = self.runnable(checkpoint)
-        engine = self.engine.on(runnable)
-        with self._store(runnable, engine) as store:
+        run = runnable(checkpoint, self.engine.choice, self.folder / "gguf")
+        engine = self.engine.on(run)
+        with self._store(run, engine) as store:
             evaluations = evaluate(
                 self.questions,
                 self.decoding,
@@ -69,15 +69,6 @@ class Lab:
             self.reused += store.reused
             self.decoded += store.decoded
         return Level(sparsity, checkpoint, evaluations, self.budgets)
-
-    def runnable(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint in the format that the engine runs: for llama.cpp a float16 GGUF file."""
-        if self.engine.name != "llama_cpp":
-            return checkpoint
-        place = self.folder / "gguf" / f"{checkpoint.revision[:24]}.gguf"
-        if place.is_file():
-            return Checkpoint(place, of_file(place), "gguf", checkpoint.lineage)
-        return write_f16(checkpoint, place)
 
     def checkpoint(self, sparsity: float) -> Checkpoint:
         """The model at a sparsity; 0 is the model itself. All levels are pruned in one pass."""
@@ -105,9 +96,9 @@ class Lab:
         # A made-up graph means nothing to a model that was not trained on it.
         names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
         self.progress.stage("own reasoning for calibration")
-        runnable = self.runnable(self.model.checkpoint)
-        engine = self.engine.on(runnable)
-        with self._store(runnable, engine) as store:
+        run = runnable(self.model.checkpoint, self.engine.choice, self.folder / "gguf")
+        engine = self.engine.on(run)
+        with self._store(run, engine) as store:
             return calibration.own_reasoning(
                 self.model.checkpoint,
                 [registry.benchmark(name) for name in names],

@@ -26,8 +26,9 @@ class Level:
     _scores: dict[Budget, dict[str, Score]] = field(default_factory=dict)
 
     @property
-    def achieved(self) -> float:
-        return self.checkpoint.measured["sparsity/achieved"]
+    def achieved(self) -> float | None:
+        """The share of zeros that was measured; None where weights are packed, or not here."""
+        return self.checkpoint.measured.get("sparsity/achieved")
 
     def scores(self, budget: Budget) -> Mapping[str, Score]:
         """Scores by benchmark."""

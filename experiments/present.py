@@ -38,7 +38,7 @@ HEADER = ("sparsity", "measured", "budget", "accuracy", "tokens per question", "
 def cells(point: Point) -> tuple[str, ...]:
     return (
         f"{point.sparsity:.0%}",
-        f"{point.sparsity_achieved:.2%}",
+        "not measured" if point.sparsity_achieved is None else f"{point.sparsity_achieved:.2%}",
         str(point.budget.tokens),
         percent(point.accuracy),
         amount(point.tokens),

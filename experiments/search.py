@@ -12,8 +12,9 @@ from experiments.findings import Findings
 from experiments.lab import Lab
 from experiments.levels import Level
 from experiments.methods import MethodChoice, parse_method
-from experiments.models import Model, open_model
+from experiments.models import Model
 from experiments.progress import Progress
+from experiments.runnable import find_runnable
 from experiments.scribe import Scribe
 from experiments.settings import Settings
 from experiments.study import Search, open_search
@@ -48,7 +49,8 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
     """
     root = root or project_root()
     folder = root / "mlruns"
-    model = open_model(settings.model)
+    engine = parse_engine(settings.engine)
+    model = find_runnable(settings.model, engine, settings.sparsity).open()
     if settings.track == "chat" and not model.has_chat_template:
         raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
     method = parse_method(settings.method)
@@ -59,7 +61,6 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
         seed=settings.seed,
         samples=settings.samples,
     )
-    engine = parse_engine(settings.engine)
     identity = identity_of(settings, model, questions, engine.made(model.checkpoint).identity)
     name = settings.study or f"{model.name}-{method.name}-{of_json(identity)[:6]}"
     storage = settings.storage or f"sqlite:///{folder / 'optuna.db'}"
@@ -180,6 +181,7 @@ def params_of(
     return {
         "model": model.name,
         "model_revision": model.checkpoint.revision,
+        "model_format": model.checkpoint.format,
         "method": method.name,
         "benchmarks": ",".join(settings.benchmarks),
         "track": settings.track,

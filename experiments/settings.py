@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from lrm import registry
-from lrm.budgets import CLOSINGS
+from lrm.budgets import CLOSINGS, ENGINE
 from lrm.errors import BadInput
 from lrm.records import Track
 
@@ -85,7 +85,9 @@ class Settings:
     """One search over sparsity x output-length budget."""
 
     model: str = "tiny-5m"
-    """Embedded model (tiny-1m, tiny-5m), local folder, or hub id."""
+    """Embedded model (tiny-1m, tiny-5m), local folder, GGUF file, or hub id, with :WORD for one of
+    several GGUF models (unsloth/DeepSeek-R1-GGUF:UD-IQ1_S). With the server engine, its tokenizer.
+    """
 
     benchmarks: Annotated[tuple[str, ...], listed(parse_benchmarks, "NAME,...")] = (
         "arithmetic",
@@ -138,7 +140,8 @@ class Settings:
     """What runs the model, with options if any: transformers:slots=32."""
 
     closing: str = "plain"
-    """Text that ends the thinking at a budget: plain, s1 or qwen3."""
+    """Text that ends the thinking at a budget: plain, s1 or qwen3; or engine, for vLLM's own
+    thinking budget."""
 
     method: str = "sparsegpt"
     """Compression method, with options if any: sparsegpt:calibration=text,damping=0.02."""
@@ -156,11 +159,17 @@ class Settings:
     """Seed of calibration, sampling and search."""
 
     def __post_init__(self) -> None:
-        registry.require("engine", self.engine.partition(":")[0], registry.ENGINES)
-        registry.require("closing", self.closing, CLOSINGS)
-        if self.engine.partition(":")[0] == "server" and any(self.sparsity):
+        engine = registry.engine(self.engine.partition(":")[0])
+        registry.require("closing", self.closing, (*CLOSINGS, ENGINE))
+        if self.closing == ENGINE and not engine.ends_thinking:
+            able = [name for name in registry.ENGINES if registry.engine(name).ends_thinking]
             raise BadInput(
-                "--engine server runs the model that the server has, whatever is pruned here: "
+                f"--closing {ENGINE} is for engines that end the thinking themselves, and "
+                f"{engine.name} does not: give --engine {' or '.join(able)}, or --closing plain."
+            )
+        if "tokenizer" in engine.formats and any(self.sparsity):
+            raise BadInput(
+                f"--engine {engine.name} runs a model that is elsewhere, whatever is pruned here: "
                 "give --sparsity 0."
             )
         registry.require("method", self.method.partition(":")[0], registry.METHODS)

@@ -19,13 +19,9 @@ class Warm:
     """
 
     def __init__(self, choice: EngineChoice) -> None:
-        self._choice = choice
+        self.choice = choice
         self._running: Engine | None = None
         self._revision = ""
-
-    @property
-    def name(self) -> str:
-        return self._choice.name
 
     def __enter__(self) -> Self:
         return self
@@ -42,7 +38,7 @@ class Warm:
 
     def on(self, checkpoint: Checkpoint) -> Engine:
         """An engine for the checkpoint, which costs nothing until it is opened."""
-        return _Lease(self, self._choice.made(checkpoint), checkpoint)
+        return _Lease(self, self.choice.made(checkpoint), checkpoint)
 
     def _ready(self, fresh: Engine, checkpoint: Checkpoint) -> Engine:
         if self._running and self._revision != checkpoint.revision:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
-from lrm.records import Checkpoint, Completion, Decoding, Grade, Prompt, Question
+from lrm.records import Checkpoint, Completion, Decoding, Format, Grade, Prompt, Question
 
 OnCompletion = Callable[[int, Completion], Iterable[Prompt] | None]
 """Takes a finished reply and its index; may return further prompts."""
@@ -88,6 +88,28 @@ class Engine(Protocol):
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]: ...
+
+
+class EngineKind(Protocol):
+    """An engine's class, and what it says of itself before one is made.
+
+    * **`formats` are the weights that it loads.** One that loads none, since the model runs
+      elsewhere, names "tokenizer", and takes a checkpoint for its tokenizer alone. What is not
+      named is refused when the engine is opened, before anything is loaded, with the engine that
+      can (`lrm.formats.check`).
+    * `ends_thinking` says whether it honours `Prompt.thinking`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def formats(self) -> tuple[Format, ...]: ...
+
+    @property
+    def ends_thinking(self) -> bool: ...
+
+    def __call__(self, checkpoint: Checkpoint, /, *args: Any, **options: Any) -> Engine: ...
 
 
 @runtime_checkable

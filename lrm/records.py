@@ -14,6 +14,10 @@ Policy = Literal["force", "truncate"]
 Rule = Literal["strict", "lenient"]
 Truncation = Literal["truncated-is-wrong", "grade-what-is-there"]
 Track = Literal["paper", "chat"]
+Format = Literal["dense", "awq", "gptq", "compressed-tensors", "gguf", "tokenizer"]
+"""How a model's weights are stored: dense safetensors; safetensors packed in one of three ways, by
+the name that `quantization_config` has for it; GGUF; or not at all, only the tokenizer of a model
+that runs elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +192,14 @@ class Checkpoint:
     """A model on disk.
 
     `revision` is a digest of the bytes that decide what it says (weights, config, tokenizer);
-    `lineage` names the methods applied, oldest first; `measured` holds what was read back from
-    the saved weights ("sparsity/achieved", "weights/bytes", "bits_per_weight").
+    `path` is a folder, or a GGUF file, the first part of a split one. `lineage` names the methods
+    applied, oldest first; `measured` holds what was read back from the saved weights
+    ("sparsity/achieved", "weights/bytes", "bits_per_weight"), and nothing that was not.
     """
 
     path: Path
     revision: str
-    format: Literal["hf", "gguf"] = "hf"
+    format: Format = "dense"
     lineage: tuple[str, ...] = ()
     measured: Mapping[str, float] = field(default_factory=dict)
 
@@ -217,10 +222,11 @@ class Point:
     """One place on the accuracy-versus-conciseness plane, and the run it comes from.
 
     `accuracy` is in [0, 1], the mean over benchmarks; `tokens` is tokens per question.
+    `sparsity` is what was asked for, `sparsity_achieved` what was measured, None where nobody did.
     """
 
     sparsity: float
-    sparsity_achieved: float
+    sparsity_achieved: float | None
     budget: Budget
     accuracy: Interval
     tokens: Interval

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from lrm.contracts import Benchmark
+from lrm.contracts import Benchmark, EngineKind
 from lrm.errors import BadInput
 
 BENCHMARKS = {
@@ -55,3 +55,8 @@ def benchmark(name: str) -> Benchmark:
     found = find("benchmark", name, BENCHMARKS)
     made: Benchmark = found() if isinstance(found, type) else found
     return made
+
+
+def engine(name: str) -> EngineKind:
+    found: EngineKind = find("engine", name, ENGINES)
+    return found

@@ -97,7 +97,7 @@ def page(
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"{row['sparsity']:.0%}",
-        f"{row['sparsity_achieved']:.2%}",
+        "not measured" if row["sparsity_achieved"] is None else f"{row['sparsity_achieved']:.2%}",
         str(row["budget"]),
         row["policy"],
         f"{row['accuracy']:.1%}",

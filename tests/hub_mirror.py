@@ -1,31 +1,61 @@
-"""A mirror of the Hugging Face hub for data sets, on this machine: a real server, nothing mocked.
+"""A mirror of the Hugging Face hub, on this machine: a real server, nothing mocked.
 
 It answers the requests that `huggingface_hub` and `datasets` make when HF_ENDPOINT names it, from a
-folder with the hub's layout, OWNER/NAME/..., and knows each data set at one commit only. Error
-codes are the hub's own (huggingface_hub/utils/_http.py reads them).
+folder with the hub's layout, OWNER/NAME/..., and knows each repository at one commit, its "main".
+Error codes are the hub's own (huggingface_hub/utils/_http.py reads them). `huggingface_hub` reads
+HF_ENDPOINT when it is imported, so what asks it is a process of its own (`outcomes`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 API = re.compile(
-    r"/api/datasets/(?P<name>[^/]+/[^/]+)/(?P<kind>revision|tree|paths-info)/(?P<rest>.+)"
+    r"/api/(datasets|models)/(?P<name>[^/]+/[^/]+)"
+    r"(/(?P<kind>revision|tree|paths-info)/(?P<rest>.+))?"
 )
-FILE = re.compile(r"/datasets/(?P<name>[^/]+/[^/]+)/(?P<kind>resolve)/(?P<rest>.+)")
+FILE = re.compile(r"(/datasets)?/(?P<name>[^/]+/[^/]+)/(?P<kind>resolve)/(?P<rest>.+)")
+
+
+CLOSED = "http://127.0.0.1:9"
+
+
+def outcomes(home: Path, arguments: Sequence[str], program: str, **environment: str) -> list[Any]:
+    """The JSON list that a program prints, in a process that knows nothing of the tester's login
+    or cache."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HF_", "LRM_")) and not name.lower().endswith("_proxy")
+    }
+    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**kept, **quiet, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stderr == ""
+    printed: list[Any] = json.loads(ended.stdout)
+    return printed
 
 
 class HubMirror:
-    """Serves `folder` while entered. `revisions` maps data set to commit; `requests` is the log."""
+    """Serves `folder` while entered. `revisions` maps repository to commit; `requests` is the
+    log."""
 
     def __init__(
         self, folder: Path, revisions: Mapping[str, str], gated: frozenset[str] = frozenset()
@@ -79,14 +109,16 @@ class _Handler(BaseHTTPRequestHandler):
         found = API.fullmatch(path) or FILE.fullmatch(path)
         if found is None:
             return self._refuse(HTTPStatus.NOT_FOUND, "EntryNotFound")
-        name, (revision, _, inside) = found["name"], found["rest"].partition("/")
+        name, (revision, _, inside) = found["name"], (found["rest"] or "main").partition("/")
         if name not in self.hub.revisions:
             return self._refuse(HTTPStatus.UNAUTHORIZED, "RepoNotFound")
-        if revision != self.hub.revisions[name]:
+        if revision not in (self.hub.revisions[name], "main"):
             return self._refuse(HTTPStatus.NOT_FOUND, "RevisionNotFound")
+        revision = self.hub.revisions[name]
         place = self.hub.folder / name / inside
-        if found["kind"] == "revision":
-            files = [{"rfilename": entry["path"]} for entry in self._entries(name, place, True)]
+        if found["kind"] in ("revision", None):
+            entries = self._entries(name, place, True)
+            files = [{"rfilename": each["path"]} for each in entries if each["type"] == "file"]
             known = {
                 "id": name,
                 "sha": revision,

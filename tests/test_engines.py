@@ -595,6 +595,26 @@ def test_a_folder_that_cannot_be_run_is_refused(
         pass
 
 
+def test_a_vocabulary_that_cannot_spell_the_closing_tag_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any weights are loaded, and by every engine, as they share the codec."""
+    shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "think": 2}, unk_token="<unk>"))
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", eos_token="</s>"
+    ).save_pretrained(tmp_path)
+    monkeypatch.setattr(
+        "lrm.engines.transformers.AutoModelForCausalLM.from_pretrained",
+        lambda *_, **__: pytest.fail("loaded"),
+    )
+    with (
+        pytest.raises(BadInput, match="vocabulary cannot spell </think>"),
+        TransformersEngine(Checkpoint(tmp_path, "test"), device="cpu"),
+    ):
+        pass
+
+
 def test_other_formats_and_no_slots_are_refused(checkpoint: Checkpoint) -> None:
     with (
         pytest.raises(BadInput, match="gguf"),

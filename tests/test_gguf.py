@@ -272,8 +272,10 @@ def test_what_cannot_be_converted_is_refused_and_leaves_nothing(name: str, tmp_p
 
 def test_a_file_is_neither_converted_nor_overwritten(tmp_path: Path) -> None:
     folder, out = open_checkpoint(SMALLEST), tmp_path / "model.gguf"
-    with pytest.raises(BadInput, match="gguf file already"):
+    with pytest.raises(BadInput, match="GGUF file already"):
         write_f16(replace(folder, format="gguf"), out)
+    with pytest.raises(BadInput, match="stored as awq; only dense weights become GGUF"):
+        write_f16(replace(folder, format="awq"), out)
     out.write_bytes(b"mine")
     with pytest.raises(BadInput, match="exists already"):
         write_f16(folder, out)

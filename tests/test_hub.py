@@ -1,18 +1,12 @@
-"""The way online, against a real server on this machine that answers as the hub does.
-
-`huggingface_hub` reads HF_ENDPOINT when it is imported, so each case is a process of its own.
-"""
+"""The way online, against a real server on this machine that answers as the hub does."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import os
 import pkgutil
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,9 +20,8 @@ from lrm import registry
 from lrm.benchmarks import aime, folio, musique, temporal
 from lrm.benchmarks.source import Source
 from tests import small_data
-from tests.hub_mirror import HubMirror
+from tests.hub_mirror import CLOSED, HubMirror, outcomes
 
-CLOSED = "http://127.0.0.1:9"
 HUB = {
     "aime": aime.SOURCE,
     "folio": folio.SOURCE,
@@ -70,28 +63,13 @@ print(json.dumps([outcome(name) for name in sys.argv[1:]]))
 
 
 def run(home: Path, arguments: Sequence[str], program: str = LOAD, **environment: str) -> list[Any]:
-    """What the program prints, in a process that knows nothing of the tester's login or cache."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("HF_", "LRM_")) and not name.lower().endswith("_proxy")
-    }
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        env={**kept, **quiet, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert ended.stderr == ""
-    outcomes: list[Any] = json.loads(ended.stdout)
-    return outcomes
+    return outcomes(home, arguments, program, **environment)
 
 
 def refusals(home: Path, names: Sequence[str], **environment: str) -> list[str]:
-    outcomes = run(home, names, **environment)
-    assert all(isinstance(outcome, str) and "\n" not in outcome for outcome in outcomes)
-    return outcomes
+    said = run(home, names, **environment)
+    assert all(isinstance(outcome, str) and "\n" not in outcome for outcome in said)
+    return said
 
 
 def remedy(name: str) -> str:

@@ -20,6 +20,7 @@ FOUNDATION = (
     "lrm.replies",
     "lrm.digests",
     "lrm.files",
+    "lrm.formats",
 )
 
 

@@ -183,6 +183,20 @@ def test_files_that_cannot_be_run_are_refused(file: Checkpoint, tmp_path: Path) 
     assert "write_f16" in refused(open_checkpoint(SMALLEST))
 
 
+def test_layers_on_a_gpu_are_refused_without_one(
+    file: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import llama_cpp
+
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: False)
+    monkeypatch.setattr(llama_cpp, "llama_model_load_from_file", lambda *_: pytest.fail("loaded"))
+    with (
+        pytest.raises(BadInput, match=r"gpu_layers is -1, .* no GPU .* leave gpu_layers out"),
+        LlamaCppEngine(file, gpu_layers=-1),
+    ):
+        pass
+
+
 def test_options_out_of_range_are_refused(file: Checkpoint) -> None:
     for option in ("slots", "context", "threads"):
         with pytest.raises(BadInput, match=f"{option} must be 1 or more, got 0"):

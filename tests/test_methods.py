@@ -426,7 +426,7 @@ class TestOpening:
 
     def test_untouched_model(self, folder: Path) -> None:
         opened = open_checkpoint(folder)
-        assert (opened.path, opened.format, opened.lineage) == (folder, "hf", ())
+        assert (opened.path, opened.format, opened.lineage) == (folder, "dense", ())
         assert not is_complete(folder)
 
     @pytest.mark.parametrize(

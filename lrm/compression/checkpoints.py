@@ -25,6 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lrm import formats
 from lrm.digests import of_hf_folder
 from lrm.errors import BadInput
 from lrm.files import write_atomic
@@ -110,7 +111,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Opens a local Hugging Face folder; BadInput names the file that is missing or broken."""
     if not path.is_dir():
         raise BadInput(f"{path} is no folder; give the folder of a Hugging Face checkpoint.")
-    architecture(path)
+    stored = formats.of_config(read_config(path), path)
     weights = Weights(path)
     if not any((path / name).is_file() for name in TOKENIZERS):
         raise BadInput(f"{path} has no tokenizer.json; save the model's tokenizer there too.")
@@ -118,13 +119,20 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         revision=of_hf_folder(path, without=RECEIPT),
+        format=stored,
         lineage=tuple(step["method"] for step in steps),
-        measured=measure(weights) | (_damping(steps[-1]["modules"]) if steps else {}),
+        measured=(measure if stored == "dense" else measure_packed)(weights)
+        | (_damping(steps[-1]["modules"]) if steps else {}),
     )
 
 
 def architecture(folder: Path) -> str:
     """The model type that the config names; BadInput if there is none."""
+    return str(read_config(folder)["model_type"])
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config; BadInput unless it can be read and names a model type."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
@@ -132,7 +140,7 @@ def architecture(folder: Path) -> str:
         raise _broken(path, error) from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise BadInput(f"{path} names no model_type; fetch it again.")
-    return str(config["model_type"])
+    return config
 
 
 def is_complete(path: Path) -> bool:
@@ -141,7 +149,7 @@ def is_complete(path: Path) -> bool:
 
 
 def measure(weights: Weights) -> dict[str, float]:
-    """What the saved weights say of themselves, read back tensor by tensor.
+    """What saved dense weights say of themselves, read back tensor by tensor.
 
     `sparsity/achieved`: share of zeros in the blocks' matrices; `sparsity/all`: in all tensors;
     `weights/bytes`: size of the safetensors files; `weights/nonzero`: values that are not zero;
@@ -153,6 +161,8 @@ def measure(weights: Weights) -> dict[str, float]:
     stored = 0
     for name in weights:
         tensor = weights.read(name)
+        if tensor.dim() == 2:
+            weights.dtype(name)  # packed matrices that the config is silent about hold no values
         size[name in inside] += tensor.numel()
         kept[name in inside] += int(tensor.count_nonzero())
         stored += tensor.numel() * tensor.element_size()
@@ -164,6 +174,12 @@ def measure(weights: Weights) -> dict[str, float]:
         "weights/nonzero": float(nonzero),
         "bits_per_weight": 8 * stored / total,
     }
+
+
+def measure_packed(weights: Weights) -> dict[str, float]:
+    """What can be said of packed weights without unpacking them: `weights/bytes` as in `measure`.
+    How many values share those bytes is known to the kernels alone."""
+    return {"weights/bytes": float(sum(file.stat().st_size for file in weights.files))}
 
 
 class Draft:

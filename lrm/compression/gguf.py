@@ -7,7 +7,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +18,10 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from lrm.compression import gguf_tokenizer
 from lrm.compression.checkpoints import Weights, architecture
+from lrm.compression.gguf_files import library, measure
 from lrm.compression.gguf_tokenizer import Vocabulary
 from lrm.digests import of_file
-from lrm.errors import BadInput, MissingExtra
+from lrm.errors import BadInput
 from lrm.records import Checkpoint
 
 FAMILIES = ("llama", "qwen2", "qwen3")
@@ -61,35 +61,17 @@ def write_f16(checkpoint: Checkpoint, out: Path, dtype: Dtype = "f16") -> Checkp
         revision=of_file(out),
         format="gguf",
         lineage=(*checkpoint.lineage, f"gguf:{dtype}"),
-        measured=measure(out),
+        measured=measure([out]),
     )
-
-
-def measure(path: Path) -> dict[str, float]:
-    """What a GGUF file says of its weights: `weights/bytes`, the size of the file, and
-    `bits_per_weight`, the stored bits of a value, over all tensors."""
-    tensors = library().GGUFReader(path).tensors
-    stored = sum(int(tensor.n_bytes) for tensor in tensors)
-    return {
-        "weights/bytes": float(path.stat().st_size),
-        "bits_per_weight": 8 * stored / sum(int(tensor.n_elements) for tensor in tensors),
-    }
-
-
-def library() -> Any:
-    try:
-        return import_module("gguf")
-    except ImportError as error:
-        raise MissingExtra(
-            "GGUF files need the package gguf; install it with pip install 'lrm[gguf]'"
-        ) from error
 
 
 def _config(checkpoint: Checkpoint) -> Any:
     """The config of a folder that can be converted; BadInput says why another cannot."""
     path = checkpoint.path
-    if checkpoint.format != "hf":
-        raise BadInput(f"{path} is a {checkpoint.format} file already; give a Hugging Face folder")
+    if checkpoint.format == "gguf":
+        raise BadInput(f"{path} is a GGUF file already; give a Hugging Face folder")
+    if checkpoint.format != "dense":
+        raise BadInput(f"{path} is stored as {checkpoint.format}; only dense weights become GGUF")
     family = architecture(path)
     if family not in FAMILIES:
         raise BadInput(f"{path} is of type {family}; only {', '.join(FAMILIES)} become GGUF")

@@ -198,8 +198,10 @@ def _write(
     on_module: OnModule | None,
 ) -> dict[float, Checkpoint]:
     """Writes each level as its matrices come; a level of 0 stays a copy, bit for bit."""
-    if checkpoint.format != "hf":
-        raise BadInput(f"{checkpoint.path} is a {checkpoint.format} file; prune before converting.")
+    if checkpoint.format != "dense":
+        raise BadInput(
+            f"{checkpoint.path} is stored as {checkpoint.format}; only dense weights are pruned."
+        )
     source = Weights(checkpoint.path)
     total = len(source.linears())
     if not total:

@@ -28,6 +28,17 @@ def refuse_thinking(prompts: Sequence[Prompt], engine: str) -> None:
         )
 
 
+def closing_ids(encode: Callable[[str], list[int]], decode: Decode) -> list[int]:
+    """The closing tag in a model's own tokens; BadInput if they cannot spell it."""
+    ids = encode(THINK_CLOSE)
+    if THINK_CLOSE not in decode(ids):
+        raise BadInput(
+            f"the model's vocabulary cannot spell {THINK_CLOSE}, so nothing would tell where its "
+            "thinking ends; give a model that reasons in that tag"
+        )
+    return ids
+
+
 class Codec:
     """A model's vocabulary in both directions, where its replies end, and how much it reads.
 
@@ -40,7 +51,7 @@ class Codec:
         self, encode: Callable[[str], list[int]], decode: Decode, eos: frozenset[int], context: int
     ) -> None:
         self.encode, self.decode, self.eos, self.context = encode, decode, eos, context
-        self.close_ids = encode(THINK_CLOSE)
+        self.close_ids = closing_ids(encode, decode)
 
     def begin(
         self, index: int, prompt: Prompt, asked: list[int], decoding: Decoding, context: int

@@ -8,6 +8,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from lrm import formats
+from lrm.contracts import EngineKind
 from lrm.errors import BadInput
 from lrm.records import Checkpoint
 
@@ -21,11 +23,11 @@ SHAPED_BY = (
 """Files that decide what a model is, weights aside."""
 
 
-def check_folder(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Returns the config; raises BadInput unless this is a folder with safetensors weights."""
+def check_folder(checkpoint: Checkpoint, engine: EngineKind) -> dict[str, Any]:
+    """Returns the config; raises BadInput unless this is a folder with safetensors weights, dense
+    or packed, that the engine loads."""
     path = checkpoint.path
-    if checkpoint.format != "hf":
-        raise BadInput(f"{path} is a {checkpoint.format} file; run it with the llama_cpp engine")
+    formats.check(path, checkpoint.format, engine)
     try:
         config = json.loads((path / "config.json").read_text())
     except (OSError, ValueError) as error:
@@ -36,6 +38,7 @@ def check_folder(checkpoint: Checkpoint) -> dict[str, Any]:
         raise BadInput(f"{path}/config.json is no JSON object; fetch the checkpoint again")
     if not any(path.glob("*.safetensors")):
         raise BadInput(f"{path} has no .safetensors weights; convert them, others are not read")
+    formats.check(path, formats.of_config(config, path), engine)
     return config
 
 

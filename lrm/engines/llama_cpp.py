@@ -8,10 +8,11 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
+from lrm import formats
 from lrm.contracts import OnCompletion
 from lrm.engines.chat import no_template, opened, render
 from lrm.engines.codec import Codec, refuse_thinking
@@ -19,7 +20,7 @@ from lrm.engines.llama_batch import LlamaBatch, sequences
 from lrm.engines.llama_vocab import Vocab
 from lrm.engines.rows import Row, at_once, finish, row
 from lrm.errors import BadInput, MissingExtra
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
 
 MAGIC = b"GGUF"
 ERROR_LEVEL = 4
@@ -31,10 +32,11 @@ class LlamaCppEngine:
     At most `slots` replies run at once; a slot is refilled as soon as its reply ends. Prompts of
     one call that share their text (forced answers, several samples) are prefilled once. `context`
     is the longest prompt and reply together, unless given what the model was trained for; memory
-    is taken for the longest of a call. `gpu_layers` go to the GPU (-1: all), `threads` is torch's
-    number unless given. Threads that wait for one another spin, by the OpenMP that comes with
-    torch: where other processes want the same cores, two of them were seen to be 20 times slower
-    than one, unless OMP_WAIT_POLICY=passive was in the environment when the process began.
+    is taken for the longest of a call. `gpu_layers` go to the GPU (-1: all), and without one that
+    is refused. `threads` is torch's number unless given. Threads that wait for one another spin, by
+    the OpenMP that comes with torch: where other processes want the same cores, two of them were
+    seen to be 20 times slower than one, unless OMP_WAIT_POLICY=passive was in the environment when
+    the process began.
 
     The same call gives the same completions on the same machine. As in the transformers engine, a
     reply's random numbers never depend on its neighbours, but its logits do in their last bits, so
@@ -42,6 +44,8 @@ class LlamaCppEngine:
     """
 
     name = "llama_cpp"
+    formats: ClassVar[tuple[Format, ...]] = ("gguf",)
+    ends_thinking = False
 
     def __init__(
         self,
@@ -70,6 +74,12 @@ class LlamaCppEngine:
     def __enter__(self) -> Self:
         path = _check_file(self.checkpoint)
         self._lib = _library()
+        if self.gpu_layers and not self._lib.llama_supports_gpu_offload():
+            raise BadInput(
+                f"gpu_layers is {self.gpu_layers}, but the installed llama-cpp-python finds no GPU "
+                "or was built without one; leave gpu_layers out, or build it again with "
+                "CMAKE_ARGS=-DGGML_CUDA=on"
+            )
         self._model = _load(self._lib, path, self.gpu_layers)
         try:
             self._vocab = Vocab(self._lib, self._model)
@@ -144,11 +154,12 @@ class LlamaCppEngine:
 
 def _check_file(checkpoint: Checkpoint) -> Path:
     path = checkpoint.path
-    if checkpoint.format != "gguf":
+    if checkpoint.format == "dense":
         raise BadInput(
             f"{path} is no GGUF file but a Hugging Face folder; convert it with "
             "lrm.compression.gguf.write_f16, or run it with the transformers engine"
         )
+    formats.check(path, checkpoint.format, LlamaCppEngine)
     try:
         with path.open("rb") as file:
             start = file.read(len(MAGIC))
@@ -197,7 +208,10 @@ def _load(lib: Any, path: Path, gpu_layers: int) -> Any:
     model = lib.llama_model_load_from_file(str(path).encode(), params)
     if not model:
         reason = heard[0] if heard else "llama.cpp gives no reason"
-        raise BadInput(f"{path} cannot be loaded ({reason}); fetch or make it again")
+        raise BadInput(
+            f"{path} cannot be loaded ({reason}); fetch or make it again, or "
+            "install a newer llama-cpp-python if it does not know the model"
+        )
     if lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model):
         lib.llama_model_free(model)
         raise BadInput(f"{path} is a recurrent model, which this engine does not run; give another")

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from lrm.contracts import OnCompletion
 from lrm.digests import of_json
 from lrm.engines.chat import opened_chat
-from lrm.engines.codec import check_room, refuse_thinking
+from lrm.engines.codec import check_room, closing_ids, refuse_thinking
 from lrm.engines.endpoint import Answer, Body, Endpoint
 from lrm.engines.tokenizer import open_tokenizer
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
 from lrm.replies import THINK_CLOSE, assemble, find_close
 
 NEUTRAL = {
@@ -78,6 +78,8 @@ class ServerEngine:
     """
 
     name = "server"
+    formats: ClassVar[tuple[Format, ...]] = ("tokenizer",)
+    ends_thinking = False
 
     def __init__(
         self,
@@ -95,10 +97,10 @@ class ServerEngine:
                 f"concurrency must be 1 or more, timeout above 0 and retries 0 or more, got "
                 f"{concurrency}, {timeout:g} and {retries}"
             )
-        if tokenizer is None and checkpoint.format != "hf":
+        if tokenizer is None and checkpoint.format == "gguf":
             raise BadInput(
-                f"{checkpoint.path} is a {checkpoint.format} file; name the tokenizer that counts "
-                "its tokens, a folder or a hub id"
+                f"{checkpoint.path} is a GGUF file; name the tokenizer that counts its tokens, a "
+                "folder or a hub id"
             )
         self.model = model
         self.concurrency = concurrency
@@ -118,6 +120,7 @@ class ServerEngine:
                 f"tokenizer {self.source} has {THINK_CLOSE} as a special token, which servers "
                 "leave out of their replies; run this model with the transformers engine"
             )
+        closing_ids(self._encode, self._decode)
         served = self._endpoint.models()
         if self.model not in served:
             raise BadInput(
@@ -223,7 +226,7 @@ class ServerEngine:
 
     @cached_property
     def _close_ids(self) -> list[int]:
-        return self._encode(THINK_CLOSE)
+        return closing_ids(self._encode, self._decode)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +22,7 @@ from lrm.engines.prompting import LOCAL, Prompting
 from lrm.engines.rows import Row, at_once, finish, row
 from lrm.engines.slots import attend
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 ATTENTION = "lrm_slots"
@@ -44,6 +44,8 @@ class TransformersEngine:
     """
 
     name = "transformers"
+    formats: ClassVar[tuple[Format, ...]] = ("dense",)
+    ends_thinking = False
 
     def __init__(
         self,
@@ -121,11 +123,12 @@ class TransformersEngine:
 
 def _check_family(checkpoint: Checkpoint) -> None:
     """Raises BadInput unless this is a folder with the weights of a family that can be run."""
-    path, config = checkpoint.path, check_folder(checkpoint)
+    path, config = checkpoint.path, check_folder(checkpoint, TransformersEngine)
     family = config.get("model_type")
     if family not in FAMILIES:
         raise BadInput(
-            f"{path} is of type {family}; the transformers engine runs {', '.join(FAMILIES)}"
+            f"{path} is of type {family}; the transformers engine runs {', '.join(FAMILIES)}, the "
+            "vllm engine (--engine vllm) many more"
         )
     if "sliding_attention" in (config.get("layer_types") or ()) or config.get("use_sliding_window"):
         raise BadInput(f"{path} uses sliding-window attention, which this engine does not run")

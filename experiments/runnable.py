@@ -1,0 +1,41 @@
+"""What an engine runs of a model: as it is, or converted; and what it does not, said in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.engines import EngineChoice
+from experiments.models import Found, find_model
+from lrm import formats
+from lrm.compression.gguf import write_f16
+from lrm.digests import of_file
+from lrm.errors import BadInput
+from lrm.records import Checkpoint
+
+
+def find_runnable(name: str, engine: EngineChoice, sparsity: Sequence[float] = (0.0,)) -> Found:
+    """The model for an engine, at these sparsities; BadInput before any weights are fetched if it
+    cannot be."""
+    loaded = engine.kind.formats
+    found = find_model(name, tokenizer_only="tokenizer" in loaded)
+    if found.format == "dense" and "gguf" in loaded:
+        return found
+    formats.check(found.name, found.format, engine.kind)
+    if found.format != "dense" and any(sparsity):
+        raise BadInput(
+            f"{found.name} has {found.format} weights, and only dense ones are pruned: give "
+            "--sparsity 0."
+        )
+    return found
+
+
+def runnable(checkpoint: Checkpoint, engine: EngineChoice, folder: Path) -> Checkpoint:
+    """The checkpoint as the engine loads it: a dense one, where it takes only GGUF files, as one in
+    float16, which is kept in `folder`."""
+    if checkpoint.format in engine.kind.formats:
+        return checkpoint
+    place = folder / f"{checkpoint.revision[:24]}.gguf"
+    if place.is_file():
+        return Checkpoint(place, of_file(place), "gguf", checkpoint.lineage)
+    return write_f16(checkpoint, place)

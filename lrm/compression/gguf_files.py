@@ -1,0 +1,120 @@
+"""GGUF files that are there already, whole or split into parts, opened with care."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lrm.digests import of_file, of_json
+from lrm.errors import BadInput, MissingExtra
+from lrm.records import Checkpoint
+
+MAGIC = b"GGUF"
+PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+"""How llama.cpp names the parts of a split file; it is given the first and finds the others."""
+
+
+def open_gguf(path: Path) -> Checkpoint:
+    """Opens a file by its path, a split one by that of its first part.
+
+    BadInput names what is missing, cut or no GGUF at all. Whether an engine knows the model's
+    architecture is for that engine to say. The revision is that of the bytes of all parts.
+    """
+    files = parts(path)
+    measured = measure(files)
+    split = _field(path, "split.count") or 1
+    if split != len(files):
+        raise BadInput(
+            f"{path} is one of {split} parts; give the first, named as it was made: "
+            f"NAME-00001-of-{split:05}.gguf"
+        )
+    digests = [of_file(file) for file in files]
+    revision = of_json(digests) if len(files) > 1 else digests[0]
+    return Checkpoint(path, revision, format="gguf", measured=measured)
+
+
+def parts(path: Path) -> list[Path]:
+    """All files of the model whose first or only one is `path`; BadInput names a missing one."""
+    named = PART.fullmatch(path.name)
+    count = int(named["count"]) if named else 1
+    files = [_part(path, number, count) for number in range(1, count + 1)] if named else [path]
+    if files[0] != path:
+        raise BadInput(f"{path} is a part of a split file; give its first part, {files[0].name}")
+    for number, file in enumerate(files, 1):
+        if not file.is_file():
+            raise BadInput(
+                f"there is no file {file}, part {number} of {count}; fetch it into the same folder"
+                if count > 1
+                else f"there is no file {file}; give the path of a GGUF file"
+            )
+    return files
+
+
+def stem(path: Path) -> str:
+    """A model's name: its file's, without the number of the part."""
+    named = PART.fullmatch(path.name)
+    return named["stem"] if named else path.name.removesuffix(".gguf")
+
+
+def chat_template(path: Path) -> str | None:
+    """The chat template in a file's metadata."""
+    template: str | None = _field(path, "tokenizer.chat_template")
+    return template
+
+
+def measure(files: Sequence[Path]) -> dict[str, float]:
+    """What the files of a model say of its weights: `weights/bytes`, their size, and
+    `bits_per_weight`, the stored bits of a value, over all tensors."""
+    tensors = [tensor for file in files for tensor in _reader(file).tensors]
+    if not tensors:
+        raise BadInput(f"{files[0]} holds no weights; give a whole model")
+    stored = sum(int(tensor.n_bytes) for tensor in tensors)
+    return {
+        "weights/bytes": float(sum(file.stat().st_size for file in files)),
+        "bits_per_weight": 8 * stored / sum(int(tensor.n_elements) for tensor in tensors),
+    }
+
+
+def library() -> Any:
+    """The module gguf."""
+    try:
+        return import_module("gguf")
+    except ImportError as error:
+        raise MissingExtra(
+            "GGUF files need the package gguf; install it with pip install 'lrm[gguf]'"
+        ) from error
+
+
+def _part(path: Path, number: int, count: int) -> Path:
+    return path.with_name(
+        PART.sub(lambda named: f"{named['stem']}-{number:05}-of-{count:05}.gguf", path.name)
+    )
+
+
+def _field(path: Path, name: str) -> Any:
+    field = _reader(path).get_field(name)
+    return field.contents() if field else None
+
+
+def _reader(file: Path) -> Any:
+    """The file as gguf reads it. It is mapped into memory and trusted to be whole, so one that is
+    not may fail in anything."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(len(MAGIC))
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read ({error.strerror}); give another") from error
+    if start != MAGIC:
+        raise BadInput(f"{file} is no GGUF file; give one, or the folder of a Hugging Face model")
+    try:
+        return library().GGUFReader(file)
+    except MissingExtra:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise BadInput(
+            f"{file} is cut or broken, or newer than the package gguf ({reason}); fetch it again"
+        ) from error
