@@ -1,6 +1,7 @@
 """Replies survive a kill, are never decoded twice, and are never mixed up."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,22 @@ def test_what_follows_a_reply_is_asked_beside_it_and_found_again(tmp_path) -> No
         never = Never(lambda prompt: "")
         assert made.replies(PROMPTS, DECODING, never, ignore, follow) == replies
         assert (made.reused, made.decoded) == (15, 0)
+
+
+def test_a_stream_of_replies_takes_no_memory(tmp_path) -> None:
+    """What is kept of a reply is where it lies in the file."""
+    talking = ScriptedEngine(lambda prompt: "step by step " * 4000 + "</think>")
+    long = Decoding(max_tokens=60_000, answer_tokens=32)
+    prompts = {i: Prompt(f"question {i}", seed=i, max_tokens=60_000) for i in range(20)}
+    with store(tmp_path, decoding=long) as made:
+        made.replies({0: prompts[0]}, long, talking, ignore)
+        tracemalloc.start()
+        replies = made.replies(prompts, long, talking, ignore)
+        lengths = {reply.tokens for reply in replies.values()}
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert lengths == {52_008}
+    assert most < made.path.stat().st_size / 2
 
 
 def test_an_engine_opens_once_and_closes_with_the_store(tmp_path) -> None:

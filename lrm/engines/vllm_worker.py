@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -116,13 +117,17 @@ class Worker:
     ) -> None:
         """Decodes replies in one queue; answers each as soon as it is finished.
 
-        "more" adds replies, "all" says that no more will come, "abort" that none is wanted.
+        "more" adds replies before all that wait, "all" says that no more will come, "abort" that
+        none is wanted. vLLM, which takes them in the order they come, gets no more than it runs at
+        once: what follows a reply is to find its tokens in the cache.
         """
         engine, ends = self._llm.llm_engine, frozenset(eos)
+        most = engine.vllm_config.scheduler_config.max_num_seqs
         self._calls += 1
+        waiting = deque(replies)
         running: dict[str, Reply] = {}
 
-        def add(fields: Message) -> None:
+        def start(fields: Message) -> None:
             reply, seed, thinking = unpacked(fields)
             name = f"{self._calls}-{reply.index}"
             running[name] = reply
@@ -138,17 +143,16 @@ class Worker:
             )
             engine.add_request(name, {"prompt_token_ids": list(reply.ids)}, params)
 
-        for fields in replies:
-            add(fields)
         while True:
-            for order in self._inbox.new(wait=not running):
+            for order in self._inbox.new(wait=not (running or waiting)):
                 if order["order"] == "abort":
                     engine.abort_request(list(running))
                     return
                 if order["order"] == "all":
                     return
-                for fields in order["replies"]:
-                    add(fields)
+                waiting.extendleft(reversed(order["replies"]))
+            while waiting and len(running) < most:
+                start(waiting.popleft())
             for output in engine.step():
                 reply = running[output.request_id]
                 stop = None
