@@ -33,6 +33,7 @@ from lrm.benchmarks.deduction import DEDUCTION
 from lrm.benchmarks.hops import HOPS
 from lrm.benchmarks.timeline import TIMELINE
 from lrm.contracts import Benchmark, Engine, Swappable
+from lrm.errors import LrmError
 from lrm.evaluate import evaluate
 from lrm.records import Checkpoint, Completion, Decoding, Prompt, Question
 from lrm.store import Generations
@@ -138,17 +139,8 @@ def measure(choice: EngineChoice, bench: Bench, repeats: int) -> None:
     swap(choice, bench.checkpoint)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="tiny-5m")
-    parser.add_argument("--shape", choices=SHAPES, help="a random model instead")
-    parser.add_argument("--thinking", type=int, default=6000, help="its median thinking, in tokens")
-    parser.add_argument("--engine", default="transformers")
-    parser.add_argument("--each", type=int, default=50, help="questions of each benchmark")
-    parser.add_argument("--answer", type=int, default=32, help="cap on an answer, in tokens")
-    parser.add_argument("--repeats", type=int, default=1)
-    given = parser.parse_args()
-    calm()
+def run(given: argparse.Namespace) -> None:
+    """Prints what is measured, line by line."""
     choice = parse_engine(given.engine)
     with tempfile.TemporaryDirectory() as folder:
         budgets = list(BUDGETS)
@@ -167,6 +159,23 @@ def main() -> None:
             engine = Lengthened(engine, given.thinking)
         decoding = Decoding(max_tokens=max(budgets) + given.answer, answer_tokens=given.answer)
         measure(choice, Bench(engine, checkpoint, given.each, budgets, decoding), given.repeats)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="tiny-5m")
+    parser.add_argument("--shape", choices=SHAPES, help="a random model instead")
+    parser.add_argument("--thinking", type=int, default=6000, help="its median thinking, in tokens")
+    parser.add_argument("--engine", default="transformers")
+    parser.add_argument("--each", type=int, default=50, help="questions of each benchmark")
+    parser.add_argument("--answer", type=int, default=32, help="cap on an answer, in tokens")
+    parser.add_argument("--repeats", type=int, default=1)
+    given = parser.parse_args()
+    calm()
+    try:
+        run(given)
+    except LrmError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ class VllmEngine:
         self._end()
 
     def swap(self, checkpoint: Checkpoint) -> None:
-        """Goes on with the weights of another checkpoint of the same shape, without a new start.
+        """Goes on with the weights of another checkpoint of the same shape, by `reload_weights`.
 
         It then answers as if freshly started on that checkpoint: what was cached is forgotten.
         """
