@@ -25,9 +25,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from lrm.compression import hessians, prune
+from lrm import registry
+from lrm.compression import columns, hessians, sparsegpt
 from lrm.compression.checkpoints import RECEIPT, is_complete, open_checkpoint
-from lrm.compression.prune import Magnitude, SparseGPT
+from lrm.compression.prune import Magnitude, SparseGPT, Wanda
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Calibration, Checkpoint
 
@@ -64,6 +65,8 @@ CALIBRATION = Calibration("random tokens", rows())
 Make = Callable[[float], Any]
 METHODS: dict[str, Make] = {
     "sparsegpt": lambda sparsity: SparseGPT(sparsity, CALIBRATION),
+    "sparsegpt in sequence": lambda sparsity: SparseGPT(sparsity, CALIBRATION, mode="sequential"),
+    "wanda": lambda sparsity: Wanda(sparsity, CALIBRATION),
     "magnitude": Magnitude,
 }
 
@@ -109,7 +112,7 @@ def report(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 class TestEveryMethod:
     def test_is_frozen_and_named(self, make: Make) -> None:
         method = make(0.5)
-        assert METHODS[method.name] is make
+        assert registry.METHODS[method.name].endswith(f":{type(method).__name__}")
         with pytest.raises(FrozenInstanceError):
             method.sparsity = 0.6
 
@@ -232,16 +235,118 @@ class TestEveryMethod:
             make(0.5).apply(checkpoint, tmp_path / "out")
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
 
-    def test_leaves_nothing_when_it_fails_midway(
+    def test_goes_on_where_it_was_stopped(
         self, make: Make, checkpoint: Checkpoint, tmp_path: Path
     ) -> None:
         def interrupt(done: int, total: int) -> None:
-            if done == 5:
+            if done == LAYERS - 2:
                 raise KeyboardInterrupt
 
-        outs = {0.3: tmp_path / "a", 0.5: tmp_path / "b"}
+        def count(done: int, total: int) -> None:
+            calls.append(done)
+
+        calls: list[int] = []
+        outs = {0.3: tmp_path / "a", 0.5: tmp_path / "b", 0.0: tmp_path / "dense"}
         with pytest.raises(KeyboardInterrupt):
             make(0.5).apply_levels(checkpoint, outs, interrupt)
+        assert all(path.name.startswith(".") for path in tmp_path.iterdir())
+        stopped = make(0.5).apply_levels(checkpoint, outs, count)
+        assert calls[0] > LAYERS // 2
+        assert calls[-1] == LAYERS
+        whole = {level: tmp_path / "whole" / path.name for level, path in outs.items()}
+        for level, made in make(0.5).apply_levels(checkpoint, whole).items():
+            assert stopped[level].revision == made.revision
+            timeless = [
+                [{key: row[key] for key in row if key != "seconds_all_levels"} for row in rows]
+                for rows in (report(stopped[level]), report(made))
+            ]
+            assert timeless[0] == timeless[1]
+        assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "dense", "whole"}
+
+    def test_leaves_nothing_when_it_fails_midway(
+        self, make: Make, checkpoint: Checkpoint, tmp_path: Path
+    ) -> None:
+        def fail(done: int, total: int) -> None:
+            if done == 5:
+                raise torch.OutOfMemoryError
+
+        outs = {0.3: tmp_path / "a", 0.5: tmp_path / "b"}
+        with pytest.raises(CompressionFailed, match="2 levels at once: ask for fewer"):
+            make(0.5).apply_levels(checkpoint, outs, fail)
+        assert not list(tmp_path.iterdir())
+
+    def test_one_process_at_a_time(
+        self, make: Make, checkpoint: Checkpoint, tmp_path: Path
+    ) -> None:
+        def again(done: int, total: int) -> None:
+            if done == 3:
+                make(0.5).apply(checkpoint, tmp_path / "out")
+
+        with pytest.raises(BadInput, match="being made by another process"):
+            make(0.5).apply_levels(checkpoint, {0.5: tmp_path / "out"}, again)
+
+    @pytest.mark.parametrize("pattern", ["2:4", "4:8"])
+    def test_keeps_a_fixed_number_in_every_group(
+        self, make: Make, pattern: str, checkpoint: Checkpoint, tmp_path: Path
+    ) -> None:
+        keep, of = map(int, pattern.split(":"))
+        pruned = replace(make(0.5), pattern=pattern).apply(checkpoint, tmp_path / "out")
+        for name, tensor in tensors(pruned.path).items():
+            if "_proj" in name:
+                assert ((tensor != 0).unflatten(1, (-1, of)).sum(2) == keep).all()
+        assert pruned.measured["sparsity/achieved"] == 0.5
+
+    @pytest.mark.parametrize(
+        ("sparsity", "pattern", "complaint"),
+        [
+            (0.6, "2:4", "sparsity 0.6 is impossible with pattern 2:4.*give 0.5"),
+            (0.5, "4:2", "unknown"),
+            (0.5, "2-4", "unknown"),
+            (0.5, "3:6", "power of 2"),
+        ],
+    )
+    def test_refuses_impossible_patterns(
+        self, make: Make, sparsity: float, pattern: str, complaint: str
+    ) -> None:
+        with pytest.raises(BadInput, match=complaint):
+            replace(make(0.0), sparsity=sparsity, pattern=pattern)
+
+    def test_refuses_columns_that_are_no_whole_groups(
+        self, make: Make, checkpoint: Checkpoint, tmp_path: Path
+    ) -> None:
+        method = replace(make(0.5), pattern="8:16")
+        with pytest.raises(BadInput, match=r"layers\.0\.mlp\.down_proj has 200 columns"):
+            method.apply(checkpoint, tmp_path / "out")
+        assert not list(tmp_path.iterdir())
+        replace(method, protect=("down_proj",)).apply(checkpoint, tmp_path / "out")
+
+    def test_protected_modules_stay_dense_and_are_counted(
+        self, make: Make, checkpoint: Checkpoint, tmp_path: Path
+    ) -> None:
+        calls: list[int] = []
+        method = replace(make(0.5), protect=("layers.1.mlp", "k_proj"))
+        [pruned] = method.apply_levels(
+            checkpoint, {0.5: tmp_path / "out"}, lambda done, total: calls.append(total)
+        ).values()
+        before, after = tensors(checkpoint.path), tensors(pruned.path)
+        linear = {name for name in before if "_proj" in name}
+        spared = {name for name in linear if "layers.1.mlp" in name or "k_proj" in name}
+        assert len(spared) == 5
+        assert calls == [LAYERS - 5] * (LAYERS - 5)
+        for name in linear:
+            assert torch.equal(before[name], after[name]) == (name in spared)
+        share = sum(before[n].numel() for n in spared) / sum(before[n].numel() for n in linear)
+        assert pruned.measured["protected/share"] == pytest.approx(share)
+        assert pruned.measured["sparsity/achieved"] == pytest.approx(0.5 * (1 - share), abs=1e-3)
+        assert {row["module"] for row in report(pruned) if row.get("protected")} == spared
+        assert method.params()["protect"] == "layers.1.mlp+k_proj"
+
+    def test_protecting_nothing_is_refused(
+        self, make: Make, checkpoint: Checkpoint, tmp_path: Path
+    ) -> None:
+        for pattern, complaint in (("layers.1.mpl", r"layers\.1\.mlp"), ("*", "nothing is left")):
+            with pytest.raises(BadInput, match=complaint):
+                replace(make(0.5), protect=(pattern,)).apply(checkpoint, tmp_path / "out")
         assert not list(tmp_path.iterdir())
 
     def test_unsupported_architecture_is_named(self, make: Make, tmp_path: Path) -> None:
@@ -317,15 +422,17 @@ class TestSparseGPT:
             name: tensors(METHODS[name](0.5).apply(checkpoint, tmp_path / name).path)
             for name in METHODS
         }
-        for block in hessians.stream(load(checkpoint), CALIBRATION.rows):
-            for shared in block:
-                for layer in shared.layers:
-                    name = f"{layer}.weight"
-                    both = torch.stack([rest[which][name].float() for which in METHODS])
-                    ours, theirs = prune.sparsegpt.relative_error(
-                        dense[name].float(), both, shared.hessian
-                    )
-                    assert ours < theirs
+        for shared in measured(load(checkpoint)):
+            for layer in shared.layers:
+                name = f"{layer}.weight"
+                each = torch.stack(
+                    [rest[which][name].float() for which in ("sparsegpt", "wanda", "magnitude")]
+                )
+                ours, wandas, magnitudes = sparsegpt.relative_error(
+                    dense[name].float(), each, shared.hessian
+                )
+                assert ours < wandas
+                assert ours < magnitudes
 
     def test_raised_damping_is_recorded(self, checkpoint: Checkpoint, tmp_path: Path) -> None:
         few = Calibration("one row", (rows()[0],))
@@ -348,10 +455,18 @@ class TestSparseGPT:
     def test_sparsity_that_was_missed_fails(
         self, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(prune.sparsegpt, "lowest", lambda scores, _: scores < float("-inf"))
+        monkeypatch.setattr(columns, "thresholds", lambda part, *_: -torch.ones(part.shape[1]))
         with pytest.raises(CompressionFailed, match=r"was to have sparsity 0\.5"):
             SparseGPT(0.5, CALIBRATION).apply(checkpoint, tmp_path / "out")
         assert not list(tmp_path.iterdir())
+
+
+def measured(model: nn.Module) -> list[hessians.Shared]:
+    """The Hessians of all blocks."""
+    flow = hessians.Flow(model, CALIBRATION.rows)
+    return [
+        shared for index in range(len(hessians.blocks_of(model))) for shared in flow.measure(index)
+    ]
 
 
 def load(checkpoint: Checkpoint) -> nn.Module:
@@ -378,7 +493,7 @@ class TestHessians:
         for hook in hooks:
             hook.remove()
 
-        found = [shared for block in hessians.stream(model, CALIBRATION.rows) for shared in block]
+        found = measured(model)
         assert [[name.split(".")[-1] for name in shared.layers] for shared in found] == 2 * [
             ["q_proj", "k_proj", "v_proj"],
             ["o_proj"],
@@ -392,22 +507,21 @@ class TestHessians:
                     shared.hessian, (2 * x.T @ x / len(x)).float(), rtol=1e-4, atol=1e-6
                 )
 
-    def test_flow_on_from_the_dense_model(self, checkpoint: Checkpoint) -> None:
+    def test_a_fork_goes_its_own_way(self, checkpoint: Checkpoint) -> None:
         model = load(checkpoint)
-        untouched = [one.hessian for block in hessians.stream(model, rows()) for one in block]
-        found = []
-        for block in hessians.stream(model, rows()):
-            for shared in block:
-                found.append(shared.hessian)
-                for layer in shared.layers.values():
-                    nn.init.zeros_(layer.weight)
-        assert all(torch.equal(a, b) for a, b in zip(found, untouched, strict=True))
+        flow = hessians.Flow(model, CALIBRATION.rows)
+        other = flow.fork()
+        before = flow.measure(0, stay=True)
+        flow.advance(0)
+        again = other.measure(0)
+        for first, second in zip(before, again, strict=True):
+            assert torch.equal(first.hessian, second.hessian)
+        assert all(map(torch.equal, flow.hidden, other.hidden))
 
     def test_model_is_as_it_was(self, checkpoint: Checkpoint) -> None:
         model = load(checkpoint)
         before = list(hessians.blocks_of(model))
-        for _ in hessians.stream(model, rows()):
-            pass
+        measured(model)
         assert list(hessians.blocks_of(model)) == before
         assert not any(module._forward_pre_hooks for module in model.modules())
 
