@@ -15,11 +15,6 @@ from typing import ClassVar
 import torch
 
 from lrm.compression import patterns, solvers
-from lrm.compression.checkpoints import Weights
-from lrm.compression.hessians import blocks_of
-from lrm.compression.loading import load
-from lrm.compression.owl import owl
-from lrm.compression.patterns import UNSTRUCTURED
 from lrm.compression.blockwise import (
     MODES,
     Mode,
@@ -30,6 +25,11 @@ from lrm.compression.blockwise import (
     in_dense_mode,
     in_sequential_mode,
 )
+from lrm.compression.checkpoints import Weights
+from lrm.compression.hessians import blocks_of
+from lrm.compression.loading import load
+from lrm.compression.owl import owl
+from lrm.compression.patterns import UNSTRUCTURED
 from lrm.compression.writing import OnModule, write
 from lrm.errors import BadInput
 from lrm.records import Calibration, Checkpoint

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lrm.compression import sparsegpt
+from lrm.compression.blockwise import Solve, Solved
 from lrm.compression.hessians import Shared
 from lrm.compression.patterns import Groups, lowest_in_all, lowest_in_groups, lowest_in_rows
-from lrm.compression.blockwise import Solve, Solved
 from lrm.errors import CompressionFailed
 
 MOST_ENTRIES = 2**29

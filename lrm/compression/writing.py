@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from lrm.compression import patterns
+from lrm.compression.blockwise import Pruned, Saved
 from lrm.compression.checkpoints import Weights, architecture
 from lrm.compression.drafts import Draft, check_free, draft
 from lrm.compression.loading import device
 from lrm.compression.protection import protected
-from lrm.compression.blockwise import Pruned, Saved
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Checkpoint
