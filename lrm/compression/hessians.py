@@ -114,6 +114,10 @@ class Flow:
         """What the next block receives, [rows, tokens, size] for each batch."""
         return [batch.hidden for batch in self._batches]
 
+    def arguments(self, index: int) -> dict[str, Any]:
+        """What block `index` is called with beside the first batch's hidden states."""
+        return self._batches[0].arguments[index]
+
     @torch.no_grad()
     def advance(self, index: int) -> None:
         """Runs block `index`."""
