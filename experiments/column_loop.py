@@ -69,7 +69,8 @@ def factor(weight: Tensor, hessian: Tensor) -> Tensor:
     weight.data[:, dead] = 0
     hessian.diagonal().add_(DAMPING * hessian.diagonal().mean())
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
-    return torch.linalg.cholesky(inverse, upper=True)
+    upper: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return upper
 
 
 def prune(weight: Tensor, upper: Tensor, level: float) -> Tensor:

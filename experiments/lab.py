@@ -91,6 +91,7 @@ class Lab:
                 self.model.checkpoint,
                 self.calibration,
                 {level: self._place(level) for level in missing},
+                self.progress.module,
             )
             self.pruned += len(missing)
         return open_checkpoint(self._place(sparsity))

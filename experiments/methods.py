@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -38,20 +39,30 @@ class MethodChoice:
         return dict(self.made(sparsity, calibration).params())
 
     def apply(
-        self, checkpoint: Checkpoint, calibration: Calibration | None, outs: Mapping[float, Path]
+        self,
+        checkpoint: Checkpoint,
+        calibration: Calibration | None,
+        outs: Mapping[float, Path],
+        on_module: Callable[[int, int], None],
     ) -> None:
-        """Writes one checkpoint per sparsity."""
-        self.made(min(outs), calibration).apply_levels(checkpoint, outs)
+        """Writes one checkpoint per sparsity; says on stderr what to mind about the highest."""
+        caution = getattr(self.made(max(outs), calibration), "caution", None)
+        if caution:
+            print(caution, file=sys.stderr)
+        self.made(min(outs), calibration).apply_levels(checkpoint, outs, on_module)
 
 
-def parse_method(text: str) -> MethodChoice:
-    """Reads "sparsegpt" or "sparsegpt:calibration=text,damping=0.02"."""
+def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
+    """Reads "sparsegpt" or "sparsegpt:calibration=text,protect=layers.31.mlp+k_proj".
+
+    BadInput if the method cannot make one of the levels.
+    """
     name = text.partition(":")[0]
     kind = registry.find("method", name, registry.METHODS)
     known = {field.name: field for field in fields(kind)}
     named = options.parse("--method", text, "method", set(known) - {"sparsity"})
-    values: dict[str, Any] = {
-        key: named.number(key, int if known[key].type in (int, "int") else float)
+    values = {
+        key: _value(named, key, str(known[key].type))
         for key in named.options
         if key != "calibration"
     }
@@ -60,5 +71,14 @@ def parse_method(text: str) -> MethodChoice:
         calibration = named.options.get("calibration", SOURCES[0])
         registry.require("calibration source", calibration, SOURCES)
     choice = MethodChoice(name, kind, calibration, values)
-    choice.made(0.5, Calibration("only to check the options", ((0,),)) if calibration else None)
+    for level in levels:
+        choice.made(level, Calibration("only to check it", ((0,),)) if calibration else None)
     return choice
+
+
+def _value(named: options.Named, key: str, kind: str) -> Any:
+    """An option's value as its field wants it: a number, a text, or names joined by "+"."""
+    if kind in ("int", "float"):
+        return named.number(key, int if kind == "int" else float)
+    text = named.options[key]
+    return tuple(text.split("+")) if kind.startswith("tuple") else text

@@ -51,7 +51,7 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
     model = open_model(settings.model)
     if settings.track == "chat" and not model.has_chat_template:
         raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
-    method = parse_method(settings.method)
+    method = parse_method(settings.method, settings.sparsity)
     questions = load_questions(settings)
     decoding = Decoding(
         max_tokens=max(settings.budgets) + model.answer_tokens,

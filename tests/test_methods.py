@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
@@ -27,10 +29,13 @@ from transformers import (
 
 from lrm import registry
 from lrm.compression import columns, hessians, sparsegpt
+from lrm.compression.blockwise import MODES
 from lrm.compression.checkpoints import RECEIPT, is_complete, open_checkpoint
+from lrm.compression.owl import owl
 from lrm.compression.prune import Magnitude, SparseGPT, Wanda
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Calibration, Checkpoint
+from tests.test_sparsegpt import by_the_paper
 
 VOCABULARY = 64
 SHAPE = {
@@ -461,12 +466,142 @@ class TestSparseGPT:
         assert not list(tmp_path.iterdir())
 
 
+class TestSequentialMode:
+    @pytest.mark.parametrize("sparsity", [0.3, 0.7])
+    def test_is_the_papers(self, sparsity: float, tmp_path: Path) -> None:
+        """Against the paper's algorithm from rows to weights in float64, layer by layer."""
+        source = open_checkpoint(save_model("qwen2", tmp_path / "dense", torch.float32))
+        method = SparseGPT(sparsity, CALIBRATION, mode="sequential")
+        found = tensors(method.apply(source, tmp_path / "out").path)
+        exact = load(source).double()
+        layers: Any = hessians.blocks_of(exact)
+        for place in range(len(layers)):
+            inputs = inputs_of(exact)
+            for name, layer in hessians.linears_of(exact).items():
+                if f"layers.{place}." in name:
+                    x = inputs[name]
+                    hessian = 2 * x.T @ x / len(x)
+                    layer.weight.data = by_the_paper(layer.weight.detach(), hessian, sparsity)
+        for name, layer in hessians.linears_of(exact).items():
+            ours, papers = found[f"{name}.weight"], layer.weight.detach()
+            same = (ours == 0) == (papers == 0)
+            assert same.float().mean() >= 0.999, name
+            assert (ours - papers)[same].norm() <= 1e-4 * papers.norm(), name
+
+    def test_differs_from_dense_mode_after_the_first_block(
+        self, checkpoint: Checkpoint, tmp_path: Path
+    ) -> None:
+        made = {
+            mode: tensors(
+                SparseGPT(0.7, CALIBRATION, mode=mode).apply(checkpoint, tmp_path / mode).path
+            )
+            for mode in MODES
+        }
+        for name in made["dense"]:
+            equal = torch.equal(made["dense"][name], made["sequential"][name])
+            assert equal == ("layers.1." not in name or "_proj" not in name), name
+
+    def test_caution_is_for_high_sparsities_in_dense_mode(self) -> None:
+        for method in (SparseGPT, Wanda):
+            assert "mode=sequential" in str(method(0.7, CALIBRATION).caution)
+            assert method(0.6, CALIBRATION).caution is None
+            assert method(0.8, CALIBRATION, mode="sequential").caution is None
+
+
+class TestOwl:
+    def test_mean_is_the_target_and_outliers_keep_more(self, checkpoint: Checkpoint) -> None:
+        model = load(checkpoint)
+        levels = [0.02, 0.5, 0.99]
+        with torch.no_grad():
+            wild: Any = hessians.blocks_of(model)[1]
+            wild.mlp.up_proj.weight[:20] *= 100
+        found = torch.tensor(owl(model, rows(), levels))
+        torch.testing.assert_close(found.mean(0), torch.tensor(levels))
+        assert (found[1] < found[0]).all()
+        assert 0 < (found[0] - found[1])[1] <= 2 * 0.08 + 1e-6
+        assert ((found >= 0) & (found < 1)).all()
+
+    def test_blocks_have_their_own_sparsity(self, checkpoint: Checkpoint, tmp_path: Path) -> None:
+        method = SparseGPT(0.5, CALIBRATION, allocation="owl")
+        made = method.apply(checkpoint, tmp_path / "out")
+        asked = {row["module"].split(".")[2]: row["sparsity"] for row in report(made)}
+        assert asked["0"] != asked["1"]
+        assert made.measured["sparsity/achieved"] == pytest.approx(0.5, abs=1e-3)
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from tests.test_methods import CALIBRATION, SparseGPT, open_checkpoint
+torch.set_num_threads(1)
+checkpoint, out = open_checkpoint(Path(sys.argv[1])), Path(sys.argv[2])
+method = SparseGPT(0.5, CALIBRATION, mode=sys.argv[3])
+
+def apply(name):
+    return method.apply_levels(checkpoint, {level: out / f"{name}-{level}" for level in (0.3, 0.7)})
+
+apply("warm")
+began = time.perf_counter()
+whole = apply("whole")
+seconds = time.perf_counter() - began
+chance = random.Random(0)
+for trial in range(10):
+    child = os.fork()
+    if not child:
+        apply(trial)
+        os._exit(0)
+    time.sleep(chance.random() * seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    left = {level: out / f"{trial}-{level}" for level in (0.3, 0.7)}
+    left = {level: path for level, path in left.items() if not path.exists()}
+    method.apply_levels(checkpoint, left) if left else None
+    for level, made in whole.items():
+        again = open_checkpoint(out / f"{trial}-{level}")
+        assert again.revision == made.revision, (trial, level)
+print("equal")
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bytes_are_the_same_after_kill_9(mode: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Ten times killed at a random moment, gone on with, and compared with a run in one piece."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(checkpoint.path), str(tmp_path), mode],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.stdout.strip() == "equal", done.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def measured(model: nn.Module) -> list[hessians.Shared]:
     """The Hessians of all blocks."""
     flow = hessians.Flow(model, CALIBRATION.rows)
     return [
         shared for index in range(len(hessians.blocks_of(model))) for shared in flow.measure(index)
     ]
+
+
+def inputs_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What each linear layer reads as the calibration rows pass, [tokens, size]."""
+    inputs: dict[str, list[torch.Tensor]] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        return lambda module, args: inputs.setdefault(name, []).append(args[0].flatten(0, 1))
+
+    hooks = [
+        layer.register_forward_pre_hook(watch(name))
+        for name, layer in hessians.linears_of(model).items()
+    ]
+    with torch.no_grad():
+        for row in CALIBRATION.rows:
+            model(torch.tensor([row]))
+    for hook in hooks:
+        hook.remove()
+    return {name: torch.cat(found) for name, found in inputs.items()}
 
 
 def load(checkpoint: Checkpoint) -> nn.Module:
@@ -478,21 +613,7 @@ class TestHessians:
     @pytest.mark.parametrize("kind", ["llama", "qwen2"])
     def test_shared_ones_equal_each_layers_own(self, kind: str, tmp_path: Path) -> None:
         model = load(open_checkpoint(save_model(kind, tmp_path / "dense")))
-        inputs: dict[str, list[torch.Tensor]] = {}
-
-        def watch(name: str) -> Callable[..., None]:
-            return lambda module, args: inputs.setdefault(name, []).append(args[0].flatten(0, 1))
-
-        hooks = [
-            layer.register_forward_pre_hook(watch(name))
-            for name, layer in hessians.linears_of(model).items()
-        ]
-        with torch.no_grad():
-            for row in CALIBRATION.rows:
-                model(torch.tensor([row]))
-        for hook in hooks:
-            hook.remove()
-
+        inputs = inputs_of(model)
         found = measured(model)
         assert [[name.split(".")[-1] for name in shared.layers] for shared in found] == 2 * [
             ["q_proj", "k_proj", "v_proj"],
@@ -502,7 +623,7 @@ class TestHessians:
         ]
         for shared in found:
             for name in shared.layers:
-                x = torch.cat(inputs[name]).double()
+                x = inputs[name].double()
                 torch.testing.assert_close(
                     shared.hessian, (2 * x.T @ x / len(x)).float(), rtol=1e-4, atol=1e-6
                 )

@@ -50,6 +50,12 @@ def test_method_options() -> None:
     assert choice.calibration == "text"
     assert choice.options == {"damping": 0.02, "block": 64}
     assert parse_method("sparsegpt").calibration == "traces"
+    choice = parse_method("wanda:mode=sequential,pattern=2:4,protect=layers.3.mlp+k_proj", [0.5])
+    assert choice.options == {
+        "mode": "sequential",
+        "pattern": "2:4",
+        "protect": ("layers.3.mlp", "k_proj"),
+    }
     assert parse_method("magnitude").calibration is None
 
 
@@ -61,6 +67,10 @@ def test_method_options() -> None:
         ("sparsegpt:damping=lots", "number"),
         ("sparsegpt:damping", "VALUE"),
         ("sparsegpt:calibration=trace", "'traces'"),
+        ("sparsegpt:mode=parallel", "sequential"),
+        ("sparsegpt:pattern=2:4:8", "2:4 or 4:8"),
+        ("sparsegpt:allocation=own", "owl"),
+        ("sparsegpt:pattern=2:4,allocation=owl", "leave one"),
         ("magnitude:damping=1", "option"),
         ("sparsegpt:sparsity=0.3", "option"),
     ],
@@ -84,6 +94,7 @@ def test_bad_methods(text: str, says: str) -> None:
         (["--track", "chat"], "tiny-5m has no chat template"),
         (["--method", "sparse-gpt"], "did you mean 'sparsegpt'"),
         (["--method", "sparsegpt:damping=-1"], "damping"),
+        (["--method", "sparsegpt:pattern=2:4"], "sparsity 0.1 is impossible"),
         (["--model", "tiny-5"], "did you mean 'tiny-5m'"),
         (["--model", "./no/such/folder"], "no/such/folder"),
         (["--sparsity", "1.5"], "outside [0, 1)"),
