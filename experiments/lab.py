@@ -105,13 +105,16 @@ class Lab:
             return calibration.plain_text(self.model.checkpoint)
         # A made-up graph means nothing to a model that was not trained on it.
         names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
+        twins = [registry.benchmark(name) for name in names]
+        if self.method.calibration == "prompts":
+            return calibration.practice_prompts(self.model.checkpoint, twins, self.decoding.seed)
         self.progress.stage("own reasoning for calibration")
         runnable = self.runnable(self.model.checkpoint)
         engine = self.engine.on(runnable)
         with self._store(runnable, engine) as store:
             return calibration.own_reasoning(
                 self.model.checkpoint,
-                [registry.benchmark(name) for name in names],
+                twins,
                 self.decoding,
                 store,
                 engine,

@@ -13,15 +13,15 @@ from lrm import registry
 from lrm.contracts import Method
 from lrm.records import Calibration, Checkpoint
 
-SOURCES = ("traces", "text")
+SOURCES = ("traces", "prompts", "text")
 
 
 @dataclass(frozen=True)
 class MethodChoice:
     """A method's class and its options, the sparsity left open.
 
-    `calibration` says what to calibrate on: the model's own reasoning ("traces"), "text", or None
-    if the method needs nothing.
+    `calibration` says what to calibrate on: the model's own reasoning ("traces"), the "prompts"
+    of practice questions, "text", or None if the method needs nothing.
     """
 
     name: str

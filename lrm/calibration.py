@@ -1,4 +1,4 @@
-"""What a model is measured on while it is compressed: its own reasoning, or plain text.
+"""What a model is measured on while it is compressed: its own reasoning, prompts, or plain text.
 
 Calibration on the dense model's own reasoning keeps more accuracy than web text does (RAC,
 arXiv 2509.12464), and needs no data: the questions are the practice side of the twins, which no
@@ -54,6 +54,14 @@ def own_reasoning(
     mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
     names = ", ".join(twin.name for twin in twins)
     return _packed(checkpoint, f"own reasoning on practice questions of {names}", mixed)
+
+
+def practice_prompts(checkpoint: Checkpoint, twins: Sequence[Benchmark], seed: int) -> Calibration:
+    """At most 64 x 512 tokens of prompts alone, of practice questions."""
+    drawn = [twin.practice(QUESTIONS, seed=seed) for twin in twins]
+    prompts = [question.prompt for mixed in zip(*drawn, strict=True) for question in mixed]
+    names = ", ".join(twin.name for twin in twins)
+    return _packed(checkpoint, f"prompts of practice questions of {names}", prompts)
 
 
 def plain_text(checkpoint: Checkpoint) -> Calibration:
