@@ -25,6 +25,7 @@ from experiments.progress import Progress
 from experiments.settings import listed, parse_benchmarks, parse_sparsity
 from experiments.warm import Warm
 from lrm import registry, statistics
+from lrm.calibration import practised
 from lrm.records import Budget, Decoding
 from lrm.tables import Table, amount, percent
 from tracking.address import project_root
@@ -99,8 +100,9 @@ def compare(settings: Comparison, folder: Path) -> str:
         f"{model.name}, {settings.questions} questions of {', '.join(settings.benchmarks)}",
         ("sparsity", "method", "perplexity", "output error", "accuracy", "tokens per question"),
         rows,
-        f"Perplexity and output error on {len(held_out)} rows of the dense model's reasoning that "
-        "no method was calibrated on; accuracy is the mean over benchmarks; intervals: 95%.",
+        f"Perplexity and output error on {len(held_out)} of the dense model's replies, to practice "
+        "questions that no method was calibrated on; accuracy is the mean over benchmarks; "
+        "intervals: 95%.",
     ).text()
 
 
@@ -132,18 +134,18 @@ def _labs(
         )
 
 
-def _held_out(lab: Lab) -> Sequence[Sequence[int]]:
-    """The dense model's reasoning on practice questions drawn with another seed."""
-    other = replace(
-        lab,
-        method=parse_method("sparsegpt:calibration=traces"),
-        decoding=replace(lab.decoding, seed=lab.decoding.seed + 1),
-    )
-    assert other.calibration is not None
-    return other.calibration.rows
+def _held_out(lab: Lab) -> list[tuple[str, Sequence[int]]]:
+    """Practice questions drawn with another seed, and the dense model's replies."""
+    decoding = replace(lab.decoding, seed=lab.decoding.seed + 1)
+    lab.progress.stage("held-out reasoning")
+    other = replace(lab, decoding=decoding)
+    with other.dense() as (engine, store):
+        found = practised(lab.practice_twins, decoding, store, engine, lab.progress.reply)
+    return [(prompt.text, reply.token_ids) for prompt, reply in found if reply.token_ids]
 
 
 def _perplexity(losses: Sequence[float]) -> str:
+    """With its interval over replies."""
     found = statistics.mean([[loss] for loss in losses])
     return f"{math.exp(found.value):.3f} [{math.exp(found.low):.3f}, {math.exp(found.high):.3f}]"
 

@@ -15,7 +15,7 @@ from lrm.benchmarks.source import Source, rows
 from lrm.contracts import Benchmark, Engine
 from lrm.errors import BadInput
 from lrm.evaluate import seed_of
-from lrm.records import Calibration, Checkpoint, Decoding, Prompt
+from lrm.records import Calibration, Checkpoint, Completion, Decoding, Prompt
 from lrm.store import Generations
 
 ROWS = 64
@@ -40,6 +40,21 @@ def own_reasoning(
     on_reply: Callable[[int], None],
 ) -> Calibration:
     """64 x 512 tokens of the model's replies, prompts included, to practice questions."""
+    replies = practised(twins, decoding, store, engine, on_reply)
+    texts = [prompt.text + reply.text for prompt, reply in replies]
+    mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
+    names = ", ".join(twin.name for twin in twins)
+    return _packed(checkpoint, f"own reasoning on practice questions of {names}", mixed)
+
+
+def practised(
+    twins: Sequence[Benchmark],
+    decoding: Decoding,
+    store: Generations,
+    engine: Engine,
+    on_reply: Callable[[int], None],
+) -> list[tuple[Prompt, Completion]]:
+    """Practice questions of each twin in turn, and the model's replies."""
     asked = [
         question for twin in twins for question in twin.practice(QUESTIONS, seed=decoding.seed)
     ]
@@ -49,11 +64,7 @@ def own_reasoning(
         )
         for question in asked
     ]
-    replies = store.replies(prompts, decoding, engine, on_reply)
-    texts = [prompt.text + reply.text for prompt, reply in zip(prompts, replies, strict=True)]
-    mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
-    names = ", ".join(twin.name for twin in twins)
-    return _packed(checkpoint, f"own reasoning on practice questions of {names}", mixed)
+    return list(zip(prompts, store.replies(prompts, decoding, engine, on_reply), strict=True))
 
 
 def practice_prompts(checkpoint: Checkpoint, twins: Sequence[Benchmark], seed: int) -> Calibration:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import AutoTokenizer
 
 from lrm.compression.checkpoints import Weights
 from lrm.compression.loading import load
@@ -16,24 +17,28 @@ from lrm.records import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """`losses` are the mean negative log-likelihoods of each row's tokens but the first, in nats;
-    e to their mean is the perplexity. `output_error` is ||X - X'||^2 / ||X||^2 of the last hidden
-    states, X the dense model's."""
+    """`losses` are the mean negative log-likelihoods of each reply's tokens, in nats; e to their
+    mean is the perplexity. `output_error` is ||X - X'||^2 / ||X||^2 of the last hidden states, X
+    the dense model's."""
 
     losses: tuple[float, ...]
     output_error: float
 
 
 @torch.no_grad()
-def fidelity(dense: Checkpoint, compressed: Checkpoint, rows: Sequence[Sequence[int]]) -> Fidelity:
-    """Both models on rows of two or more token ids, that neither was calibrated on."""
+def fidelity(
+    dense: Checkpoint, compressed: Checkpoint, replies: Sequence[tuple[str, Sequence[int]]]
+) -> Fidelity:
+    """Both models on replies (token ids) to prompts that neither was calibrated on."""
     models: list[Any] = [load(Weights(one.path)) for one in (dense, compressed)]
+    tokenizer = AutoTokenizer.from_pretrained(dense.path, local_files_only=True)
     losses, lost, total = [], 0.0, 0.0
-    for row in rows:
-        ids = torch.tensor([row], device=models[0].device)
+    for prompt, reply in replies:
+        asked = tokenizer(prompt)["input_ids"]
+        ids = torch.tensor([[*asked, *reply]], device=models[0].device)
         before, after = (model.base_model(ids, use_cache=False)[0] for model in models)
-        logits = models[1].lm_head(after)[0, :-1].float()
-        losses.append(float(cross_entropy(logits, ids[0, 1:])))
+        logits = models[1].lm_head(after)[0, len(asked) - 1 : -1].float()
+        losses.append(float(cross_entropy(logits, ids[0, len(asked) :])))
         lost += float((before - after).float().square().sum())
         total += float(before.float().square().sum())
     return Fidelity(tuple(losses), lost / total)
