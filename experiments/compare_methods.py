@@ -30,6 +30,9 @@ from lrm.records import Budget, Decoding
 from lrm.tables import Table, amount, percent
 from tracking.address import project_root
 
+HELD_OUT = 16
+"""Held-out replies to practice questions of each twin."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -140,7 +143,7 @@ def _held_out(lab: Lab) -> list[tuple[str, Sequence[int]]]:
     lab.progress.stage("held-out reasoning")
     other = replace(lab, decoding=decoding)
     with other.dense() as (engine, store):
-        found = practised(lab.practice_twins, decoding, store, engine, lab.progress.reply)
+        found = practised(lab.practice_twins, HELD_OUT, decoding, store, engine, lab.progress.reply)
     return [(prompt.text, reply.token_ids) for prompt, reply in found if reply.token_ids]
 
 

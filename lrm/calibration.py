@@ -40,7 +40,7 @@ def own_reasoning(
     on_reply: Callable[[int], None],
 ) -> Calibration:
     """64 x 512 tokens of the model's replies, prompts included, to practice questions."""
-    replies = practised(twins, decoding, store, engine, on_reply)
+    replies = practised(twins, QUESTIONS, decoding, store, engine, on_reply)
     texts = [prompt.text + reply.text for prompt, reply in replies]
     mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
     names = ", ".join(twin.name for twin in twins)
@@ -49,15 +49,14 @@ def own_reasoning(
 
 def practised(
     twins: Sequence[Benchmark],
+    each: int,
     decoding: Decoding,
     store: Generations,
     engine: Engine,
     on_reply: Callable[[int], None],
 ) -> list[tuple[Prompt, Completion]]:
-    """Practice questions of each twin in turn, and the model's replies."""
-    asked = [
-        question for twin in twins for question in twin.practice(QUESTIONS, seed=decoding.seed)
-    ]
+    """`each` practice questions of every twin, twin by twin, and the model's replies."""
+    asked = [question for twin in twins for question in twin.practice(each, seed=decoding.seed)]
     prompts = [
         Prompt(
             question.prompt, seed_of(decoding.seed, "calibration", question.id), decoding.max_tokens

@@ -163,6 +163,25 @@ def test_damping_rises_when_the_input_is_rank_deficient() -> None:
     assert factorise(hessian.float(), 0.01).damping == 0.01
 
 
+@pytest.mark.parametrize("shape", [(1, 130), (40, 200), (7, 129)], ids=str)
+@pytest.mark.parametrize("groups", [None, 4], ids=["unstructured", "2:4"])
+def test_float32_equals_the_paper_in_float64(shape: tuple[int, int], groups: int | None) -> None:
+    """Dead columns and fewer inputs than columns included."""
+    rows, columns = shape
+    if groups and columns % groups:
+        columns += groups - columns % groups
+    weights, hessian = problem(rows, columns, rank=columns // 2)
+    dead = [0, 7, columns - 1]
+    hessian[dead] = hessian[:, dead] = 0
+    expected = by_the_paper(weights, hessian, 0.5, groups=groups)
+    of = Groups(2, groups) if groups else None
+    [found] = pruned([weights.float()], hessian.float(), [0.5], groups=of)
+    same = (found[0] == 0) == (expected == 0)
+    assert same.float().mean() >= 0.999
+    assert (found[0] - expected)[same].norm() <= 1e-4 * expected.norm()
+    assert found.isfinite().all()
+
+
 def test_what_no_damping_mends_fails() -> None:
     with pytest.raises(CompressionFailed, match="no Cholesky factor even with damping"):
         factorise(torch.tensor([[1.0, 10.0], [10.0, 1.0]]), 0.01)

@@ -39,10 +39,10 @@ def parse(pattern: str, sparsity: float) -> Groups | None:
         return None
     found = re.fullmatch(r"(\d+):(\d+)", pattern)
     keep, of = map(int, found.groups()) if found else (0, 0)
-    if not 0 < keep < of or of & (of - 1) or of > 64:
+    if not 0 < keep < of or of & (of - 1) or of > 16:
         raise BadInput(
             f"pattern {pattern!r} is unknown: give {UNSTRUCTURED}, or N:M with N < M and M a power "
-            "of 2 up to 64, such as 2:4 or 4:8."
+            "of 2 up to 16, such as 2:4 or 4:8."
         )
     groups = Groups(keep, of)
     if sparsity and sparsity != groups.sparsity:
