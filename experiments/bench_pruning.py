@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 from experiments.command import calm
+from experiments.models import EMBEDDED
 from experiments.stopwatch import Stopwatch
 
 Rows = Sequence[Sequence[int]]
@@ -213,18 +215,23 @@ def llm_compressor(model: Any, rows: Rows, level: float) -> float | None:
         print("llm-compressor is not installed: pip install '.[compress]'")
         return None
     from datasets import Dataset
+    from transformers import AutoTokenizer
 
     data = Dataset.from_dict({"input_ids": rows, "attention_mask": [[1] * len(r) for r in rows]})
     recipe = SparseGPTModifier(sparsity=level, targets=["Linear"], ignore=["re:.*lm_head"])
     watch = Stopwatch()
-    with watch("all"):
-        oneshot(
-            model=model,
-            dataset=data,
-            recipe=recipe,
-            max_seq_length=len(rows[0]),
-            num_calibration_samples=len(rows),
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)  # it reads the config of a model again
+        model.config.name_or_path = folder
+        with watch("all"):
+            oneshot(
+                model=model,
+                processor=AutoTokenizer.from_pretrained(EMBEDDED / "tiny-5m"),  # wanted, not used
+                dataset=data,
+                recipe=recipe,
+                max_seq_length=len(rows[0]),
+                num_calibration_samples=len(rows),
+            )
     return watch.seconds["all"]
 
 
