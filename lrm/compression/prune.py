@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -97,18 +98,7 @@ class SparseGPT:
         `on_module(done, total)` is called after each matrix.
         """
         methods = {sparsity: replace(self, sparsity=sparsity) for sparsity in outs}
-        return write(checkpoint, methods, outs, on_module)
-
-    def matrices(
-        self,
-        source: Weights,
-        modules: Sequence[str],
-        levels: Sequence[float],
-        skip: int,
-        saved: Saved,
-    ) -> Iterator[Pruned]:
-        """See `lrm.compression.writing.Pruner`."""
-        return _calibrated(self, source, modules, levels, skip, saved)
+        return write(checkpoint, methods, outs, partial(_calibrated, self), on_module)
 
     def solve(self) -> Solve:
         """How layers with one input are pruned."""
@@ -154,18 +144,7 @@ class Wanda:
     ) -> dict[float, Checkpoint]:
         """As in `SparseGPT`."""
         methods = {sparsity: replace(self, sparsity=sparsity) for sparsity in outs}
-        return write(checkpoint, methods, outs, on_module)
-
-    def matrices(
-        self,
-        source: Weights,
-        modules: Sequence[str],
-        levels: Sequence[float],
-        skip: int,
-        saved: Saved,
-    ) -> Iterator[Pruned]:
-        """See `lrm.compression.writing.Pruner`."""
-        return _calibrated(self, source, modules, levels, skip, saved)
+        return write(checkpoint, methods, outs, partial(_calibrated, self), on_module)
 
     def solve(self) -> Solve:
         """How layers with one input are pruned."""
@@ -204,26 +183,10 @@ class Magnitude:
     ) -> dict[float, Checkpoint]:
         """One checkpoint per sparsity; `on_module(done, total)` is called after each matrix."""
         methods = {sparsity: replace(self, sparsity=sparsity) for sparsity in outs}
-        return write(checkpoint, methods, outs, on_module)
-
-    def matrices(
-        self,
-        source: Weights,
-        modules: Sequence[str],
-        levels: Sequence[float],
-        skip: int,
-        saved: Saved,
-    ) -> Iterator[Pruned]:
-        """See `lrm.compression.writing.Pruner`; here every matrix is a block."""
-        groups = patterns.parse(self.pattern, self.sparsity)
-        for index, name in enumerate(modules[skip:], skip):
-            stored = source.read(f"{name}.weight")
-            one = solvers.by_magnitude(name, stored, levels, groups)
-            dtype = source.dtype(f"{name}.weight")
-            yield Pruned(index, name, tuple(levels), one.levels.to(dtype), one.facts, one.excess)
+        return write(checkpoint, methods, outs, partial(_by_magnitude, self), on_module)
 
 
-def plan_for(
+def _plan(
     method: SparseGPT | Wanda,
     model: torch.nn.Module,
     levels: Sequence[float],
@@ -245,10 +208,27 @@ def _calibrated(
 ) -> Iterator[Pruned]:
     """Loads the model and prunes it in the method's mode."""
     model, rows = load(source), method.calibration.rows
-    plan = plan_for(method, model, levels, {n: source.dtype(f"{n}.weight") for n in modules})
+    plan = _plan(method, model, levels, {n: source.dtype(f"{n}.weight") for n in modules})
     if method.mode == "sequential":
         return in_sequential_mode(model, rows, method.solve(), plan, skip, saved)
     return in_dense_mode(model, rows, method.solve(), plan, skip)
+
+
+def _by_magnitude(
+    method: Magnitude,
+    source: Weights,
+    modules: Sequence[str],
+    levels: Sequence[float],
+    skip: int,
+    saved: Saved,
+) -> Iterator[Pruned]:
+    """Prunes one matrix after the other, each a block of its own."""
+    groups = patterns.parse(method.pattern, method.sparsity)
+    for index, name in enumerate(modules[skip:], skip):
+        stored = source.read(f"{name}.weight")
+        one = solvers.by_magnitude(name, stored, levels, groups)
+        dtype = source.dtype(f"{name}.weight")
+        yield Pruned(index, name, tuple(levels), one.levels.to(dtype), one.facts, one.excess)
 
 
 def _check(method: SparseGPT | Wanda) -> None:

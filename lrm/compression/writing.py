@@ -28,7 +28,7 @@ OnModule = Callable[[int, int], None]
 
 
 class Pruner(Protocol):
-    """What a pruning method says of itself, and what it does to modules at several sparsities."""
+    """What a pruning method says of itself."""
 
     @property
     def name(self) -> str: ...
@@ -41,17 +41,10 @@ class Pruner(Protocol):
 
     def params(self) -> Mapping[str, str | int | float]: ...
 
-    def matrices(
-        self,
-        source: Weights,
-        modules: Sequence[str],
-        levels: Sequence[float],
-        skip: int,
-        saved: Saved,
-    ) -> Iterator[Pruned]:
-        """Modules at all levels, block by block, but for the first `skip` blocks, which `saved`
-        has."""
-        ...
+
+Make = Callable[[Weights, Sequence[str], Sequence[float], int, Saved], Iterator[Pruned]]
+"""Prunes modules of a checkpoint at several sparsities, block by block, but for a number of first
+blocks that were pruned before and can be read back."""
 
 
 class _Job:
@@ -87,6 +80,7 @@ def write(
     checkpoint: Checkpoint,
     methods: Mapping[float, Pruner],
     outs: Mapping[float, Path],
+    make: Make,
     on_module: OnModule | None,
 ) -> dict[float, Checkpoint]:
     """Writes one checkpoint per sparsity; a level of 0 stays a copy, bit for bit.
@@ -104,7 +98,7 @@ def write(
             drafts[level] = stack.enter_context(draft(checkpoint, out, of_json(identity)))
         asked = {level: one for level, one in drafts.items() if level > 0}
         if asked:
-            _prune(_Job(asked), method, source, modules, on_module)
+            _prune(_Job(asked), make, source, modules, on_module)
         kept = [_protected_row(source, name) for name in dense]
         return {
             level: one.publish(
@@ -147,7 +141,7 @@ def _chosen(source: Weights, method: Pruner) -> tuple[list[str], list[str]]:
 
 def _prune(
     job: _Job,
-    method: Pruner,
+    make: Make,
     source: Weights,
     modules: Sequence[str],
     on_module: OnModule | None,
@@ -164,7 +158,7 @@ def _prune(
     if done == len(modules):
         return
     try:
-        matrices = method.matrices(source, modules, job.levels, job.blocks, job.saved)
+        matrices = make(source, modules, job.levels, job.blocks, job.saved)
         for _, block in groupby(matrices, key=lambda matrix: matrix.block):
             job.write(block, count)
     except (torch.OutOfMemoryError, MemoryError) as error:
