@@ -118,10 +118,12 @@ def _labs(
         for benchmark in map(registry.benchmark, settings.benchmarks)
     }
     for text in settings.methods:
+        method = parse_method(text, settings.sparsity)
+        method.check(model.checkpoint)
         yield Lab(
             folder=folder,
             model=model,
-            method=parse_method(text, settings.sparsity),
+            method=method,
             engine=warm,
             questions=questions,
             decoding=Decoding(

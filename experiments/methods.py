@@ -14,6 +14,7 @@ from lrm.contracts import Method
 from lrm.records import Calibration, Checkpoint
 
 SOURCES = ("traces", "prompts", "text")
+ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class MethodChoice:
     def params(self, sparsity: float, calibration: Calibration | None) -> dict[str, Any]:
         return dict(self.made(sparsity, calibration).params())
 
+    def check(self, checkpoint: Checkpoint) -> None:
+        """BadInput if it cannot prune the checkpoint, which is told before any work is done."""
+        from lrm.compression.writing import Pruner, check
+
+        made = self.made(0, ONLY_TO_CHECK if self.calibration else None)
+        if isinstance(made, Pruner):
+            check(checkpoint, made)
+
     def apply(
         self,
         checkpoint: Checkpoint,
@@ -46,9 +55,11 @@ class MethodChoice:
         on_module: Callable[[int, int], None],
     ) -> None:
         """Writes one checkpoint per sparsity; says on stderr what to mind about the highest."""
-        caution = getattr(self.made(max(outs), calibration), "caution", None)
-        if caution:
-            print(caution, file=sys.stderr)
+        from lrm.compression.writing import Pruner
+
+        sparsest = self.made(max(outs), calibration)
+        if isinstance(sparsest, Pruner) and sparsest.caution:
+            print(sparsest.caution, file=sys.stderr)
         self.made(min(outs), calibration).apply_levels(checkpoint, outs, on_module)
 
 
@@ -72,7 +83,7 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
         registry.require("calibration source", calibration, SOURCES)
     choice = MethodChoice(name, kind, calibration, values)
     for level in levels:
-        choice.made(level, Calibration("only to check it", ((0,),)) if calibration else None)
+        choice.made(level, ONLY_TO_CHECK if calibration else None)
     return choice
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,8 +27,10 @@ TOLERANCE = 1e-3
 OnModule = Callable[[int, int], None]
 
 
+@runtime_checkable
 class Pruner(Protocol):
-    """What a pruning method says of itself."""
+    """What a pruning method says of itself; `caution` is what to mind about the outcome, if
+    anything."""
 
     @property
     def name(self) -> str: ...
@@ -38,6 +40,9 @@ class Pruner(Protocol):
 
     @property
     def protect(self) -> Sequence[str]: ...
+
+    @property
+    def caution(self) -> str | None: ...
 
     def params(self) -> Mapping[str, str | int | float]: ...
 
@@ -110,6 +115,11 @@ def write(
             )
             for level, one in drafts.items()
         }
+
+
+def check(checkpoint: Checkpoint, method: Pruner) -> None:
+    """BadInput if the method cannot prune the checkpoint, as far as the files' headers tell."""
+    _chosen(_checked(checkpoint, {}), method)
 
 
 def _checked(checkpoint: Checkpoint, outs: Mapping[float, Path]) -> Weights:
