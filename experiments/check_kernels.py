@@ -11,6 +11,7 @@ from torch import Tensor
 from lrm.compression import sparsegpt
 from lrm.compression.hessians import CHUNK_TOKENS, gram
 from lrm.compression.patterns import Groups
+from lrm.compression.sparsegpt import Factor
 from lrm.errors import CompressionFailed
 
 SHAPES = ((1, 1), (3, 5), (1, 130), (33, 200), (70, 128))
@@ -50,20 +51,24 @@ def _compare(rows: int, columns: int, groups: Groups | None, device: str) -> str
     levels = [groups.sparsity] if groups else LEVELS
     factor = sparsegpt.factorise(hessian, 0.01)
     there = sparsegpt.factorise(hessian.to(device), 0.01)
-    moved = [layer.to(device) for layer in layers]
+    off = float((there.upper.cpu() - factor.upper).norm() / factor.upper.norm())
+    moved = Factor(factor.upper.to(device), factor.dead.to(device), 0.01, factor.ridge.to(device))
     expected = sparsegpt.prune(layers, factor, levels, groups=groups, fused=False)
-    found = sparsegpt.prune(moved, there, levels, groups=groups, fused=True)
+    onto = [layer.to(device) for layer in layers]
+    found = sparsegpt.prune(onto, moved, levels, groups=groups, fused=True)
     same, away = 1.0, 0.0
     for layer, one, other in zip(layers, expected, found, strict=True):
-        levels_there = other.levels.cpu()
-        equal = (one.levels == 0) == (levels_there == 0)
+        difference = one.levels - other.levels.cpu()
+        equal = (one.levels == 0) == (other.levels.cpu() == 0)
+        # One near-tie that falls otherwise moves the rest of its row.
+        in_rows = equal.all(2, keepdim=True)
         same = min(same, float(equal.float().mean()))
-        away = max(away, float(((one.levels - levels_there) * equal).norm() / layer.norm()))
+        away = max(away, float((difference * in_rows).norm() / layer.norm()))
         torch.testing.assert_close(other.lost.cpu(), one.lost, rtol=1e-2, atol=1e-3)
     name = f"{rows} x {columns}, " + (f"{groups.keep}:{groups.of}" if groups else "unstructured")
-    verdict = f"{name}: masks equal on {same:.4%}, weights within {away:.1e}"
+    verdict = f"{name}: masks equal on {same:.4%}, weights within {away:.1e}, factor {off:.1e}"
     # In a layer of a few weights a single near-tie is more than one in a thousand.
-    if same < SAME_MASK - 1 / (rows * columns) or away > RELATIVE:
+    if same < SAME_MASK - 1 / (rows * columns) or away > RELATIVE or off > 10 * RELATIVE:
         raise CompressionFailed(f"the kernels are wrong: {verdict}")
     return verdict
 
