@@ -160,5 +160,5 @@ def test_high_sparsity_in_dense_mode_is_cautioned(
         rows = Calibration("one row", (tuple(range(64)),)) if choice.calibration else None
         outs = {0.7: tmp_path / name.replace(":", "-")}
         choice.apply(open_checkpoint(SMALLEST), rows, outs, lambda done, total: calls.append(done))
-        assert ("mode=sequential is the paper's way" in capsys.readouterr().err) == told
+        assert ("compare with mode=sequential" in capsys.readouterr().err) == told
     assert calls == [*range(1, 29)] * 3

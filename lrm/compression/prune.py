@@ -37,9 +37,9 @@ from lrm.records import Calibration, Checkpoint
 
 ALLOCATIONS = ("uniform", "owl")
 
-DENSE_MODE_IS_FAITHFUL_TO = 0.6
-"""Above this sparsity the blocks' inputs are so unlike the dense model's that dense mode prunes
-visibly worse than sequential mode."""
+MOST_IN_DENSE_MODE = 0.6
+"""Above this sparsity, what blocks read is so unlike the dense model's activations that the outcome
+of dense mode wants to be compared with sequential mode's."""
 
 
 @dataclass(frozen=True)
@@ -277,10 +277,10 @@ def _params(method: SparseGPT | Wanda) -> dict[str, str | int | float]:
 
 
 def _caution(method: SparseGPT | Wanda) -> str | None:
-    if method.mode == "dense" and method.sparsity > DENSE_MODE_IS_FAITHFUL_TO:
+    if method.mode == "dense" and method.sparsity > MOST_IN_DENSE_MODE:
         return (
             f"sparsity {method.sparsity:g} in dense mode: every block is measured on the dense "
-            "model's activations, which a model this sparse no longer has; mode=sequential is the "
-            "paper's way."
+            "model's activations, which a model this sparse no longer has; compare with "
+            "mode=sequential, the paper's way."
         )
     return None
