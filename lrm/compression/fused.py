@@ -6,8 +6,6 @@ the block is read and written once.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -21,7 +19,7 @@ PROBLEMS = 32
 STEP = 8
 """Columns that a program looks at together where no groups are given."""
 
-ROWS = 64
+ROWS = 32
 """Rows of a layer that a program counts the scores of."""
 
 DIGIT = 8
@@ -63,16 +61,16 @@ def sweep(part: Tensor, upper: Tensor, limits: Tensor | None, groups: Groups | N
 
 @triton.jit
 def _count(
-    part: Any,
-    column_stride: Any,
-    level_stride: Any,
-    upper: Any,
-    upper_stride: Any,
-    found: Any,
-    counts: Any,
-    columns: Any,
-    rows: Any,
-    shift: Any,
+    part: tl.tensor,
+    column_stride: tl.tensor,
+    level_stride: tl.tensor,
+    upper: tl.tensor,
+    upper_stride: tl.tensor,
+    found: tl.tensor,
+    counts: tl.tensor,
+    columns: tl.tensor,
+    rows: tl.tensor,
+    shift: tl.tensor,
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
     DIGIT: tl.constexpr,
@@ -96,7 +94,9 @@ def _count(
 
 
 @triton.jit
-def _settle(counts: Any, left: Any, found: Any, shift: Any, BINS: tl.constexpr) -> None:
+def _settle(
+    counts: tl.tensor, left: tl.tensor, found: tl.tensor, shift: tl.tensor, BINS: tl.constexpr
+) -> None:
     """Finds the digit in which the wanted rank lies, and what is left of the rank inside it."""
     level = tl.program_id(0)
     upto = tl.cumsum(tl.load(counts + level * BINS + tl.arange(0, BINS)), 0)
@@ -109,14 +109,14 @@ def _settle(counts: Any, left: Any, found: Any, shift: Any, BINS: tl.constexpr) 
 
 @triton.jit
 def _sweep(
-    part: Any,
-    stride: Any,
-    upper: Any,
-    upper_stride: Any,
-    limits: Any,
-    errors: Any,
-    columns: Any,
-    problems: Any,
+    part: tl.tensor,
+    stride: tl.tensor,
+    upper: tl.tensor,
+    upper_stride: tl.tensor,
+    limits: tl.tensor,
+    errors: tl.tensor,
+    columns: tl.tensor,
+    problems: tl.tensor,
     STEPS: tl.constexpr,
     STEP: tl.constexpr,
     DROP: tl.constexpr,
