@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +83,7 @@ class Lab:
                 self.model.checkpoint,
                 self.calibration,
                 {level: self._place(level) for level in missing},
+                self.progress.module,
             )
             self.pruned += len(missing)
         return open_checkpoint(self._place(sparsity))
@@ -93,20 +95,35 @@ class Lab:
             return None
         if self.method.calibration == "text":
             return calibration.plain_text(self.model.checkpoint)
-        # A made-up graph means nothing to a model that was not trained on it.
-        names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
+        if self.method.calibration == "prompts":
+            return calibration.practice_prompts(
+                self.model.checkpoint, self.practice_twins, self.decoding.seed
+            )
         self.progress.stage("own reasoning for calibration")
-        run = runnable(self.model.checkpoint, self.engine.choice, self.folder / "gguf")
-        engine = self.engine.on(run)
-        with self._store(run, engine) as store:
+        with self.dense() as (engine, store):
             return calibration.own_reasoning(
                 self.model.checkpoint,
-                [registry.benchmark(name) for name in names],
+                self.practice_twins,
                 self.decoding,
                 store,
                 engine,
                 self.progress.reply,
             )
+
+    @property
+    def practice_twins(self) -> list[Benchmark]:
+        """Whose practice questions the model reasons on for calibration."""
+        # A made-up graph means nothing to a model that was not trained on it.
+        names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
+        return [registry.benchmark(name) for name in names]
+
+    @contextmanager
+    def dense(self) -> Iterator[tuple[Engine, Generations]]:
+        """The engine on the model itself, and its replies."""
+        run = runnable(self.model.checkpoint, self.engine.choice, self.folder / "gguf")
+        engine = self.engine.on(run)
+        with self._store(run, engine) as store:
+            yield engine, store
 
     def method_params(self, sparsity: float) -> Mapping[str, object]:
         """The method's parameters at a sparsity; the dense model had none applied."""

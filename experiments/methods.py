@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from lrm import registry
 from lrm.contracts import Method
 from lrm.records import Calibration, Checkpoint
 
-SOURCES = ("traces", "text")
+SOURCES = ("traces", "prompts", "text")
+ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))
 
 
 @dataclass(frozen=True)
 class MethodChoice:
     """A method's class and its options, the sparsity left open.
 
-    `calibration` says what to calibrate on: the model's own reasoning ("traces"), "text", or None
-    if the method needs nothing.
+    `calibration` says what to calibrate on: the model's own reasoning ("traces"), the "prompts"
+    of practice questions, "text", or None if the method needs nothing.
     """
 
     name: str
@@ -37,21 +39,41 @@ class MethodChoice:
     def params(self, sparsity: float, calibration: Calibration | None) -> dict[str, Any]:
         return dict(self.made(sparsity, calibration).params())
 
+    def check(self, checkpoint: Checkpoint) -> None:
+        """BadInput if it cannot prune the checkpoint, which is told before any work is done."""
+        from lrm.compression.writing import Pruner, check
+
+        made = self.made(0, ONLY_TO_CHECK if self.calibration else None)
+        if isinstance(made, Pruner):
+            check(checkpoint, made)
+
     def apply(
-        self, checkpoint: Checkpoint, calibration: Calibration | None, outs: Mapping[float, Path]
+        self,
+        checkpoint: Checkpoint,
+        calibration: Calibration | None,
+        outs: Mapping[float, Path],
+        on_module: Callable[[int, int], None],
     ) -> None:
-        """Writes one checkpoint per sparsity."""
-        self.made(min(outs), calibration).apply_levels(checkpoint, outs)
+        """Writes one checkpoint per sparsity; says on stderr what to mind about the highest."""
+        from lrm.compression.writing import Pruner
+
+        sparsest = self.made(max(outs), calibration)
+        if isinstance(sparsest, Pruner) and sparsest.caution:
+            print(sparsest.caution, file=sys.stderr)
+        self.made(min(outs), calibration).apply_levels(checkpoint, outs, on_module)
 
 
-def parse_method(text: str) -> MethodChoice:
-    """Reads "sparsegpt" or "sparsegpt:calibration=text,damping=0.02"."""
+def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
+    """Reads "sparsegpt" or "sparsegpt:calibration=text,protect=layers.31.mlp+k_proj".
+
+    BadInput if the method cannot make one of the levels.
+    """
     name = text.partition(":")[0]
     kind = registry.find("method", name, registry.METHODS)
     known = {field.name: field for field in fields(kind)}
     named = options.parse("--method", text, "method", set(known) - {"sparsity"})
-    values: dict[str, Any] = {
-        key: named.number(key, int if known[key].type in (int, "int") else float)
+    values = {
+        key: _value(named, key, str(known[key].type))
         for key in named.options
         if key != "calibration"
     }
@@ -60,5 +82,14 @@ def parse_method(text: str) -> MethodChoice:
         calibration = named.options.get("calibration", SOURCES[0])
         registry.require("calibration source", calibration, SOURCES)
     choice = MethodChoice(name, kind, calibration, values)
-    choice.made(0.5, Calibration("only to check the options", ((0,),)) if calibration else None)
+    for level in levels:
+        choice.made(level, ONLY_TO_CHECK if calibration else None)
     return choice
+
+
+def _value(named: options.Named, key: str, kind: str) -> Any:
+    """An option's value as its field wants it: a number, a text, or names joined by "+"."""
+    if kind in ("int", "float"):
+        return named.number(key, int if kind == "int" else float)
+    text = named.options[key]
+    return tuple(text.split("+")) if kind.startswith("tuple") else text

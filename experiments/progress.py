@@ -49,6 +49,13 @@ class Progress:
         if now - self._shown > self._pause:
             self._show(now)
 
+    def module(self, done: int, total: int) -> None:
+        """So many matrices of all levels are pruned."""
+        now = time.perf_counter()
+        self._bar.set_description_str(f"pruning all levels, {done}/{total}", refresh=False)
+        if done == total or now - self._shown > self._pause:
+            self._show(now)
+
     def close(self) -> None:
         self._bar.close()
 

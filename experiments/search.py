@@ -53,7 +53,9 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
     model = find_runnable(settings.model, engine, settings.sparsity).open()
     if settings.track == "chat" and not model.has_chat_template:
         raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
-    method = parse_method(settings.method)
+    method = parse_method(settings.method, settings.sparsity)
+    if any(settings.sparsity):
+        method.check(model.checkpoint)
     questions = load_questions(settings)
     decoding = Decoding(
         max_tokens=max(settings.budgets) + model.answer_tokens,

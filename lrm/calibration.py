@@ -1,4 +1,4 @@
-"""What a model is measured on while it is compressed: its own reasoning, or plain text.
+"""What a model is measured on while it is compressed: its own reasoning, prompts, or plain text.
 
 Calibration on the dense model's own reasoning keeps more accuracy than web text does (RAC,
 arXiv 2509.12464), and needs no data: the questions are the practice side of the twins, which no
@@ -15,7 +15,7 @@ from lrm.benchmarks.source import Source, rows
 from lrm.contracts import Benchmark, Engine
 from lrm.errors import BadInput
 from lrm.evaluate import seed_of
-from lrm.records import Calibration, Checkpoint, Decoding, Prompt
+from lrm.records import Calibration, Checkpoint, Completion, Decoding, Prompt
 from lrm.store import Generations
 
 ROWS = 64
@@ -40,9 +40,23 @@ def own_reasoning(
     on_reply: Callable[[int], None],
 ) -> Calibration:
     """64 x 512 tokens of the model's replies, prompts included, to practice questions."""
-    asked = [
-        question for twin in twins for question in twin.practice(QUESTIONS, seed=decoding.seed)
-    ]
+    replies = practised(twins, QUESTIONS, decoding, store, engine, on_reply)
+    texts = [prompt.text + reply.text for prompt, reply in replies]
+    mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
+    names = ", ".join(twin.name for twin in twins)
+    return _packed(checkpoint, f"own reasoning on practice questions of {names}", mixed)
+
+
+def practised(
+    twins: Sequence[Benchmark],
+    each: int,
+    decoding: Decoding,
+    store: Generations,
+    engine: Engine,
+    on_reply: Callable[[int], None],
+) -> list[tuple[Prompt, Completion]]:
+    """`each` practice questions of every twin, twin by twin, and the model's replies."""
+    asked = [question for twin in twins for question in twin.practice(each, seed=decoding.seed)]
     prompts = {
         question.id: Prompt(
             question.prompt, seed_of(decoding.seed, "calibration", question.id), decoding.max_tokens
@@ -50,10 +64,15 @@ def own_reasoning(
         for question in asked
     }
     replies = store.replies(prompts, decoding, engine, lambda name, tokens: on_reply(tokens))
-    texts = [prompts[name].text + replies[name].text for name in prompts]
-    mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
+    return [(prompts[name], replies[name]) for name in prompts]
+
+
+def practice_prompts(checkpoint: Checkpoint, twins: Sequence[Benchmark], seed: int) -> Calibration:
+    """At most 64 x 512 tokens of prompts alone, of practice questions."""
+    drawn = [twin.practice(QUESTIONS, seed=seed) for twin in twins]
+    prompts = [question.prompt for mixed in zip(*drawn, strict=True) for question in mixed]
     names = ", ".join(twin.name for twin in twins)
-    return _packed(checkpoint, f"own reasoning on practice questions of {names}", mixed)
+    return _packed(checkpoint, f"prompts of practice questions of {names}", prompts)
 
 
 def plain_text(checkpoint: Checkpoint) -> Calibration:

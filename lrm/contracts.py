@@ -132,6 +132,8 @@ class Method(Protocol):
 
     * **`apply` writes only under `out`**, under a temporary name renamed when whole; tokenizer,
       chat template and generation config travel along.
+    * **What was stopped goes on** when it is asked for again, even after kill -9, and gives the
+      same bytes as if it had not been.
     * **`measured` is read back from the saved weights**, and a miss beyond tolerance raises.
     * `apply_levels` writes one checkpoint per sparsity, each as `apply` would at that sparsity, and
       shares between them what can be shared; `on_module(done, total)` tells how far it is.

@@ -31,6 +31,7 @@ ENGINES = {
 }
 METHODS = {
     "sparsegpt": "lrm.compression.prune:SparseGPT",
+    "wanda": "lrm.compression.prune:Wanda",
     "magnitude": "lrm.compression.prune:Magnitude",
 }
 

@@ -1,12 +1,17 @@
 """Flags: what they read, and the one sentence that bad ones end in."""
 
+from pathlib import Path
+
 import pytest
 
 from experiments.engines import parse_engine
 from experiments.methods import parse_method
 from experiments.settings import Settings, parse_benchmarks, parse_budgets, parse_sparsity
 from experiments.sparsity_search import main
+from lrm.compression.checkpoints import open_checkpoint
 from lrm.errors import BadInput
+from lrm.records import Calibration
+from tests.models import SMALLEST
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,12 @@ def test_method_options() -> None:
     assert choice.calibration == "text"
     assert choice.options == {"damping": 0.02, "block": 64}
     assert parse_method("sparsegpt").calibration == "traces"
+    choice = parse_method("wanda:mode=sequential,pattern=2:4,protect=layers.3.mlp+k_proj", [0.5])
+    assert choice.options == {
+        "mode": "sequential",
+        "pattern": "2:4",
+        "protect": ("layers.3.mlp", "k_proj"),
+    }
     assert parse_method("magnitude").calibration is None
 
 
@@ -61,6 +72,10 @@ def test_method_options() -> None:
         ("sparsegpt:damping=lots", "number"),
         ("sparsegpt:damping", "VALUE"),
         ("sparsegpt:calibration=trace", "'traces'"),
+        ("sparsegpt:mode=parallel", "sequential"),
+        ("sparsegpt:pattern=2:4:8", "2:4 or 4:8"),
+        ("sparsegpt:allocation=own", "owl"),
+        ("sparsegpt:pattern=2:4,allocation=owl", "leave one"),
         ("magnitude:damping=1", "option"),
         ("sparsegpt:sparsity=0.3", "option"),
     ],
@@ -84,6 +99,7 @@ def test_bad_methods(text: str, says: str) -> None:
         (["--track", "chat"], "tiny-5m has no chat template"),
         (["--method", "sparse-gpt"], "did you mean 'sparsegpt'"),
         (["--method", "sparsegpt:damping=-1"], "damping"),
+        (["--method", "sparsegpt:pattern=2:4"], "sparsity 0.1 is impossible"),
         (["--model", "tiny-5"], "did you mean 'tiny-5m'"),
         (["--model", "./no/such/folder"], "no/such/folder"),
         (["--sparsity", "1.5"], "outside [0, 1)"),
@@ -124,3 +140,25 @@ def test_help_shows_defaults_and_an_example(capsys) -> None:
     assert "python -m experiments.sparsity_search --sparsity" in text
     assert "(default: tiny-5m)" in text
     assert "(default: 50)" in text
+
+
+def test_a_method_is_checked_against_the_model_before_any_work() -> None:
+    model = open_checkpoint(SMALLEST)
+    parse_method("wanda:protect=layers.3.mlp,pattern=4:8").check(model)
+    with pytest.raises(BadInput, match=r"did you mean 'layers\.3\.mlp'"):
+        parse_method("wanda:protect=layers.3.mpl").check(model)
+    with pytest.raises(BadInput, match="nothing is left"):
+        parse_method("magnitude:protect=layers").check(model)
+
+
+def test_high_sparsity_in_dense_mode_is_cautioned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[int] = []
+    for name, told in (("wanda", True), ("wanda:mode=sequential", False), ("magnitude", False)):
+        choice = parse_method(name)
+        rows = Calibration("one row", (tuple(range(64)),)) if choice.calibration else None
+        outs = {0.7: tmp_path / name.replace(":", "-")}
+        choice.apply(open_checkpoint(SMALLEST), rows, outs, lambda done, total: calls.append(done))
+        assert ("compare with mode=sequential" in capsys.readouterr().err) == told
+    assert calls == [*range(1, 29)] * 3

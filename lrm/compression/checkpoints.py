@@ -1,4 +1,4 @@
-"""Hugging Face folders as checkpoints: opened with care, written whole or not at all.
+"""Hugging Face folders as checkpoints: opened with care, their weights read and overwritten.
 
 Pruning changes no shape and no dtype, so a pruned safetensors file has the very layout of its
 source: a draft is a copy of the source folder in which weights are overwritten where they lie,
@@ -11,12 +11,8 @@ the header in JSON (dtype, shape and byte range of each tensor), then the tensor
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +24,6 @@ from torch import Tensor
 from lrm import formats
 from lrm.digests import of_hf_folder
 from lrm.errors import BadInput
-from lrm.files import write_atomic
 from lrm.records import Checkpoint
 
 RECEIPT = "lineage.json"
@@ -74,6 +69,9 @@ class Weights:
             if len(place.shape) == 2 and BLOCK_WEIGHT.search(name)
         ]
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._places[name].shape
+
     def dtype(self, name: str) -> torch.dtype:
         """How a weight is stored; BadInput if it is missing, or quantized."""
         if name not in self._places:
@@ -115,14 +113,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
     weights = Weights(path)
     if not any((path / name).is_file() for name in TOKENIZERS):
         raise BadInput(f"{path} has no tokenizer.json; save the model's tokenizer there too.")
-    steps = _steps(path)
+    steps = steps_of(path)
     return Checkpoint(
         path=path,
         revision=of_hf_folder(path, without=RECEIPT),
         format=stored,
         lineage=tuple(step["method"] for step in steps),
         measured=(measure if stored == "dense" else measure_packed)(weights)
-        | (_damping(steps[-1]["modules"]) if steps else {}),
+        | (_told(steps[-1]["modules"]) if steps else {}),
     )
 
 
@@ -182,45 +180,6 @@ def measure_packed(weights: Weights) -> dict[str, float]:
     return {"weights/bytes": float(sum(file.stat().st_size for file in weights.files))}
 
 
-class Draft:
-    """A checkpoint in the making: a copy of `parent` whose weights may be overwritten."""
-
-    def __init__(self, parent: Checkpoint, folder: Path, out: Path) -> None:
-        self._parent, self._folder, self._out = parent, folder, out
-        others = [file for file in parent.path.iterdir() if file.suffix in COPIED]
-        for file in [*Weights(parent.path).files, *others]:
-            if file.is_file() and file.name != RECEIPT:
-                shutil.copyfile(file, folder / file.name)
-        self.weights = Weights(folder)
-
-    def publish(self, step: Mapping[str, Any]) -> Checkpoint:
-        """Adds `step` (method, params, modules) to the lineage; renames the folder to `out`."""
-        for file in self._folder.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        steps = [*_steps(self._parent.path), {"parent": self._parent.revision, **step}]
-        write_atomic(self._folder / RECEIPT, json.dumps({"steps": steps}, indent=1).encode())
-        self._folder.chmod(0o755)
-        self._folder.rename(self._out)
-        return open_checkpoint(self._out)
-
-
-@contextmanager
-def draft(parent: Checkpoint, out: Path) -> Iterator[Draft]:
-    """A draft of `out` in a temporary folder beside it, which is gone afterwards in any case."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise BadInput(f"{out} exists already; open it, or remove it to make it again.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise BadInput(f"{out} cannot be written ({error.strerror}); name another.") from error
-    try:
-        yield Draft(parent, folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _weight_files(folder: Path) -> list[Path]:
     """The single weight file, or the shards that the index names."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
@@ -253,7 +212,7 @@ def _header(file: Path) -> Iterator[tuple[str, _Place]]:
         yield name, _Place(file, entry["dtype"], tuple(entry["shape"]), start, end)
 
 
-def _steps(folder: Path) -> list[dict[str, Any]]:
+def steps_of(folder: Path) -> list[dict[str, Any]]:
     """What was done to a checkpoint, oldest first; empty without a receipt."""
     path = folder / RECEIPT
     if not path.is_file():
@@ -265,15 +224,21 @@ def _steps(folder: Path) -> list[dict[str, Any]]:
         raise _broken(path, error) from error
 
 
-def _damping(modules: list[dict[str, Any]]) -> dict[str, float]:
-    """The largest damping that a module needed, and how many needed more than was asked."""
+def _told(modules: list[dict[str, Any]]) -> dict[str, float]:
+    """What the reports of a step's matrices add up to.
+
+    `damping/max`: the largest damping that one needed; `damping/raised`: how many needed more than
+    was asked; `protected/share`: the share of weights that were left dense by name.
+    """
+    told = {}
     found = [module for module in modules if "damping" in module]
-    if not found:
-        return {}
-    return {
-        "damping/max": max(module["damping"] for module in found),
-        "damping/raised": float(sum(module["damping_raised"] for module in found)),
-    }
+    if found:
+        told["damping/max"] = max(module["damping"] for module in found)
+        told["damping/raised"] = float(sum(module["damping_raised"] for module in found))
+    if any(module.get("protected") for module in modules):
+        kept = sum(module["weights"] for module in modules if module.get("protected"))
+        told["protected/share"] = kept / sum(module["weights"] for module in modules)
+    return told
 
 
 def _broken(path: Path, error: Exception) -> BadInput:

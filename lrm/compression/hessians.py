@@ -1,4 +1,4 @@
-"""Hessians of the linear layers of a decoder, streamed block by block.
+"""What the linear layers of a decoder read, measured as rows of tokens pass its blocks.
 
 H = 2 X^T X / n over the n calibration tokens, in float32. Layers that are handed the very same
 input tensor share one: in Llama and Qwen q, k and v; o; gate and up; down. Four a block, not
@@ -7,10 +7,11 @@ seven.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +43,23 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Sum:
-    """X^T X of one input, and the layers that read it."""
+    """What is summed over one input (H, or its diagonal), and the layers that read it."""
 
     total: Tensor
     layers: dict[nn.Linear, None] = field(default_factory=dict)
+
+
+def gram(x: Tensor) -> Tensor:
+    """X^T X of X [tokens, size] in float32; half-precision inputs on a GPU are not widened."""
+    if x.is_cuda and x.dtype in (torch.bfloat16, torch.float16):
+        return torch.mm(x.T, x, out_dtype=torch.float32)
+    x = x.float()
+    return x.T @ x
+
+
+def squares(x: Tensor) -> Tensor:
+    """The diagonal of `gram` alone, [size]."""
+    return x.float().square().sum(0)
 
 
 def blocks_of(model: nn.Module) -> nn.ModuleList:
@@ -75,30 +89,94 @@ def linears_of(model: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-@torch.no_grad()
-def stream(model: nn.Module, rows: Sequence[Sequence[int]]) -> Iterator[list[Shared]]:
-    """Runs rows of token ids through the blocks; yields each block's Hessians in turn.
+class Flow:
+    """Rows of token ids on their way through a model's blocks, one block after the other.
 
-    Each block runs once, before its Hessians come out: what flows on is the dense model's, even if
-    the block's weights are changed then. Held at a time: one block's Hessians, and one hidden
-    state per token. BadInput if a row does not fit the model.
+    Held at a time: one hidden state per token, in the model's dtype. BadInput if a row does not
+    fit the model.
     """
-    names = {module: name for name, module in linears_of(model).items()}
-    blocks = blocks_of(model)
-    batches = _enter(model, blocks, rows)
-    tokens = sum(map(len, rows))
-    for index, block in enumerate(blocks):
-        sums = _run(block, index, batches)
-        reached = {layer for one in sums for layer in one.layers}
-        for module in block.modules():
-            if module in names and module not in reached:
-                raise BadInput(
-                    f"{type(model).__name__} cannot be pruned: no token reaches {names[module]}."
-                )
-        yield [
-            Shared({names[layer]: layer for layer in one.layers}, one.total.mul_(2 / tokens))
-            for one in sums
+
+    def __init__(self, model: nn.Module, rows: Sequence[Sequence[int]]) -> None:
+        self._kind = type(model).__name__
+        self._names = {module: name for name, module in linears_of(model).items()}
+        self._blocks = blocks_of(model)
+        self._batches = _enter(model, self._blocks, rows)
+        self._tokens = sum(map(len, rows))
+
+    def fork(self) -> Self:
+        """The same rows at the same place, on a way of their own."""
+        other = copy(self)
+        other._batches = [_Batch(batch.hidden, batch.arguments) for batch in self._batches]
+        return other
+
+    @property
+    def hidden(self) -> list[Tensor]:
+        """What the next block receives, [rows, tokens, size] for each batch."""
+        return [batch.hidden for batch in self._batches]
+
+    def arguments(self, index: int) -> dict[str, Any]:
+        """What block `index` is called with beside the first batch's hidden states."""
+        return self._batches[0].arguments[index]
+
+    @torch.no_grad()
+    def advance(self, index: int) -> None:
+        """Runs block `index`."""
+        for batch in self._batches:
+            batch.hidden = self._run(index, batch)
+
+    @torch.no_grad()
+    def measure(
+        self, index: int, stay: bool = False, sum_up: Callable[[Tensor], Tensor] = gram
+    ) -> list[Shared]:
+        """Runs block `index` and returns the Hessians of its layers.
+
+        With `stay` the rows are in front of the block afterwards, as before. With `sum_up` =
+        `squares` only the Hessians' diagonals come out.
+        """
+        sums: dict[nn.Linear, _Sum] = {}
+        seen: list[tuple[Tensor, nn.Linear]] = []
+
+        def watch(layer: nn.Linear, args: tuple[Tensor, ...]) -> None:
+            first = next((other for value, other in seen if value is args[0]), None)
+            if first is None:
+                seen.append((args[0], first := layer))
+                for x in torch.split(args[0].reshape(-1, layer.in_features), CHUNK_TOKENS):
+                    part = sum_up(x)
+                    if layer in sums:
+                        sums[layer].total += part
+                    else:
+                        sums[layer] = _Sum(part)
+            sums[first].layers[layer] = None
+
+        with ExitStack() as hooks:
+            for module in self._blocks[index].modules():
+                if isinstance(module, nn.Linear):
+                    hooks.enter_context(module.register_forward_pre_hook(watch))
+            for batch in self._batches:
+                output = self._run(index, batch)
+                seen.clear()
+                if not stay:
+                    batch.hidden = output
+        self._check_reach(index, {layer for one in sums.values() for layer in one.layers})
+        return [
+            Shared(
+                {self._names[layer]: layer for layer in one.layers},
+                one.total.mul_(2 / self._tokens),
+            )
+            for one in sums.values()
         ]
+
+    def _run(self, index: int, batch: _Batch) -> Tensor:
+        output = self._blocks[index](batch.hidden, **batch.arguments[index])
+        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        return hidden
+
+    def _check_reach(self, index: int, reached: set[nn.Linear]) -> None:
+        for module in self._blocks[index].modules():
+            if isinstance(module, nn.Linear) and module not in reached:
+                raise BadInput(
+                    f"{self._kind} cannot be pruned: no token reaches {self._names[module]}."
+                )
 
 
 class _Recorder(nn.Module):
@@ -109,6 +187,7 @@ class _Recorder(nn.Module):
         return hidden_states
 
 
+@torch.no_grad()
 def _enter(model: nn.Module, blocks: nn.ModuleList, rows: Sequence[Sequence[int]]) -> list[_Batch]:
     """What the first block receives, and the further arguments of each, batch by batch."""
     config: Any = model.config
@@ -144,29 +223,3 @@ def _batched(rows: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
             batch = []
         batch.append(row)
     yield batch
-
-
-def _run(block: nn.Module, index: int, batches: Sequence[_Batch]) -> list[_Sum]:
-    """Moves every batch through a block in place, and sums what its linear layers read."""
-    sums: dict[nn.Linear, _Sum] = {}
-    seen: list[tuple[Tensor, nn.Linear]] = []
-
-    def watch(layer: nn.Linear, args: tuple[Tensor, ...]) -> None:
-        first = next((other for value, other in seen if value is args[0]), None)
-        if first is None:
-            seen.append((args[0], first := layer))
-            size = layer.in_features
-            one = sums.setdefault(layer, _Sum(args[0].new_zeros(size, size, dtype=torch.float32)))
-            for x in torch.split(args[0].reshape(-1, size).float(), CHUNK_TOKENS):
-                one.total.addmm_(x.T, x)
-        sums[first].layers[layer] = None
-
-    with ExitStack() as hooks:
-        for module in block.modules():
-            if isinstance(module, nn.Linear):
-                hooks.enter_context(module.register_forward_pre_hook(watch))
-        for batch in batches:
-            output = block(batch.hidden, **batch.arguments[index])
-            batch.hidden = output[0] if isinstance(output, tuple) else output
-            seen.clear()
-    return list(sums.values())

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lrm.compression import columns
+from lrm.compression.patterns import Groups
 from lrm.errors import CompressionFailed
 
 DAMPING_STEP = 10.0
@@ -27,11 +30,27 @@ MOST_DAMPING = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """U [columns, columns]; which columns are dead [columns]; the damping that it took."""
+    """U [columns, columns]; which columns are dead [columns]; the damping that it took.
+
+    `ridge` is what the damping added to the diagonal of H.
+    """
 
     upper: Tensor
     dead: Tensor
     damping: float
+    ridge: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A layer at K sparsities, [K, rows, columns], and what its outputs lose by it [K].
+
+    `lost` is tr(D H D^T), D = W - W': with H = 2 X^T X / n twice the squared error of the outputs
+    per token, summed over rows.
+    """
+
+    levels: Tensor
+    lost: Tensor
 
 
 def factorise(hessian: Tensor, damping: float) -> Factor:
@@ -43,18 +62,21 @@ def factorise(hessian: Tensor, damping: float) -> Factor:
     if not hessian.isfinite().all():
         raise CompressionFailed("the calibration activations are not finite; check the model")
     dead = hessian.diagonal() == 0
-    base = hessian + torch.diag(dead.to(hessian.dtype))
-    identity = torch.eye(len(base), dtype=base.dtype, device=base.device)
-    unit = base.diagonal().mean() * identity
+    diagonal = hessian.diagonal() + dead
     tried = damping
     while True:
+        ridge = tried * diagonal.mean()
         # With R upper triangular and H = R R^T, U = R^-1 satisfies U^T U = H^-1. R is the lower
         # factor of H read backwards, which spares the inverse that the authors' code forms.
-        reverse, failed = torch.linalg.cholesky_ex((base + tried * unit).flip(0, 1))
+        backwards = hessian.flip(0, 1)
+        backwards.diagonal().copy_((diagonal + ridge).flip(0))
+        reverse, failed = torch.linalg.cholesky_ex(backwards)
+        del backwards
         if not failed:
-            upper = torch.linalg.solve_triangular(reverse.flip(0, 1), identity, upper=True)
+            upper = torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
+            torch.linalg.solve_triangular(reverse.flip(0, 1), upper, upper=True, out=upper)
             if upper.isfinite().all():
-                return Factor(upper, dead, tried)
+                return Factor(upper, dead, tried, ridge)
         if tried * DAMPING_STEP > MOST_DAMPING:
             raise CompressionFailed(
                 f"the Hessian has no Cholesky factor even with damping {tried:g}; calibrate on "
@@ -64,61 +86,71 @@ def factorise(hessian: Tensor, damping: float) -> Factor:
 
 
 def prune(
-    weights: Sequence[Tensor], factor: Factor, sparsities: Sequence[float], block: int = 128
-) -> list[Tensor]:
+    weights: Sequence[Tensor],
+    factor: Factor,
+    sparsities: Sequence[float],
+    block: int = 128,
+    groups: Groups | None = None,
+    fused: bool | None = None,
+) -> list[Solution]:
     """Algorithm 1 for K sparsities of several layers at once, with Bs = B = `block`.
 
-    `weights` are [rows, columns] each, in the dtype of U, and sparsities lie in (0, 1); returns
-    [K, rows, columns] for each. The mask of a block of columns is chosen for each layer and
-    sparsity apart.
+    `weights` are [rows, columns] each, in the dtype of U, and sparsities lie in (0, 1). The mask
+    of a block of columns is chosen for each layer and sparsity apart: the element at index
+    int(numel x sparsity) in sorted order, and everything up to it (`<=`), go. With `groups`, Bs is
+    their size instead, and they decide. `fused` says whether the columns are swept by the Triton
+    kernels; if left out, they are on a GPU.
     """
+    if fused is None:
+        fused = factor.upper.is_cuda
+    kernels = _fused() if fused else columns
     sizes = [len(weight) for weight in weights]
-    alive = torch.cat(list(weights)).masked_fill(factor.dead, 0)
+    alive = torch.cat(list(weights)).masked_fill_(factor.dead, 0)
     tall = alive.T[:, None].repeat(1, len(sparsities), 1)
+    lost = tall.new_zeros(tall.shape[1:])
+    widths = {min(block, len(tall)), len(tall) % block or block}
+    ranks = {width: [_ranks(width * size, sparsities, tall) for size in sizes] for width in widths}
     for start in range(0, len(tall), block):
-        part = tall[start : start + block]
-        upper = factor.upper[start : start + block, start:]
-        own = upper[:, : len(part)]
-        # Algorithm 1 line 7 ranks by w^2 / [H^-1]_cc^2; its root ranks alike and cannot underflow.
-        scores = (part / own.diagonal()[:, None, None]).abs()
-        mask = torch.empty_like(scores, dtype=torch.bool)
-        for score, chosen in zip(
-            torch.split(scores, sizes, 2), torch.split(mask, sizes, 2), strict=True
-        ):
-            for level, sparsity in enumerate(sparsities):
-                chosen[:, level] = lowest(score[:, level], sparsity)
-        errors = sweep(part.flatten(1), mask.flatten(1), own)
+        part, after = tall[start : start + block], tall[start + block :]
+        upper = factor.upper[start : start + block]
+        own = upper[:, start : start + len(part)].contiguous()
+        limits = None
+        if groups is None:
+            layers = zip(torch.split(part, sizes, 2), ranks[len(part)], strict=True)
+            found = [kernels.thresholds(layer, own, rank) for layer, rank in layers]
+            pairs = zip(found, sizes, strict=True)
+            limits = torch.cat([at[:, None].expand(-1, size) for at, size in pairs], 1).flatten()
+        errors = kernels.sweep(part.flatten(1), own, limits, groups)
         # Lines 12 and 14: columns right of each pruned weight make up for it.
-        tall[start:].flatten(1).addmm_(upper.T, errors, alpha=-1)
-        part.masked_fill_(mask, 0)
-    return [layer.permute(1, 2, 0) for layer in torch.split(tall, sizes, 2)]
+        after.flatten(1).addmm_(upper[:, start + block :].T, errors, alpha=-1)
+        lost += errors.square_().sum(0).view_as(lost)
+    for level, losses in enumerate(lost):
+        # With E all errors, D = E U, so that tr(D (H + ridge I) D^T) = ||E||^2.
+        losses -= factor.ridge * (tall[:, level] - alive.T).square_().sum(0)
+    return [
+        Solution(layer.permute(1, 2, 0), losses.sum(1).clamp_min(0))
+        for layer, losses in zip(
+            torch.split(tall, sizes, 2), torch.split(lost, sizes, 1), strict=True
+        )
+    ]
 
 
-def lowest(scores: Tensor, sparsity: float) -> Tensor:
-    """Mask of the lowest scores, chosen as by the authors' code.
+def _fused() -> Any:
+    """The GPU kernels; Triton is imported where they are used, and comes with torch for GPUs."""
+    from lrm.compression import fused
 
-    The threshold is the element at index int(numel x sparsity) in sorted order, and everything
-    up to it (`<=`) is masked: one more than numel x sparsity rounded down, and its ties.
-    """
-    index = min(int(scores.numel() * sparsity), scores.numel() - 1)
-    threshold = scores.flatten().kthvalue(index + 1).values
-    return scores <= threshold
+    return fused
 
 
-def sweep(part: Tensor, mask: Tensor, upper: Tensor) -> Tensor:
-    """Errors [columns, problems] of pruning one block, column by column (lines 8 to 13).
+def _ranks(size: int, sparsities: Sequence[float], like: Tensor) -> Tensor:
+    """The thresholds' places among `size` scores in sorted order, where `like` is."""
+    places = [min(int(size * sparsity), size - 1) for sparsity in sparsities]
+    return torch.tensor(places, dtype=torch.int32, device=like.device)
 
-    `part` and `mask` are [columns, problems], `upper` the block's own piece of U. Column i's
-    error is mask x (w - what the errors before it have moved w by) / U_ii.
-    """
-    keep = mask / upper.diagonal()[:, None]
-    before = upper.T.contiguous()
-    errors = torch.empty_like(part)
-    torch.mul(part[0], keep[0], out=errors[0])
-    for i in range(1, len(part)):
-        moved = torch.mv(errors[:i].T, before[i, :i])
-        torch.mul(part[i] - moved, keep[i], out=errors[i])
-    return errors
+
+def power(dense: Tensor, hessian: Tensor) -> Tensor:
+    """tr(W H W^T): what `Solution.lost` is a share of."""
+    return ((dense @ hessian) * dense).sum()
 
 
 def relative_error(dense: Tensor, pruned: Tensor, hessian: Tensor) -> Tensor:
@@ -126,7 +158,10 @@ def relative_error(dense: Tensor, pruned: Tensor, hessian: Tensor) -> Tensor:
 
     `dense` is [rows, columns], `pruned` [K, rows, columns], the result [K]; 0 where W X is 0.
     """
-    lost = pruned - dense
-    total = ((dense @ hessian) * dense).sum()
-    share = ((lost @ hessian) * lost).sum((1, 2)) / total
-    return torch.where(total > 0, share, torch.zeros_like(share))
+    lost = torch.stack([power(level - dense, hessian) for level in pruned])
+    return share(lost, power(dense, hessian))
+
+
+def share(lost: Tensor, total: Tensor) -> Tensor:
+    """lost / total, and 0 where nothing could be lost."""
+    return torch.where(total > 0, lost / total, torch.zeros_like(lost))
