@@ -18,7 +18,11 @@ PREFILL_TOKENS = 2048
 
 
 class Batch:
-    """All rows of one call: those waiting, and those running in their slots."""
+    """All rows of one call: those waiting, and those running in their slots.
+
+    The slots of rows that have just ended stay as they are until the next step, for rows that go on
+    from what they said.
+    """
 
     def __init__(self, model: Any, rows: Sequence[Row], count: int, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding
@@ -26,6 +30,7 @@ class Batch:
         self.waiting = deque(same_text_together(rows))
         self.running: list[Row] = []
         self.leaders: dict[str, Row] = {}
+        self.ended: dict[int, Row] = {}
         length = max(row.length for row in rows)
         self.slots = Slots(model.config, self.count, length, model.dtype, model.device)
 
@@ -50,37 +55,57 @@ class Batch:
                 ended.append((row, stop))
         for row in rows[len(self.running) :]:
             self.slots.set_length(row.slot, self.slots.lengths[row.slot])
+        moved = self.slots.sort()
+        for row in rows if moved else ():
+            row.slot = moved[row.slot]
         for row, _ in ended:
-            self.slots.set_length(row.slot, 0)
+            self.ended[row.slot] = row
             row.slot = -1
         self.running = [row for row in rows if row.slot >= 0]
-        moved = self.slots.sort()
-        for row in self.running if moved else ():
-            row.slot = moved[row.slot]
         return ended
 
     def _admit(self) -> tuple[Step, list[Row]]:
-        """Gives free slots to waiting rows; returns the step to run and all rows in it."""
-        free = deque(self.slots.free()[: self.count - len(self.running)])
+        """Gives slots to waiting rows; returns the step to run and all rows in it."""
+        free = deque(self.slots.free())
         new: list[Row] = []
         spans: list[Span] = []
         tokens = 0
-        while self.waiting and free:
+        while self.waiting and len(self.running) + len(new) < self.count:
             row = self.waiting[0]
-            leader = self.leaders.get(row.text)
-            shared, source = 0, -1
-            if leader and leader.slot >= 0:
-                shared, source = common(leader.reply.ids[:-1], row.reply.ids[:-1]), leader.slot
+            source, shared = self._source(row)
             size = len(row.reply.ids) - shared
             if new and tokens + size > PREFILL_TOKENS:
                 break
-            if source < 0:
+            stays = source in self.ended
+            row.slot = source if stays else free.popleft() if free else self._freed()
+            self.ended.pop(row.slot, None)
+            if stays or source < 0:
                 self.leaders[row.text] = row
-            row.slot = free.popleft()
             spans.append(Span(row.slot, shared, size, source))
             new.append(self.waiting.popleft())
             tokens += size
+        while self.ended:
+            self._freed()
         return Step(self.slots, spans), [*self.running, *new]
+
+    def _source(self, row: Row) -> tuple[int, int]:
+        """The slot that holds the most of a row's beginning, and how many tokens of it."""
+        wanted = row.reply.ids[:-1]
+        found = [
+            (slot, common(one.reply.ids[: self.slots.lengths[slot]], wanted))
+            for slot, one in self.ended.items()
+            if one.text == row.text
+        ]
+        leader = self.leaders.get(row.text)
+        if leader and leader.slot >= 0:
+            found.append((leader.slot, common(leader.reply.ids[:-1], wanted)))
+        return max(found, key=lambda pair: pair[1], default=(-1, 0))
+
+    def _freed(self) -> int:
+        """A slot whose row has ended, emptied."""
+        slot = self.ended.popitem()[0]
+        self.slots.set_length(slot, 0)
+        return slot
 
     def _forward(self, step: Step, rows: Sequence[Row]) -> torch.Tensor:
         """Next-token logits [rows, vocabulary]."""

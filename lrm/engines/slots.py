@@ -28,7 +28,8 @@ SORT_COST = 3
 class Span:
     """`size` tokens of a new row, for positions `start`... of `slot`.
 
-    What comes before `start` is copied from the same positions of the slot `source`.
+    What comes before `start` is copied from the same positions of the slot `source`, or lies there
+    already if that is `slot` itself.
     """
 
     slot: int
@@ -168,7 +169,7 @@ def attend(
     for span in step.spans:
         new, held = slice(at, at + span.size), slice(span.start, span.start + span.size)
         for buffer, fresh in ((keys, key), (values, value)):
-            if span.start:
+            if span.start and span.source != span.slot:
                 buffer[span.slot, :, : span.start] = buffer[span.source, :, : span.start]
             buffer[span.slot, :, held] = fresh[0, :, new]
         out[new] = scaled_dot_product_attention(
