@@ -122,25 +122,9 @@ def swap(choice: EngineChoice, checkpoint: Checkpoint) -> None:
     print(f"cold start {cold:.2f} s, swap {warm:.3f} s: {cold / warm:.0f} times faster", flush=True)
 
 
-def measure(choice: EngineChoice, bench: Bench, repeats: int) -> None:
-    """All of it, one after the other: two engines would want the same memory."""
-    with Warm(choice) as warm:
-        running = warm.on(bench.checkpoint)
-        if isinstance(bench.engine, Lengthened):
-            running = Lengthened(running, bench.engine.median)
-        replies = replace(bench, engine=running).compare(repeats)
-    if choice.name == "vllm":
-        for tokens, wall in bare(choice, bench.checkpoint, replies, bench.decoding, repeats):
-            print(
-                f"bare LLM.generate of the requests at budget {bench.budgets[-1]}: {tokens} tokens "
-                f"in {wall:.1f} s, {tokens / wall:.0f} tokens/s",
-                flush=True,
-            )
-    swap(choice, bench.checkpoint)
-
-
 def run(given: argparse.Namespace) -> None:
-    """Prints what is measured, line by line."""
+    """Prints what is measured, line by line; one after the other, for two engines would want the
+    same memory."""
     choice = parse_engine(given.engine)
     with tempfile.TemporaryDirectory() as folder:
         budgets = list(BUDGETS)
@@ -150,15 +134,23 @@ def run(given: argparse.Namespace) -> None:
         else:
             checkpoint = find_runnable(given.model, choice).open().checkpoint
         checkpoint = runnable(checkpoint, choice, Path(folder) / "gguf")
-        engine = choice.made(checkpoint)
-        name = given.shape or given.model
-        print(
-            f"{platform.machine()}, {os.cpu_count()} cores, {engine.identity}, {name}", flush=True
-        )
-        if given.shape:
-            engine = Lengthened(engine, given.thinking)
         decoding = Decoding(max_tokens=max(budgets) + given.answer, answer_tokens=given.answer)
-        measure(choice, Bench(engine, checkpoint, given.each, budgets, decoding), given.repeats)
+        with Warm(choice) as warm:
+            engine = warm.on(checkpoint)
+            machine = f"{platform.machine()}, {os.cpu_count()} cores"
+            print(f"{machine}, {engine.identity}, {given.shape or given.model}", flush=True)
+            if given.shape:
+                engine = Lengthened(engine, given.thinking)
+            bench = Bench(engine, checkpoint, given.each, budgets, decoding)
+            replies = bench.compare(given.repeats)
+        if choice.name == "vllm":
+            for tokens, wall in bare(choice, checkpoint, replies, decoding, given.repeats):
+                print(
+                    f"bare LLM.generate of the requests at budget {budgets[-1]}: {tokens} tokens "
+                    f"in {wall:.1f} s, {tokens / wall:.0f} tokens/s",
+                    flush=True,
+                )
+        swap(choice, checkpoint)
 
 
 def main() -> None:
