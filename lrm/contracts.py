@@ -135,8 +135,9 @@ class Method(Protocol):
     * **What was stopped goes on** when it is asked for again, even after kill -9, and gives the
       same bytes as if it had not been.
     * **`measured` is read back from the saved weights**, and a miss beyond tolerance raises.
-    * `apply_levels` writes one checkpoint per sparsity, each as `apply` would at that sparsity, and
-      shares between them what can be shared; `on_module(done, total)` tells how far it is.
+    * `apply_levels` writes one checkpoint per level (a sparsity, or the name of a recipe), each as
+      `apply` would at that level, and shares between them what can be shared;
+      `on_module(done, total)` tells how far it is.
     * A failed factorisation raises damping, records it, and then fails. **A method never silently
       becomes another one.**
     """
@@ -149,8 +150,8 @@ class Method(Protocol):
     def apply_levels(
         self,
         checkpoint: Checkpoint,
-        outs: Mapping[float, Path],
+        outs: Mapping[Any, Path],
         on_module: Callable[[int, int], None] | None = None,
-    ) -> dict[float, Checkpoint]: ...
+    ) -> dict[Any, Checkpoint]: ...
 
     def params(self) -> Mapping[str, str | int | float]: ...

@@ -34,6 +34,9 @@ METHODS = {
     "wanda": "lrm.compression.prune:Wanda",
     "magnitude": "lrm.compression.prune:Magnitude",
 }
+QUANTIZERS = {
+    "gguf": "lrm.compression.quantize:GGUF",
+}
 
 
 def require(kind: str, name: str, known: Iterable[str]) -> str:

@@ -51,12 +51,7 @@ class Draft:
 
     def publish(self, step: Mapping[str, Any]) -> Checkpoint:
         """Adds `step` (method, params, modules) to the lineage; renames the folder to `out`."""
-        steps = [*steps_of(self._parent.path), {"parent": self._parent.revision, **step}]
-        write_atomic(self._folder / RECEIPT, json.dumps({"steps": steps}, indent=1).encode())
-        for name in (UNFINISHED, LOCK):
-            (self._folder / name).unlink(missing_ok=True)
-        _flush(self._folder)
-        self._folder.rename(self._out)
+        publish(self._folder, self._out, self._parent, step)
         return open_checkpoint(self._out)
 
     def _mark(self) -> None:
@@ -75,11 +70,20 @@ def draft(parent: Checkpoint, out: Path, identity: str) -> Iterator[Draft]:
     """A draft of `out` in a hidden folder beside it, or what an earlier one of the same identity
     left there.
 
-    What was wrong by its input or failed leaves nothing; what was stopped is kept. BadInput if
-    `out` exists, cannot be written, or is being made by another process.
+    As `workplace`; BadInput also if `out` exists.
     """
     check_free(out)
-    folder = out.parent / f".{out.name}.{identity[:12]}"
+    with workplace(out.parent / f".{out.name}.{identity[:12]}", out) as folder:
+        yield Draft(parent, folder, out)
+
+
+@contextmanager
+def workplace(folder: Path, out: Path) -> Iterator[Path]:
+    """A hidden folder of one process in which `out` is made, or what an earlier one left there.
+
+    What was wrong by its input or failed leaves nothing; what was stopped is kept. BadInput if it
+    cannot be written, or is another process's.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,12 +94,23 @@ def draft(parent: Checkpoint, out: Path, identity: str) -> Iterator[Draft]:
     except Timeout:
         raise BadInput(f"{out} is being made by another process; wait for that one.") from None
     try:
-        yield Draft(parent, folder, out)
+        yield folder
     except LrmError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         lock.release()
+
+
+def publish(folder: Path, out: Path, parent: Checkpoint, step: Mapping[str, Any]) -> None:
+    """Adds `step` (method, params, modules) to the parent's lineage, and renames the folder, now
+    whole and on the disk, to `out`."""
+    steps = [*steps_of(parent.path), {"parent": parent.revision, **step}]
+    write_atomic(folder / RECEIPT, json.dumps({"steps": steps}, indent=1).encode())
+    for name in (UNFINISHED, LOCK):
+        (folder / name).unlink(missing_ok=True)
+    _flush(folder)
+    folder.rename(out)
 
 
 def _flush(folder: Path) -> None:

@@ -6,18 +6,19 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from lrm.compression import gguf_tokenizer
-from lrm.compression.checkpoints import Weights, architecture
+from lrm.compression.checkpoints import BLOCK_WEIGHT, Weights, architecture
 from lrm.compression.gguf_files import library, measure
 from lrm.compression.gguf_tokenizer import Vocabulary
 from lrm.digests import of_file
@@ -26,6 +27,8 @@ from lrm.records import Checkpoint
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 Dtype = Literal["f16", "f32"]
+ROPE = "rope_freqs.weight"
+"""Llama 3's scaling of positions: a tensor in a GGUF file, in a folder a part of the config."""
 
 
 def write_f16(checkpoint: Checkpoint, out: Path, dtype: Dtype = "f16") -> Checkpoint:
@@ -35,7 +38,7 @@ def write_f16(checkpoint: Checkpoint, out: Path, dtype: Dtype = "f16") -> Checkp
     rotary scalings, tokenizers) is refused before anything is written.
     """
     gguf = library()
-    config = _config(checkpoint)
+    config = config_of(checkpoint)
     vocabulary = gguf_tokenizer.read(checkpoint.path, config.vocab_size)
     weights = Weights(checkpoint.path)
     if out.exists():
@@ -65,7 +68,7 @@ def write_f16(checkpoint: Checkpoint, out: Path, dtype: Dtype = "f16") -> Checkp
     )
 
 
-def _config(checkpoint: Checkpoint) -> Any:
+def config_of(checkpoint: Checkpoint) -> Any:
     """The config of a folder that can be converted; BadInput says why another cannot."""
     path = checkpoint.path
     if checkpoint.format == "gguf":
@@ -82,6 +85,51 @@ def _config(checkpoint: Checkpoint) -> Any:
     if rope != "default" and (family, rope) != ("llama", "llama3"):
         raise BadInput(f"{path} scales positions by {rope!r}, which is not converted to GGUF")
     return config
+
+
+def write_hollow(config: Any, out: Path) -> dict[str, int]:
+    """Writes a float16 file of the shape that a config names, without its weights: behind the
+    header is a hole, which takes no room on most disks. llama.cpp can plan with it, not run it.
+
+    Returns how many weights each linear layer of the blocks has, by the layer's name in a folder.
+    """
+    gguf, named = library(), namer(config)
+    with torch.device("meta"):
+        state: dict[str, Any] = dict(AutoModelForCausalLM.from_config(config).state_dict())
+    if config.tie_word_embeddings:
+        del state["lm_head.weight"]
+    writer = gguf.GGUFWriter(out, config.model_type)
+    size = 0
+    try:
+        _add_architecture(gguf, writer, config, "f16")
+        if config.rope_parameters["rope_type"] == "llama3":
+            state = {ROPE: _rope_factors(config)} | state
+        for source, tensor in state.items():
+            dtype = np.dtype(np.float32 if len(tensor.shape) == 1 else np.float16)
+            count = prod(tensor.shape) * dtype.itemsize
+            writer.add_tensor_info(named(source) or source, tuple(tensor.shape), dtype, count)
+            size += writer.ggml_pad(count, writer.data_alignment)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+    finally:
+        writer.close()
+    with out.open("r+b") as file:
+        start = writer.ggml_pad(file.seek(0, os.SEEK_END), writer.data_alignment)
+        file.truncate(start + size)
+    return {
+        name.removesuffix(".weight"): prod(tensor.shape)
+        for name, tensor in state.items()
+        if BLOCK_WEIGHT.search(name) and len(tensor.shape) == 2
+    }
+
+
+def namer(config: Any) -> Callable[[str], str | None]:
+    """From a tensor's name in a Hugging Face folder to that in a GGUF file, if it has one."""
+    gguf = library()
+    family = gguf.MODEL_ARCH[config.model_type.upper()]
+    names = gguf.get_tensor_name_map(family, config.num_hidden_layers)
+    return lambda source: names.get_name(source, try_suffixes=(".weight", ".bias"))
 
 
 def _write(
@@ -144,14 +192,13 @@ def _tensors(
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Every tensor under its GGUF name. Tied embeddings are stored once: without a tensor
     `output`, llama.cpp takes the embeddings."""
-    family = gguf.MODEL_ARCH[config.model_type.upper()]
-    names = gguf.get_tensor_name_map(family, config.num_hidden_layers)
+    named = namer(config)
     if config.rope_parameters["rope_type"] == "llama3":
-        yield "rope_freqs.weight", _rope_factors(config)
+        yield ROPE, _rope_factors(config)
     for source in weights:
         if source == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        name = names.get_name(source, try_suffixes=(".weight", ".bias"))
+        name = named(source)
         if name is None:
             raise BadInput(f"{source} of {weights.folder} has no place in a GGUF file")
         weights.dtype(source)

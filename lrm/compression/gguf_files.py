@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lrm.digests import of_file, of_json
 from lrm.errors import BadInput, MissingExtra
@@ -15,6 +17,45 @@ from lrm.records import Checkpoint
 MAGIC = b"GGUF"
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 """How llama.cpp names the parts of a split file; it is given the first and finds the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a file: `row` values lie in a row, stored in `type` (gguf's names: "Q4_K")."""
+
+    name: str
+    row: int
+    elements: int
+    type: str
+    bytes: int
+
+    @classmethod
+    def of(cls, name: str, shape: Sequence[int], kind: str) -> Self:
+        """A tensor of that shape, the length of a row first, as GGUF has it."""
+        gguf = library()
+        block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+        elements = prod(shape)
+        return cls(name, shape[0], elements, kind, elements // block * size)
+
+
+def tensors(file: Path) -> list[Tensor]:
+    """The tensors of a file, by what its header says."""
+    return [
+        Tensor(
+            str(one.name),
+            int(one.shape[0]),
+            int(one.n_elements),
+            str(one.tensor_type.name),
+            int(one.n_bytes),
+        )
+        for one in reader(file).tensors
+    ]
+
+
+def bits_per_weight(of: Iterable[Tensor]) -> float:
+    """The stored bits of a value, over all these tensors."""
+    chosen = list(of)
+    return 8 * sum(one.bytes for one in chosen) / sum(one.elements for one in chosen)
 
 
 def open_gguf(path: Path) -> Checkpoint:
@@ -68,13 +109,12 @@ def chat_template(path: Path) -> str | None:
 def measure(files: Sequence[Path]) -> dict[str, float]:
     """What the files of a model say of its weights: `weights/bytes`, their size, and
     `bits_per_weight`, the stored bits of a value, over all tensors."""
-    tensors = [tensor for file in files for tensor in _reader(file).tensors]
-    if not tensors:
+    found = [tensor for file in files for tensor in tensors(file)]
+    if not found:
         raise BadInput(f"{files[0]} holds no weights; give a whole model")
-    stored = sum(int(tensor.n_bytes) for tensor in tensors)
     return {
         "weights/bytes": float(sum(file.stat().st_size for file in files)),
-        "bits_per_weight": 8 * stored / sum(int(tensor.n_elements) for tensor in tensors),
+        "bits_per_weight": bits_per_weight(found),
     }
 
 
@@ -95,11 +135,11 @@ def _part(path: Path, number: int, count: int) -> Path:
 
 
 def _field(path: Path, name: str) -> Any:
-    field = _reader(path).get_field(name)
+    field = reader(path).get_field(name)
     return field.contents() if field else None
 
 
-def _reader(file: Path) -> Any:
+def reader(file: Path) -> Any:
     """The file as gguf reads it. It is mapped into memory and trusted to be whole, so one that is
     not may fail in anything."""
     try:

@@ -1,12 +1,63 @@
-"""Which modules stay dense: named by patterns, as in "layers.31.mlp" or "*.down_proj"."""
+"""Which modules stay dense: named by patterns, as in "layers.31.mlp" or "*.down_proj", or drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from random import Random
 
 from lrm.errors import BadInput
+
+
+FINAL_MLP = "final-mlp"
+DRAWN = "random:"
+BLOCK = re.compile(r"\blayers\.(\d+)\.")
+
+
+def spared(sizes: Mapping[str, int], patterns: Sequence[str]) -> set[str]:
+    """Those of the modules, given with how many weights they have, that stay dense.
+
+    A pattern is one of `protected`, or "final-mlp", the MLP of the last block, or
+    "random:SHARE[:DRAW]", the control: whole modules drawn at random, as many as fit into that
+    share of all weights; DRAW, a whole number, says which draw.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        if pattern == FINAL_MLP:
+            last = max(int(block[1]) for block in map(BLOCK.search, sizes) if block)
+            found |= protected(list(sizes), [f"layers.{last}.mlp"])
+        elif pattern.startswith(DRAWN):
+            found |= _drawn(sizes, pattern)
+        else:
+            found |= protected(list(sizes), [pattern])
+    return found
+
+
+def _drawn(sizes: Mapping[str, int], pattern: str) -> set[str]:
+    share, _, draw = pattern.removeprefix(DRAWN).partition(":")
+    try:
+        room, names = float(share) * sum(sizes.values()), sorted(sizes)
+        Random(int(draw or 0)).shuffle(names)
+    except ValueError:
+        room = -1.0
+    if not 0 <= room < sum(sizes.values()):
+        raise BadInput(
+            f"protect={pattern} is no draw: write random:SHARE or random:SHARE:DRAW, with a share "
+            "in [0, 1), as in random:0.02."
+        )
+    found = set()
+    for name in names:
+        if sizes[name] <= room:
+            found.add(name)
+            room -= sizes[name]
+    if not found:
+        raise BadInput(
+            f"protect={pattern} protects nothing: the smallest module has "
+            f"{min(sizes.values()) / sum(sizes.values()):.2%} of the weights; give a larger share."
+        )
+    return found
 
 
 def protected(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
