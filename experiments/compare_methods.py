@@ -133,7 +133,7 @@ def _labs(
             ),
             track="paper",
             closing="plain",
-            sparsity=settings.sparsity,
+            keys=settings.sparsity,
             budgets=(settings.budget,),
             progress=progress,
         )

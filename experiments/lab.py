@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from experiments.levels import Level
-from experiments.methods import MethodChoice
+from experiments.levels import Key, Level, label
+from experiments.methods import Choice
 from experiments.models import Model
 from experiments.progress import Progress
 from experiments.runnable import runnable
 from experiments.warm import Warm
 from lrm import calibration, registry
-from lrm.compression.checkpoints import is_complete, open_checkpoint
+from lrm.compression.checkpoints import is_complete
 from lrm.contracts import Benchmark, Engine
 from lrm.digests import of_json
 from lrm.evaluate import evaluate
@@ -28,7 +28,7 @@ KNOWLEDGE_TWIN = "hops"
 
 @dataclass
 class Lab:
-    """Measures one sparsity after the other; everything it makes is kept under `folder`.
+    """Measures one level after the other; everything it makes is kept under `folder`.
 
     Checkpoints are found again by what they are made from, replies by what was asked, so a
     second lab over the same folder repeats nothing.
@@ -36,24 +36,24 @@ class Lab:
 
     folder: Path
     model: Model
-    method: MethodChoice
+    method: Choice
     engine: Warm
     questions: Mapping[Benchmark, Sequence[Question]]
     decoding: Decoding
     track: Track
     closing: str
-    sparsity: Sequence[float]
+    keys: Sequence[Key]
     budgets: Sequence[int]
     progress: Progress
     reused: int = 0
     decoded: int = 0
     pruned: int = 0
 
-    def measure(self, sparsity: float) -> Level:
-        """Compresses to `sparsity` if need be, and answers all questions at all budgets."""
-        checkpoint = self.checkpoint(sparsity)
+    def measure(self, key: Key) -> Level:
+        """Compresses to a level if need be, and answers all questions at all budgets."""
+        checkpoint = self.checkpoint(key)
         asked = sum(map(len, self.questions.values())) * self.decoding.samples
-        self.progress.stage(f"sparsity {sparsity:4.0%}", asked)
+        self.progress.stage(f"{self.method.axis} {label(key):>4}", asked)
         run = runnable(checkpoint, self.engine.choice, self.folder / "gguf")
         engine = self.engine.on(run)
         with self._store(run, engine) as store:
@@ -69,15 +69,15 @@ class Lab:
             )
             self.reused += store.reused
             self.decoded += store.decoded
-        return Level(sparsity, checkpoint, evaluations, self.budgets)
+        return Level(key, checkpoint, evaluations, self.budgets)
 
-    def checkpoint(self, sparsity: float) -> Checkpoint:
-        """The model at a sparsity; 0 is the model itself. All levels are pruned in one pass."""
-        if sparsity == 0:
+    def checkpoint(self, key: Key) -> Checkpoint:
+        """The model at a level, which may be the model itself. All levels are made in one pass."""
+        if key == self.method.untouched:
             return self.model.checkpoint
-        if not is_complete(self._place(sparsity)):
-            self.progress.stage("pruning all levels")
-            wanted = [level for level in self.sparsity if level > 0]
+        if not is_complete(self._place(key)):
+            self.progress.stage("compressing all levels")
+            wanted = [level for level in self.keys if level != self.method.untouched]
             missing = [level for level in wanted if not is_complete(self._place(level))]
             self.method.apply(
                 self.model.checkpoint,
@@ -86,7 +86,7 @@ class Lab:
                 self.progress.module,
             )
             self.pruned += len(missing)
-        return open_checkpoint(self._place(sparsity))
+        return self.method.open(self._place(key))
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -125,16 +125,16 @@ class Lab:
         with self._store(run, engine) as store:
             yield engine, store
 
-    def method_params(self, sparsity: float) -> Mapping[str, object]:
-        """The method's parameters at a sparsity; the dense model had none applied."""
-        if sparsity == 0:
-            return {"method": "none", "sparsity": 0.0}
-        return self.method.params(sparsity, self.calibration)
+    def method_params(self, key: Key) -> Mapping[str, object]:
+        """The method's parameters at a level; the dense model had none applied."""
+        if key == self.method.untouched:
+            return {"method": "none", self.method.axis: key}
+        return self.method.params(key, self.calibration)
 
-    def _place(self, sparsity: float) -> Path:
+    def _place(self, key: Key) -> Path:
         identity = {
             "parent": self.model.checkpoint.revision,
-            "method": self.method.params(sparsity, self.calibration),
+            "method": self.method.params(key, self.calibration),
         }
         return self.folder / "checkpoints" / of_json(identity)[:24]
 

@@ -1,4 +1,4 @@
-"""One sparsity level: compressed, evaluated, and turned into the numbers that are logged."""
+"""One level of compression: compressed, evaluated, and turned into the numbers that are logged."""
 
 from __future__ import annotations
 
@@ -14,16 +14,29 @@ from lrm.scores import Score, interval, logged, score
 
 HEADLINE: Policy = "force"
 
+Key = float | str
+"""What tells a search's levels from one another: a sparsity, or the name of a recipe."""
+
+
+def label(key: Key) -> str:
+    """A level as people read it."""
+    return key if isinstance(key, str) else f"{key:.0%}"
+
 
 @dataclass(frozen=True)
 class Level:
-    """A checkpoint at one sparsity, with every benchmark's evaluation and all budgets in it."""
+    """A checkpoint at one level, with every benchmark's evaluation and all budgets in it."""
 
-    sparsity: float
+    key: Key
     checkpoint: Checkpoint
     evaluations: Sequence[Evaluation]
     budgets: Sequence[int]
     _scores: dict[Budget, dict[str, Score]] = field(default_factory=dict)
+
+    @property
+    def sparsity(self) -> float:
+        """The sparsity asked for: none where the levels are recipes."""
+        return 0.0 if isinstance(self.key, str) else self.key
 
     @property
     def achieved(self) -> float | None:
@@ -49,6 +62,8 @@ class Level:
             accuracy=statistics.average([score.accuracy for score in scores]),
             tokens=statistics.average([score.tokens for score in scores]),
             run_id="",
+            level=self.key if isinstance(self.key, str) else "",
+            weights_bytes=self.checkpoint.measured.get("weights/bytes"),
         )
 
     def curves(self) -> dict[str, dict[int, float]]:

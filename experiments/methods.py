@@ -6,15 +6,48 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from experiments import options
+from experiments.levels import Key
 from lrm import registry
+from lrm.compression.checkpoints import open_checkpoint
 from lrm.contracts import Method
 from lrm.records import Calibration, Checkpoint
 
 SOURCES = ("traces", "prompts", "text")
 ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))
+
+
+class Choice(Protocol):
+    """A method with the level left open. `axis` says what its levels are; at the level `untouched`
+    nothing is applied."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def axis(self) -> str: ...
+
+    @property
+    def untouched(self) -> Key: ...
+
+    @property
+    def calibration(self) -> str | None: ...
+
+    def params(self, key: Any, calibration: Calibration | None) -> dict[str, Any]: ...
+
+    def check(self, checkpoint: Checkpoint) -> None: ...
+
+    def apply(
+        self,
+        checkpoint: Checkpoint,
+        calibration: Calibration | None,
+        outs: Mapping[Any, Path],
+        on_module: Callable[[int, int], None],
+    ) -> None: ...
+
+    def open(self, place: Path) -> Checkpoint: ...
 
 
 @dataclass(frozen=True)
@@ -24,6 +57,9 @@ class MethodChoice:
     `calibration` says what to calibrate on: the model's own reasoning ("traces"), the "prompts"
     of practice questions, "text", or None if the method needs nothing.
     """
+
+    axis: ClassVar[str] = "sparsity"
+    untouched: ClassVar[Key] = 0.0
 
     name: str
     kind: Any
@@ -62,6 +98,10 @@ class MethodChoice:
             print(sparsest.caution, file=sys.stderr)
         self.made(min(outs), calibration).apply_levels(checkpoint, outs, on_module)
 
+    def open(self, place: Path) -> Checkpoint:
+        """What was written there."""
+        return open_checkpoint(place)
+
 
 def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
     """Reads "sparsegpt" or "sparsegpt:calibration=text,protect=layers.31.mlp+k_proj".
@@ -73,7 +113,7 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
     known = {field.name: field for field in fields(kind)}
     named = options.parse("--method", text, "method", set(known) - {"sparsity"})
     values = {
-        key: _value(named, key, str(known[key].type))
+        key: value_of(named, key, str(known[key].type))
         for key in named.options
         if key != "calibration"
     }
@@ -87,7 +127,7 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
     return choice
 
 
-def _value(named: options.Named, key: str, kind: str) -> Any:
+def value_of(named: options.Named, key: str, kind: str) -> Any:
     """An option's value as its field wants it: a number, a text, or names joined by "+"."""
     if kind in ("int", "float"):
         return named.number(key, int if kind == "int" else float)

@@ -50,9 +50,9 @@ class Progress:
             self._show(now)
 
     def module(self, done: int, total: int) -> None:
-        """So many matrices of all levels are pruned."""
+        """So many matrices, or levels, of all are there."""
         now = time.perf_counter()
-        self._bar.set_description_str(f"pruning all levels, {done}/{total}", refresh=False)
+        self._bar.set_description_str(f"compressing all levels, {done}/{total}", refresh=False)
         if done == total or now - self._shown > self._pause:
             self._show(now)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.levels import HEADLINE, Level, generation_rows, objectives, sample_row
+from experiments.levels import HEADLINE, Key, Level, generation_rows, label, objectives, sample_row
 from lrm.digests import of_json
 from lrm.records import Budget, Point
 from tracking.runs import StudyRun
@@ -16,24 +16,24 @@ from tracking.runs import StudyRun
 class Scribe:
     """Writes levels and points of one study; what is there already is not written again.
 
-    `points` holds those written or found, by sparsity and budget. `shared` are the parameters of
-    all runs, `method` gives those of the method at a sparsity, `identity` is what tells this
+    `points` holds those written or found, by level and budget. `shared` are the parameters of
+    all runs, `method` gives those of the method at a level, `identity` is what tells this
     study's runs from others.
     """
 
     study: StudyRun
     shared: Mapping[str, object]
-    method: Callable[[float], Mapping[str, object]]
+    method: Callable[[Key], Mapping[str, object]]
     identity: Mapping[str, Any]
-    points: dict[tuple[float, int], Point] = field(default_factory=dict)
+    points: dict[tuple[Key, int], Point] = field(default_factory=dict)
 
     def level(self, level: Level) -> str:
         """Writes a level's generations, curves and measurements; returns its run id."""
-        identity = self._identity(level.sparsity)
+        identity = self._identity(level.key)
         if known := self.study.find("level", identity):
             return known
-        params = {**self.shared, **self.method(level.sparsity)}
-        name = f"{params['model']} {params['method']} {level.sparsity:.0%}"
+        params = {**self.shared, **self.method(level.key)}
+        name = f"{params['model']} {params['method']} {label(level.key)}"
         with self.study.level(identity, name, params) as run:
             for evaluation in level.evaluations:
                 run.log_generations(evaluation.benchmark.name, generation_rows(evaluation))
@@ -51,12 +51,13 @@ class Scribe:
         """Writes the run of one point and returns the point with its run id."""
         budget = Budget(tokens, HEADLINE)
         point = level.point(budget)
+        sparse = "" if point.level else " sparse"
         run_id = self.study.trial(
-            self._identity(level.sparsity, tokens),
-            f"{level.sparsity:.0%} sparse, {tokens} tokens",
+            self._identity(level.key, tokens),
+            f"{label(level.key)}{sparse}, {tokens} tokens",
             {
                 **self.shared,
-                **self.method(level.sparsity),
+                **self.method(level.key),
                 "budget": tokens,
                 "policy": budget.policy,
             },
@@ -64,8 +65,8 @@ class Scribe:
             number=number,
             level_run_id=level_run_id,
         )
-        self.points[level.sparsity, tokens] = replace(point, run_id=run_id)
-        return self.points[level.sparsity, tokens]
+        self.points[level.key, tokens] = replace(point, run_id=run_id)
+        return self.points[level.key, tokens]
 
-    def _identity(self, *place: float) -> str:
+    def _identity(self, *place: Key) -> str:
         return of_json([dict(self.identity), *place])

@@ -1,8 +1,9 @@
-"""The search: asks the study for a sparsity, measures it, records it, tells every budget."""
+"""The search: asks the study for a level, measures it, records it, tells every budget."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 from experiments.engines import parse_engine
 from experiments.findings import Findings
 from experiments.lab import Lab
-from experiments.levels import Level
-from experiments.methods import MethodChoice, parse_method
+from experiments.levels import Key, Level
+from experiments.methods import Choice, parse_method
 from experiments.models import Model
 from experiments.progress import Progress
 from experiments.runnable import find_runnable
 from experiments.scribe import Scribe
-from experiments.settings import Settings
+from experiments.settings import SearchSettings, Settings
 from experiments.study import Search, open_search
 from experiments.warm import Warm
 from lrm import registry
@@ -31,6 +32,28 @@ from tracking.store import Store, open_store
 
 
 @dataclass(frozen=True)
+class Axis:
+    """What a search varies beside the budget: the levels of a method, in their order. `text` is the
+    method as it was named, `objectives` how many of Optuna's there are."""
+
+    method: Choice
+    text: str
+    keys: Sequence[Key]
+    objectives: int = 2
+    findings: type[Findings] = Findings
+
+    @property
+    def compresses(self) -> bool:
+        """Whether any level is not the model itself."""
+        return any(key != self.method.untouched for key in self.keys)
+
+
+def sparsity_axis(settings: Settings) -> Axis:
+    method = parse_method(settings.method, settings.sparsity)
+    return Axis(method, settings.method, settings.sparsity)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A search's findings, what they cost, and where they are kept."""
 
@@ -42,7 +65,7 @@ class Outcome:
     record: Store
 
 
-def run(settings: Settings, root: Path | None = None) -> Outcome:
+def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outcome:
     """Runs or continues one search; keeps everything in mlruns/ under `root`, the project's folder.
 
     All input is checked before anything is written.
@@ -50,11 +73,12 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
     root = root or project_root()
     folder = root / "mlruns"
     engine = parse_engine(settings.engine)
-    model = find_runnable(settings.model, engine, settings.sparsity).open()
+    sparsity = [key for key in axis.keys if not isinstance(key, str)]
+    model = find_runnable(settings.model, engine, sparsity).open()
     if settings.track == "chat" and not model.has_chat_template:
         raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
-    method = parse_method(settings.method, settings.sparsity)
-    if any(settings.sparsity):
+    method = axis.method
+    if axis.compresses:
         method.check(model.checkpoint)
     questions = load_questions(settings)
     decoding = Decoding(
@@ -63,20 +87,27 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
         seed=settings.seed,
         samples=settings.samples,
     )
-    identity = identity_of(settings, model, questions, engine.made(model.checkpoint).identity)
+    identity = identity_of(settings, axis, model, questions, engine.made(model.checkpoint).identity)
     name = settings.study or f"{model.name}-{method.name}-{of_json(identity)[:6]}"
     storage = settings.storage or f"sqlite:///{folder / 'optuna.db'}"
     record = open_store(settings.tracking_uri, root)
     params = params_of(settings, model, method, decoding, identity)
     search_at = (name, storage, folder / "studies", identity)
     with (
-        open_search(*search_at, settings.sparsity, settings.budgets, settings.seed) as search,
+        open_search(
+            *search_at,
+            axis.keys,
+            settings.budgets,
+            settings.seed,
+            method.axis,
+            axis.objectives,
+        ) as search,
         record.study(
             name, params, {"model": model.name}, {**asdict(settings), "identity": identity}
         ) as study,
         Warm(engine) as warm,
     ):
-        wanted = max(min(settings.trials or len(settings.sparsity), len(settings.sparsity)), 1)
+        wanted = max(min(settings.trials or len(axis.keys), len(axis.keys)), 1)
         replies = sum(map(len, questions.values())) * settings.samples
         progress = Progress(replies * max(wanted, len(search.levels())))
         lab = Lab(
@@ -88,18 +119,18 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
             decoding=decoding,
             track=settings.track,
             closing=settings.closing,
-            sparsity=settings.sparsity,
+            keys=axis.keys,
             budgets=settings.budgets,
             progress=progress,
         )
         scribe = Scribe(study, params, lab.method_params, identity)
-        found = sorted(search.levels())
+        found = search.levels()
         try:
             levels = explore(search, lab, scribe, wanted)
         finally:
             progress.close()
-        points = [scribe.points[place] for place in sorted(scribe.points)]
-        findings = Findings(levels, points, settings.budgets)
+        points = [scribe.points[level.key, b] for level in levels for b in settings.budgets]
+        findings = axis.findings(levels, points, settings.budgets)
         if len(levels) > len(found):
             study.log_curve(findings.curves())
         for path, data in findings.files(name, params).items():
@@ -108,36 +139,36 @@ def run(settings: Settings, root: Path | None = None) -> Outcome:
 
 
 def explore(search: Search, lab: Lab, scribe: Scribe, wanted: int) -> list[Level]:
-    """Measures until `wanted` sparsities are known; returns them all, the densest first.
+    """Measures until `wanted` levels are known; returns them all, in their order.
 
     What the study knows already is recorded too, where this record lacks it (another store, say).
     """
-    levels: dict[float, Level] = {}
-    for sparsity in sorted(search.levels()):
-        levels[sparsity] = lab.measure(sparsity)
-        record_known(search, scribe, levels[sparsity])
+    levels: dict[Key, Level] = {}
+    for key in search.levels():
+        levels[key] = lab.measure(key)
+        record_known(search, scribe, levels[key])
     while len(levels) < wanted:
-        asked, sparsity = search.ask()
-        level = levels[sparsity] = lab.measure(sparsity)
+        asked, key = search.ask()
+        level = levels[key] = lab.measure(key)
         level_run_id = record_known(search, scribe, level)
         for trial in search.trials(asked):
             budget = trial.params["budget"]
             search.tell(trial, scribe.trial(level, level_run_id, budget, trial.number))
         volume = hypervolume(list(scribe.points.values()), lab.decoding.max_tokens)
         scribe.study.log_metrics({"hypervolume": volume}, step=asked.number)
-    return [levels[sparsity] for sparsity in sorted(levels)]
+    return [levels[key] for key in search.keys if key in levels]
 
 
 def record_known(search: Search, scribe: Scribe, level: Level) -> str:
     """Records a level and its points that the study knows; returns the level's run id."""
     level_run_id = scribe.level(level)
-    for (sparsity, budget), trial in search.measured().items():
-        if sparsity == level.sparsity:
+    for (key, budget), trial in search.measured().items():
+        if key == level.key:
             scribe.trial(level, level_run_id, budget, trial.number)
     return level_run_id
 
 
-def load_questions(settings: Settings) -> dict[Benchmark, list[Question]]:
+def load_questions(settings: SearchSettings) -> dict[Benchmark, list[Question]]:
     """The first questions of each benchmark; says on stderr where a set has fewer."""
     questions = {}
     for name in settings.benchmarks:
@@ -151,7 +182,11 @@ def load_questions(settings: Settings) -> dict[Benchmark, list[Question]]:
 
 
 def identity_of(
-    settings: Settings, model: Model, questions: dict[Benchmark, list[Question]], engine: str
+    settings: SearchSettings,
+    axis: Axis,
+    model: Model,
+    questions: dict[Benchmark, list[Question]],
+    engine: str,
 ) -> dict[str, Any]:
     """What all points of a study share, by the name of the flag that sets it."""
     return {
@@ -160,22 +195,22 @@ def identity_of(
             benchmark.name: [benchmark.version, of_json([asdict(question) for question in asked])]
             for benchmark, asked in questions.items()
         },
-        "sparsity": list(settings.sparsity),
+        axis.method.axis: list(axis.keys),
         "budgets": list(settings.budgets),
         "track": settings.track,
         "closing": settings.closing,
         "questions": settings.questions,
         "samples": settings.samples,
         "engine": engine,
-        "method": settings.method,
+        "method": axis.text,
         "seed": settings.seed,
     }
 
 
 def params_of(
-    settings: Settings,
+    settings: SearchSettings,
     model: Model,
-    method: MethodChoice,
+    method: Choice,
     decoding: Decoding,
     identity: dict[str, Any],
 ) -> dict[str, object]:

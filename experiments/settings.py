@@ -81,8 +81,8 @@ def listed(parse: Callable[[str], tuple[Any, ...]], metavar: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """One search over sparsity x output-length budget."""
+class SearchSettings:
+    """What every search over compression x output-length budget is told."""
 
     model: str = "tiny-5m"
     """Embedded model (tiny-1m, tiny-5m), local folder, GGUF file, or hub id, with :WORD for one of
@@ -100,19 +100,6 @@ class Settings:
 
     track: Track = "paper"
     """The paper's exact prompts, or the same questions in the model's chat template."""
-
-    sparsity: Annotated[tuple[float, ...], listed(parse_sparsity, "LOW:HIGH:STEP|LEVEL,...")] = (
-        0.0,
-        0.1,
-        0.2,
-        0.3,
-        0.4,
-        0.5,
-        0.6,
-        0.7,
-        0.8,
-    )
-    """Sparsity levels to search: a range or a list, in [0, 1)."""
 
     budgets: Annotated[tuple[int, ...], listed(parse_budgets, "TOKENS,...")] = (
         16,
@@ -133,7 +120,7 @@ class Settings:
     """Replies per question."""
 
     trials: int | None = None
-    """Sparsity levels to measure in this study, in all; each yields a point for every budget.
+    """Levels of compression to measure in this study, in all; each yields a point for every budget.
     All levels if left out."""
 
     engine: str = "transformers"
@@ -142,9 +129,6 @@ class Settings:
     closing: str = "plain"
     """Text that ends the thinking at a budget: plain, s1 or qwen3; or engine, for vLLM's own
     thinking budget."""
-
-    method: str = "sparsegpt"
-    """Compression method, with options if any: sparsegpt:calibration=text,damping=0.02."""
 
     study: str | None = None
     """Name of the study to start or continue. If left out, the same flags continue the same one."""
@@ -167,15 +151,40 @@ class Settings:
                 f"--closing {ENGINE} is for engines that end the thinking themselves, and "
                 f"{engine.name} does not: give --engine {' or '.join(able)}, or --closing plain."
             )
-        if "tokenizer" in engine.formats and any(self.sparsity):
-            raise BadInput(
-                f"--engine {engine.name} runs a model that is elsewhere, whatever is pruned here: "
-                "give --sparsity 0."
-            )
-        registry.require("method", self.method.partition(":")[0], registry.METHODS)
         for name in ("questions", "samples", "trials"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadInput(f"--{name} {value} is too few: give 1 or more.")
         if self.seed < 0:
             raise BadInput(f"--seed {self.seed} is negative: give 0 or more.")
+
+
+@dataclass(frozen=True)
+class Settings(SearchSettings):
+    """One search over sparsity x output-length budget."""
+
+    sparsity: Annotated[tuple[float, ...], listed(parse_sparsity, "LOW:HIGH:STEP|LEVEL,...")] = (
+        0.0,
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+    )
+    """Sparsity levels to search: a range or a list, in [0, 1)."""
+
+    method: str = "sparsegpt"
+    """Compression method, with options if any: sparsegpt:calibration=text,damping=0.02."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        engine = registry.engine(self.engine.partition(":")[0])
+        if "tokenizer" in engine.formats and any(self.sparsity):
+            raise BadInput(
+                f"--engine {engine.name} runs a model that is elsewhere, whatever is pruned here: "
+                "give --sparsity 0."
+            )
+        registry.require("method", self.method.partition(":")[0], registry.METHODS)

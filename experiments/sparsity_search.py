@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     def work(settings: Settings) -> str:
         from experiments import present, search
 
-        return present.text(search.run(settings, root))
+        return present.text(search.run(settings, search.sparsity_axis(settings), root))
 
     stopped = "Nothing is lost: the same command goes on from here."
     return command(Settings, "sparsity_search", __doc__, arguments, work, stopped)

@@ -1,7 +1,8 @@
 """The Optuna study: what is asked next, and what is already known.
 
-A trial is one (sparsity, budget) with two objectives: accuracy (more is better) and tokens per
-question (fewer is better). One evaluated sparsity holds every budget, so all of them are told.
+A trial is one (level, budget) with two objectives: accuracy (more is better) and tokens per
+question (fewer is better), or a third, the bytes of the weights (fewer is better). A level is a
+sparsity or a recipe. One evaluated level holds every budget, so all of them are told.
 """
 
 from __future__ import annotations
@@ -16,25 +17,37 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import StorageInternalError
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
+from experiments.levels import Key
 from lrm.errors import BadInput
 from lrm.records import Point
 
-Place = tuple[float, int]
+Place = tuple[Key, int]
+DIRECTIONS = (
+    StudyDirection.MAXIMIZE,
+    StudyDirection.MINIMIZE,
+    StudyDirection.MINIMIZE,
+)
 IDENTITY = "settings"
 RUN_ID = "mlflow_run_id"
 
 
 class Search:
-    """A stored study over sparsity x budget, held by one process of this machine at a time."""
+    """A stored study over level x budget, held by one process of this machine at a time.
 
-    def __init__(self, study: optuna.Study, sparsity: Sequence[float], budgets: Sequence[int]):
-        self._study = study
-        self.sparsity, self.budgets = sparsity, budgets
+    `keys` are the levels in their order, the dense one first; `axis` is Optuna's name for them.
+    """
+
+    def __init__(
+        self, study: optuna.Study, keys: Sequence[Key], budgets: Sequence[int], axis: str
+    ) -> None:
+        self._study, self._axis = study, axis
+        self.keys, self.budgets = keys, budgets
         self._space: dict[str, BaseDistribution] = {
-            "sparsity": CategoricalDistribution(sparsity),
+            axis: CategoricalDistribution(keys),
             "budget": CategoricalDistribution(budgets),
         }
 
@@ -42,54 +55,56 @@ class Search:
         """Finished trials by place; the first of each counts."""
         found: dict[Place, FrozenTrial] = {}
         for trial in self._study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
-            found.setdefault((trial.params["sparsity"], trial.params["budget"]), trial)
+            found.setdefault((trial.params[self._axis], trial.params["budget"]), trial)
         return found
 
-    def levels(self) -> set[float]:
-        """Sparsities of which every budget has been told."""
+    def levels(self) -> set[Key]:
+        """Levels of which every budget has been told."""
         known = self.measured()
-        return {s for s in self.sparsity if all((s, budget) in known for budget in self.budgets)}
+        return {key for key in self.keys if all((key, budget) in known for budget in self.budgets)}
 
-    def ask(self) -> tuple[optuna.Trial, float]:
-        """The next sparsity that is not yet measured, and the trial that proposed it.
+    def ask(self) -> tuple[optuna.Trial, Any]:
+        """The next level that is not yet measured, and the trial that proposed it.
 
-        The densest comes first: all others are compared with it. Where Optuna proposes a measured
-        sparsity, it is answered from what is known, and the nearest unmeasured one is asked for.
+        The first comes first: all others are compared with it. Where Optuna proposes a measured
+        level, it is answered from what is known, and the nearest unmeasured one is asked for.
         """
         known, done = self.measured(), self.levels()
         if not known:
-            self._enqueue(min(self.sparsity), max(self.budgets))
+            self._enqueue(self.keys[0], max(self.budgets))
         while True:
             trial = self._study.ask(self._space)
-            sparsity, budget = trial.params["sparsity"], trial.params["budget"]
-            if sparsity not in done:
-                return trial, sparsity
-            same = known[sparsity, budget]
-            for key, value in same.user_attrs.items():
-                trial.set_user_attr(key, value)
+            key, budget = trial.params[self._axis], trial.params["budget"]
+            if key not in done:
+                return trial, key
+            same = known[key, budget]
+            for name, value in same.user_attrs.items():
+                trial.set_user_attr(name, value)
             self._study.tell(trial, same.values)
-            left = [level for level in self.sparsity if level not in done]
-            self._enqueue(min(left, key=lambda level: abs(level - sparsity)), budget)
+            here = self.keys.index(key)
+            left = [place for place, other in enumerate(self.keys) if other not in done]
+            self._enqueue(self.keys[min(left, key=lambda place: abs(place - here))], budget)
 
     def trials(self, asked: optuna.Trial) -> Iterator[optuna.Trial]:
-        """A running trial for each budget of the asked sparsity that is not known yet.
+        """A running trial for each budget of the asked level that is not known yet.
 
-        The asked one comes last, so that a kill on the way leaves the sparsity to be asked again.
+        The asked one comes last, so that a kill on the way leaves the level to be asked again.
         """
-        known, sparsity = self.measured(), asked.params["sparsity"]
+        known, key = self.measured(), asked.params[self._axis]
         for budget in self.budgets:
-            if budget != asked.params["budget"] and (sparsity, budget) not in known:
-                self._enqueue(sparsity, budget)
+            if budget != asked.params["budget"] and (key, budget) not in known:
+                self._enqueue(key, budget)
                 yield self._study.ask(self._space)
         yield asked
 
     def tell(self, trial: optuna.Trial, point: Point) -> None:
         """Finishes a trial with its point."""
         trial.set_user_attr(RUN_ID, point.run_id)
-        self._study.tell(trial, [point.accuracy.value, point.tokens.value])
+        values = [point.accuracy.value, point.tokens.value, point.weights_bytes or 0.0]
+        self._study.tell(trial, values[: len(self._study.directions)])
 
-    def _enqueue(self, sparsity: float, budget: int) -> None:
-        self._study.enqueue_trial({"sparsity": sparsity, "budget": budget})
+    def _enqueue(self, key: Key, budget: int) -> None:
+        self._study.enqueue_trial({self._axis: key, "budget": budget})
 
 
 @contextmanager
@@ -98,9 +113,11 @@ def open_search(
     storage: str,
     folder: Path,
     identity: Mapping[str, Any],
-    sparsity: Sequence[float],
+    keys: Sequence[Key],
     budgets: Sequence[int],
     seed: int,
+    axis: str = "sparsity",
+    objectives: int = 2,
 ) -> Iterator[Search]:
     """Opens or starts the study `name` in `storage` (a database URL), locked against other
     processes of this machine by a file in `folder`.
@@ -118,19 +135,19 @@ def open_search(
             "with --study."
         ) from None
     with lock:
-        study = _create(name, storage, folder, seed)
+        study = _create(name, storage, folder, seed, objectives)
         _check(study, name, identity)
         while study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
             study.ask()
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             study.tell(trial.number, state=TrialState.FAIL)
         try:
-            yield Search(study, sparsity, budgets)
+            yield Search(study, keys, budgets, axis)
         except StorageInternalError as error:
             raise BadInput(f"{error}: make room or access; the same command goes on.") from error
 
 
-def _create(name: str, storage: str, folder: Path, seed: int) -> optuna.Study:
+def _create(name: str, storage: str, folder: Path, seed: int, objectives: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         with FileLock(folder / "storage.lock"):
@@ -138,7 +155,7 @@ def _create(name: str, storage: str, folder: Path, seed: int) -> optuna.Study:
                 study_name=name,
                 storage=storage,
                 load_if_exists=True,
-                directions=["maximize", "minimize"],
+                directions=list(DIRECTIONS[:objectives]),
                 sampler=optuna.samplers.TPESampler(seed=seed),
             )
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:

@@ -223,6 +223,7 @@ class Point:
 
     `accuracy` is in [0, 1], the mean over benchmarks; `tokens` is tokens per question.
     `sparsity` is what was asked for, `sparsity_achieved` what was measured, None where nobody did.
+    `level` names a level that is no sparsity ("Q2_K"); `weights_bytes` is None where unknown.
     """
 
     sparsity: float
@@ -231,3 +232,5 @@ class Point:
     accuracy: Interval
     tokens: Interval
     run_id: str
+    level: str = ""
+    weights_bytes: float | None = None

@@ -75,6 +75,11 @@ def config_of(checkpoint: Checkpoint) -> Any:
         raise BadInput(f"{path} is a GGUF file already; give a Hugging Face folder")
     if checkpoint.format != "dense":
         raise BadInput(f"{path} is stored as {checkpoint.format}; only dense weights become GGUF")
+    return check_config(path)
+
+
+def check_config(path: Path) -> Any:
+    """The config of a dense folder; BadInput if such a model cannot be converted."""
     family = architecture(path)
     if family not in FAMILIES:
         raise BadInput(f"{path} is of type {family}; only {', '.join(FAMILIES)} become GGUF")

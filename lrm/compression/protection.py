@@ -10,7 +10,6 @@ from random import Random
 
 from lrm.errors import BadInput
 
-
 FINAL_MLP = "final-mlp"
 DRAWN = "random:"
 BLOCK = re.compile(r"\blayers\.(\d+)\.")

@@ -55,7 +55,7 @@ class GGUF:
     def __post_init__(self) -> None:
         if recipe(self.recipe).needs_importance and self.calibration is None:
             raise BadInput(f"recipe {self.recipe} needs a calibration: traces, prompts or text.")
-        if self.calibration is not None and not all((self.calibration.rows or [()])):
+        if self.calibration is not None and not all(self.calibration.rows or [()]):
             raise BadInput("the calibration has no rows or an empty one; give gguf tokens.")
         if self.fallback not in FALLBACKS:
             raise BadInput(f"fallback must be {' or '.join(FALLBACKS)}, got {self.fallback!r}.")
@@ -164,9 +164,7 @@ class _Work:
         matrix: llama_quantizer.Importance = load_file(file)
         return matrix
 
-    def make(
-        self, method: GGUF, plan: Plan, matrix: llama_quantizer.Importance, out: Path
-    ) -> None:
+    def make(self, method: GGUF, plan: Plan, matrix: llama_quantizer.Importance, out: Path) -> None:
         """Quantizes, reads everything back, and publishes."""
         room = shutil.disk_usage(self.folder).free
         if room < plan.bytes:
@@ -180,8 +178,11 @@ class _Work:
         if {t.name: t for t in tensors(file)} != {t.name: t for t in plan.tensors}:
             raise CompressionFailed(f"llama.cpp wrote {out} otherwise than it had planned")
         params = dict(method.params()) | {"quantizer": f"llama-cpp {version('llama-cpp-python')}"}
-        step = {"method": f"{method.name}:{method.level}", "params": params}
-        step["modules"] = list(reports(self.dense, file, plan))
+        step = {
+            "method": f"{method.name}:{method.level}",
+            "params": params,
+            "modules": list(reports(self.dense, file, plan)),
+        }
         publish(place, out, self.checkpoint, step)
 
 

@@ -1,0 +1,112 @@
+"""What a quantization search found: recipes by size and accuracy, the front, and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.findings import Findings, as_csv, row
+from experiments.levels import HEADLINE, Level, label
+from experiments.present import look_further
+from experiments.search import Outcome
+from lrm import report
+from lrm.records import Budget, Point
+from lrm.tables import Table, amount, percent
+
+FRONT = ("recipe", "bytes", "budget", "accuracy", "tokens per question", "run")
+NOTE = (
+    "Bits per weight are read back from the files: of all weights, of the blocks' linear layers, "
+    "and bytes of the whole file; error is ||W - Q||^2 / ||W||^2 over those layers; fell back "
+    "counts tensors stored in a larger type than the recipe's; intervals: 95%."
+)
+
+
+class QuantizationFindings(Findings):
+    """As `Findings`, by recipe in place of sparsity."""
+
+    def files(self, title: str, params: Mapping[str, object]) -> dict[str, bytes]:
+        """The study's artifacts, by path."""
+        front = [_row(point) for point in self.front]
+        points = [_row(point) for point in self.points]
+        tables = (
+            by_recipe(self),
+            Table("Pareto front", FRONT, [_cells(point) for point in self.front]),
+            Table("All points", FRONT, [_cells(point) for point in self.points]),
+        )
+        return {
+            "frontier/front.json": json.dumps(front, indent=1).encode(),
+            "frontier/front.csv": as_csv(front),
+            "frontier/points.csv": as_csv(points),
+            "report.html": report.page(
+                title=title, params=params, figures={}, tables=tables
+            ).encode(),
+        }
+
+
+def by_recipe(found: Findings) -> Table:
+    """Every recipe at the largest budget."""
+    budget = Budget(max(found.budgets), HEADLINE)
+    names = list(found.levels[0].scores(budget))
+    header = ("recipe", "bits", "in blocks", "bytes", "error", "fell back", *names)
+    return Table(
+        f"Recipes at {budget.tokens} thinking tokens",
+        (*header, "mean accuracy", "tokens per question"),
+        [_line(level, budget) for level in found.levels],
+        NOTE,
+    )
+
+
+def text(outcome: Outcome) -> str:
+    """Everything the quantization search prints at its end."""
+    found, lab = outcome.findings, outcome.lab
+    asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in found.levels[0].evaluations)
+    return "\n\n".join(
+        (
+            f"Study {outcome.study}  (questions: {asked}; samples: {lab.decoding.samples})",
+            by_recipe(found).text(),
+            Table(
+                "Pareto front: no other point is both more accurate and shorter",
+                FRONT,
+                [_cells(point) for point in found.front],
+            ).text(),
+            f"Reused: {outcome.levels_found} of {len(found.levels)} levels from the study, "
+            f"{lab.reused:,} of {lab.reused + lab.decoded:,} replies from the store; "
+            f"quantized {lab.pruned} checkpoints.",
+            look_further(outcome),
+        )
+    )
+
+
+def _line(level: Level, budget: Budget) -> Sequence[str]:
+    told, point = level.checkpoint.measured, level.point(budget)
+
+    def shown(name: str, form: str) -> str:
+        return format(told[name], form) if name in told else ""
+
+    return (
+        label(level.key),
+        shown("bits_per_weight", ".2f"),
+        shown("bits_per_weight/blocks", ".2f"),
+        shown("weights/bytes", ",.0f"),
+        shown("reconstruction/error", ".4f"),
+        shown("fallback/tensors", ".0f"),
+        *(percent(score.accuracy) for score in level.scores(budget).values()),
+        percent(point.accuracy),
+        amount(point.tokens),
+    )
+
+
+def _row(point: Point) -> dict[str, Any]:
+    return {"recipe": point.level, "bytes": point.weights_bytes, **row(point)}
+
+
+def _cells(point: Point) -> tuple[str, ...]:
+    return (
+        point.level,
+        f"{point.weights_bytes or 0:,.0f}",
+        str(point.budget.tokens),
+        percent(point.accuracy),
+        amount(point.tokens),
+        point.run_id,
+    )

@@ -1,0 +1,38 @@
+"""Searches recipe of quantization x output-length budget, for accuracy, tokens and bytes.
+
+Example:
+    python -m experiments.quantization_search --recipes f16,Q4_K_M,Q2_K,Q2_K/final-mlp
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.command import command
+from experiments.quantization_settings import QuantizationSettings
+
+
+def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
+    """Runs the search; returns its exit status. What is written goes to mlruns/ under `root`."""
+
+    def work(settings: QuantizationSettings) -> str:
+        from experiments import quantization_findings, search
+        from experiments.recipes import parse_quantizer
+
+        axis = search.Axis(
+            method=parse_quantizer(settings.method, settings.recipes),
+            text=settings.method,
+            keys=settings.recipes,
+            objectives=3,
+            findings=quantization_findings.QuantizationFindings,
+        )
+        return quantization_findings.text(search.run(settings, axis, root))
+
+    stopped = "Nothing is lost: the same command goes on from here."
+    return command(QuantizationSettings, "quantization_search", __doc__, arguments, work, stopped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
