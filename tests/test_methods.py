@@ -629,16 +629,19 @@ class TestHessians:
                     shared.hessian, (2 * x.T @ x / len(x)).float(), rtol=1e-4, atol=1e-6
                 )
 
-    def test_a_fork_goes_its_own_way(self, checkpoint: Checkpoint) -> None:
+    @pytest.mark.parametrize("aside", [False, True])
+    def test_a_fork_goes_its_own_way(self, checkpoint: Checkpoint, aside: bool) -> None:
         model = load(checkpoint)
         flow = hessians.Flow(model, CALIBRATION.rows)
-        other = flow.fork()
+        other = flow.fork(aside)
         before = flow.measure(0, stay=True)
         flow.advance(0)
         again = other.measure(0)
         for first, second in zip(before, again, strict=True):
             assert torch.equal(first.hessian, second.hessian)
-        assert all(map(torch.equal, flow.hidden, other.hidden))
+        assert all(
+            torch.equal(a, b.to(a.device)) for a, b in zip(flow.hidden, other.hidden, strict=True)
+        )
 
     def test_model_is_as_it_was(self, checkpoint: Checkpoint) -> None:
         model = load(checkpoint)

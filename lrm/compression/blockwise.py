@@ -89,10 +89,12 @@ def in_sequential_mode(
 ) -> Iterator[Pruned]:
     """As `in_dense_mode`; the first `skip` blocks are passed with the weights that `saved` gives.
 
-    A block's layers are all measured with the block still dense, as the authors' code does.
+    A block's layers are all measured with the block still dense, as the authors' code does. The
+    rows of several sparsities wait in the host's memory for their turn.
     """
-    start = Flow(model, rows)
-    flows = [start.fork() for _ in plan.sparsities[0]]
+    start, count = Flow(model, rows), len(plan.sparsities[0])
+    flows = [start.fork(aside=count > 1) for _ in range(count)]
+    del start
     for index, sparsities in enumerate(plan.sparsities):
         layers = {name: layer for name, layer in _linears(model, index) if name in plan.dtypes}
         levels: list[list[Pruned]] = []
