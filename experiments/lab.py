@@ -93,8 +93,8 @@ class Lab:
         """What the method is calibrated on, or None if it needs nothing."""
         if self.method.calibration is None:
             return None
-        if self.method.calibration == "text":
-            return calibration.plain_text(self.model.checkpoint)
+        if self.method.calibration in calibration.TEXTS:
+            return calibration.plain_text(self.model.checkpoint, self.method.calibration)
         if self.method.calibration == "prompts":
             return calibration.practice_prompts(
                 self.model.checkpoint, self.practice_twins, self.decoding.seed
