@@ -104,7 +104,7 @@ def _packed(checkpoint: Checkpoint, source: str, texts: Iterable[str]) -> Calibr
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     stream: list[int] = []
     for text in texts:
-        stream += tokenizer(text)["input_ids"] + end
+        stream += tokenizer(text, verbose=False)["input_ids"] + end
         if len(stream) >= ROWS * ROW_TOKENS:
             break
     if len(stream) < ROW_TOKENS:
