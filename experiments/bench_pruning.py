@@ -153,11 +153,10 @@ def phases(model: Any, rows: Rows, levels: Sequence[float], blocks: int) -> dict
             for shared in found:
                 with watch("factors"):
                     factor = sparsegpt.factorise(shared.hessian, 0.01)
-                for layer in shared.layers.values():
-                    weight = layer.weight.to(factor.upper.dtype)
-                    for name, asked in (("columns, 1", levels[:1]), ("columns, all", levels)):
-                        with watch(name):
-                            sparsegpt.prune([weight], factor, asked)
+                weights = [layer.weight.to(factor.upper.dtype) for layer in shared.layers.values()]
+                for name, asked in (("columns, 1", levels[:1]), ("columns, all", levels)):
+                    with watch(name):
+                        sparsegpt.prune(weights, factor, asked)
     return watch.seconds
 
 

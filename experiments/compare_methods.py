@@ -122,6 +122,7 @@ def _labs(
         method.check(model.checkpoint)
         yield Lab(
             folder=folder,
+            checkpoints=folder / "checkpoints",
             model=model,
             method=method,
             engine=warm,

@@ -28,13 +28,14 @@ KNOWLEDGE_TWIN = "hops"
 
 @dataclass
 class Lab:
-    """Measures one level after the other; everything it makes is kept under `folder`.
+    """Measures one level after the other; what it makes is kept in `checkpoints` and `folder`.
 
     Checkpoints are found again by what they are made from, replies by what was asked, so a
     second lab over the same folder repeats nothing.
     """
 
     folder: Path
+    checkpoints: Path
     model: Model
     method: Choice
     engine: Warm
@@ -93,8 +94,8 @@ class Lab:
         """What the method is calibrated on, or None if it needs nothing."""
         if self.method.calibration is None:
             return None
-        if self.method.calibration == "text":
-            return calibration.plain_text(self.model.checkpoint)
+        if self.method.calibration in calibration.TEXTS:
+            return calibration.plain_text(self.model.checkpoint, self.method.calibration)
         if self.method.calibration == "prompts":
             return calibration.practice_prompts(
                 self.model.checkpoint, self.practice_twins, self.decoding.seed
@@ -136,7 +137,7 @@ class Lab:
             "parent": self.model.checkpoint.revision,
             "method": self.method.params(key, self.calibration),
         }
-        return self.folder / "checkpoints" / of_json(identity)[:24]
+        return self.checkpoints / of_json(identity)[:24]
 
     def _store(self, checkpoint: Checkpoint, engine: Engine) -> Generations:
         return Generations(self.folder / "generations", checkpoint, self.decoding, engine.identity)

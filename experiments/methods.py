@@ -11,11 +11,12 @@ from typing import Any, ClassVar, Protocol
 from experiments import options
 from experiments.levels import Key
 from lrm import registry
+from lrm.calibration import TEXTS
 from lrm.compression.checkpoints import open_checkpoint
 from lrm.contracts import Method
 from lrm.records import Calibration, Checkpoint
 
-SOURCES = ("traces", "prompts", "text")
+SOURCES = ("traces", "prompts", *TEXTS)
 ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))
 
 
@@ -55,7 +56,7 @@ class MethodChoice:
     """A method's class and its options, the sparsity left open.
 
     `calibration` says what to calibrate on: the model's own reasoning ("traces"), the "prompts"
-    of practice questions, "text", or None if the method needs nothing.
+    of practice questions, a text of `lrm.calibration.TEXTS`, or None if the method needs nothing.
     """
 
     axis: ClassVar[str] = "sparsity"

@@ -112,6 +112,7 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
         progress = Progress(replies * max(wanted, len(search.levels())))
         lab = Lab(
             folder=folder,
+            checkpoints=settings.checkpoints or folder / "checkpoints",
             model=model,
             method=method,
             engine=warm,

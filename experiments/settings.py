@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -135,6 +136,10 @@ class SearchSettings:
 
     storage: str | None = None
     """Where Optuna keeps the study. mlruns/optuna.db if left out."""
+
+    checkpoints: Path | None = None
+    """Folder of compressed checkpoints: /dev/shm/lrm keeps them in memory, off the disk.
+    mlruns/checkpoints if left out."""
 
     tracking_uri: str | None = None
     """MLflow tracking server or database. mlruns/mlflow.db if left out."""

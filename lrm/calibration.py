@@ -23,12 +23,28 @@ ROW_TOKENS = 512
 QUESTIONS = 64
 """Practice questions asked of each twin."""
 
-TEXT = Source(
-    "calibration/c4_demo_300.jsonl",
-    "train",
-    url="https://huggingface.co/datasets/allenai/c4/resolve/"
-    "607bd4c8450a42878aa9ddc051a65a055450ef87/en/c4-validation.00000-of-00008.json.gz",
-)
+TEXTS = {
+    "text": (
+        "C4 text",
+        Source(
+            "calibration/c4_demo_300.jsonl",
+            "train",
+            url="https://huggingface.co/datasets/allenai/c4/resolve/"
+            "607bd4c8450a42878aa9ddc051a65a055450ef87/en/c4-validation.00000-of-00008.json.gz",
+        ),
+    ),
+    "wikitext": (
+        "WikiText-2",
+        Source(
+            "calibration/wikitext2_v1_valid_first400.jsonl",
+            "validation",
+            hub="Salesforce/wikitext",
+            revision="b08601e04326c79dfdd32d625aee71d232d685c3",
+            data_file="wikitext-2-v1/validation-00000-of-00001.parquet",
+        ),
+    ),
+}
+"""Plain text to calibrate on, by the name of the option: what it is and where its rows are."""
 
 
 def own_reasoning(
@@ -75,9 +91,12 @@ def practice_prompts(checkpoint: Checkpoint, twins: Sequence[Benchmark], seed: i
     return _packed(checkpoint, f"prompts of practice questions of {names}", prompts)
 
 
-def plain_text(checkpoint: Checkpoint) -> Calibration:
-    """64 x 512 tokens of web text: C4, from the folder LRM_DATA or online."""
-    return _packed(checkpoint, "C4 text", [row.text("text") for row in rows(TEXT)])
+def plain_text(checkpoint: Checkpoint, name: str) -> Calibration:
+    """64 x 512 tokens of one of TEXTS, from the folder LRM_DATA or online."""
+    told, source = TEXTS[name]
+    # WikiText stores a blank line as an empty row.
+    texts = [row.text("text") for row in rows(source) if row.values.get("text") != ""]
+    return _packed(checkpoint, told, texts)
 
 
 def _packed(checkpoint: Checkpoint, source: str, texts: Iterable[str]) -> Calibration:
@@ -85,7 +104,7 @@ def _packed(checkpoint: Checkpoint, source: str, texts: Iterable[str]) -> Calibr
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     stream: list[int] = []
     for text in texts:
-        stream += tokenizer(text)["input_ids"] + end
+        stream += tokenizer(text, verbose=False)["input_ids"] + end
         if len(stream) >= ROWS * ROW_TOKENS:
             break
     if len(stream) < ROW_TOKENS:

@@ -346,6 +346,39 @@ class TestEveryMethod:
         assert {row["module"] for row in report(pruned) if row.get("protected")} == spared
         assert method.params()["protect"] == "layers.1.mlp+k_proj"
 
+    @pytest.mark.parametrize("mode", MODES)
+    def test_modules_may_be_less_sparse_than_the_rest(
+        self, make: Make, checkpoint: Checkpoint, tmp_path: Path, mode: str
+    ) -> None:
+        method = replace(make(0.6), protect=("layers.1.mlp@0.3", "layers.1.mlp.up_proj@0.2"))
+        if hasattr(method, "mode"):
+            method = replace(method, mode=mode)
+        outs = {level: tmp_path / f"{level}" for level in (0.25, 0.6)}
+        made = method.apply_levels(checkpoint, outs)
+        sizes = {name: value.numel() for name, value in tensors(checkpoint.path).items()}
+        limited = 0
+        for level, pruned in made.items():
+            for row in report(pruned):
+                ceiling = {"layers.1.mlp": 0.3, "layers.1.mlp.up_proj": 0.2}
+                most = min([1.0, *(v for k, v in ceiling.items() if f"{k}." in row["module"])])
+                assert row["sparsity"] == min(level, most)
+                assert row["sparsity_achieved"] == pytest.approx(row["sparsity"], abs=0.01)
+                assert row.get("ceiling", 1.0) == most
+                limited += sizes[row["module"]] if level == 0.6 and most < 1 else 0
+            total = sum(size for name, size in sizes.items() if "_proj" in name)
+        assert made[0.6].measured["limited/share"] == pytest.approx(limited / total)
+
+    @pytest.mark.parametrize("share", ["1", "-0.1", "x", ""])
+    def test_a_ceiling_that_is_no_sparsity_is_refused(
+        self, make: Make, checkpoint: Checkpoint, tmp_path: Path, share: str
+    ) -> None:
+        with pytest.raises(BadInput, match="write the highest sparsity behind the @"):
+            replace(make(0.5), protect=(f"layers.1.mlp@{share}",)).apply(
+                checkpoint, tmp_path / "out"
+            )
+        with pytest.raises(BadInput, match="leave the @ out"):
+            replace(make(0.5), pattern="2:4", protect=("layers.1.mlp@0.3",))
+
     def test_protecting_nothing_is_refused(
         self, make: Make, checkpoint: Checkpoint, tmp_path: Path
     ) -> None:
@@ -629,16 +662,19 @@ class TestHessians:
                     shared.hessian, (2 * x.T @ x / len(x)).float(), rtol=1e-4, atol=1e-6
                 )
 
-    def test_a_fork_goes_its_own_way(self, checkpoint: Checkpoint) -> None:
+    @pytest.mark.parametrize("aside", [False, True])
+    def test_a_fork_goes_its_own_way(self, checkpoint: Checkpoint, aside: bool) -> None:
         model = load(checkpoint)
         flow = hessians.Flow(model, CALIBRATION.rows)
-        other = flow.fork()
+        other = flow.fork(aside)
         before = flow.measure(0, stay=True)
         flow.advance(0)
         again = other.measure(0)
         for first, second in zip(before, again, strict=True):
             assert torch.equal(first.hessian, second.hessian)
-        assert all(map(torch.equal, flow.hidden, other.hidden))
+        assert all(
+            torch.equal(a, b.to(a.device)) for a, b in zip(flow.hidden, other.hidden, strict=True)
+        )
 
     def test_model_is_as_it_was(self, checkpoint: Checkpoint) -> None:
         model = load(checkpoint)

@@ -71,6 +71,15 @@ def test_it_prints_front_collapse_reuse_and_where_to_look(searched) -> None:
     assert "mlflow ui" in printed
 
 
+def test_checkpoints_may_lie_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "memory"
+    flags = [*SMALL, "--questions", "1", "--sparsity", "0.5", "--checkpoints", str(elsewhere)]
+    assert main(flags, root=tmp_path / "project") == 0
+    [made] = [path for path in elsewhere.iterdir() if not path.name.startswith(".")]
+    assert open_checkpoint(made).measured["sparsity/achieved"] == pytest.approx(0.5, abs=1e-3)
+    assert not (tmp_path / "project" / "mlruns" / "checkpoints").exists()
+
+
 def test_the_record_is_whole(searched) -> None:
     root, _ = searched
     (study,) = runs(root, "studies")

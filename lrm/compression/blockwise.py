@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -26,11 +26,13 @@ class Plan:
     """What is to become of a model.
 
     `sparsities` are K for each block; `dtypes` names the modules to prune and what each is stored
-    as. Modules it does not name stay dense.
+    as. Modules it does not name stay dense. `ceilings` has the highest sparsity of those modules
+    that are not to be as sparse as the rest.
     """
 
     sparsities: Sequence[tuple[float, ...]]
     dtypes: Mapping[str, torch.dtype]
+    ceilings: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,12 @@ def in_sequential_mode(
 ) -> Iterator[Pruned]:
     """As `in_dense_mode`; the first `skip` blocks are passed with the weights that `saved` gives.
 
-    A block's layers are all measured with the block still dense, as the authors' code does.
+    A block's layers are all measured with the block still dense, as the authors' code does. The
+    rows of several sparsities wait in the host's memory for their turn.
     """
-    start = Flow(model, rows)
-    flows = [start.fork() for _ in plan.sparsities[0]]
+    start, count = Flow(model, rows), len(plan.sparsities[0])
+    flows = [start.fork(aside=count > 1) for _ in range(count)]
+    del start
     for index, sparsities in enumerate(plan.sparsities):
         layers = {name: layer for name, layer in _linears(model, index) if name in plan.dtypes}
         levels: list[list[Pruned]] = []
@@ -118,11 +122,19 @@ def _solved(
     index: int, shared: Shared, solve: Solve, sparsities: tuple[float, ...], plan: Plan
 ) -> Iterator[Pruned]:
     """The layers of `shared` that the plan names, solved and as they are stored."""
-    layers = {name: layer for name, layer in shared.layers.items() if name in plan.dtypes}
-    if layers:
-        for one in solve(Shared(layers, shared.hessian), sparsities):
+    alike: dict[float | None, dict[str, nn.Linear]] = {}
+    for name, layer in shared.layers.items():
+        if name in plan.dtypes:
+            alike.setdefault(plan.ceilings.get(name), {})[name] = layer
+    for most, layers in alike.items():
+        asked, told = sparsities, {}
+        if most is not None:
+            asked = tuple(min(most, sparsity) for sparsity in sparsities)
+            told = {"ceiling": most}
+        for one in solve(Shared(layers, shared.hessian), asked):
             levels = one.levels.to(plan.dtypes[one.name], memory_format=torch.contiguous_format)
-            yield Pruned(index, one.name, sparsities, levels, one.facts, one.excess)
+            facts = [{**fact, **told} for fact in one.facts]
+            yield Pruned(index, one.name, asked, levels, facts, one.excess)
 
 
 def _linears(model: nn.Module, index: int) -> Iterator[tuple[str, nn.Linear]]:

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,10 @@ class Weights:
             for name, place in self._places.items()
             if len(place.shape) == 2 and BLOCK_WEIGHT.search(name)
         ]
+
+    def sizes(self) -> dict[str, int]:
+        """Weights of each linear layer of the blocks, by the layer's own name."""
+        return {name.removesuffix(".weight"): prod(self.shape(name)) for name in self.linears()}
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._places[name].shape
@@ -228,16 +233,18 @@ def _told(modules: list[dict[str, Any]]) -> dict[str, float]:
     """What the reports of a step's matrices add up to.
 
     `damping/max`: the largest damping that one needed; `damping/raised`: how many needed more than
-    was asked; `protected/share`: the share of weights that were left dense by name.
+    was asked; `protected/share`: the share of weights that were left dense by name, and
+    `limited/share` of those that were to be denser than the rest.
     """
     told = {}
     found = [module for module in modules if "damping" in module]
     if found:
         told["damping/max"] = max(module["damping"] for module in found)
         told["damping/raised"] = float(sum(module["damping_raised"] for module in found))
-    if any(module.get("protected") for module in modules):
-        kept = sum(module["weights"] for module in modules if module.get("protected"))
-        told["protected/share"] = kept / sum(module["weights"] for module in modules)
+    for share, fact in (("protected/share", "protected"), ("limited/share", "ceiling")):
+        named = sum(module["weights"] for module in modules if module.get(fact))
+        if named:
+            told[share] = named / sum(module["weights"] for module in modules)
     return told
 
 

@@ -6,6 +6,8 @@ functions are written as GPU kernels in `lrm.compression.fused`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,15 +18,26 @@ STEP = 16
 """Columns that make up for each other one by one before a product makes up for them all."""
 
 
-def thresholds(part: Tensor, upper: Tensor, ranks: Tensor) -> Tensor:
-    """The score [K] below or at which a weight of part [columns, K, rows] is pruned.
+def segments(sizes: Sequence[int], device: torch.device) -> Sequence[int]:
+    """How `thresholds` wants to be told the rows of each layer."""
+    return sizes
 
-    It is the element at index `ranks[k]` of level k's scores in sorted order. Algorithm 1 line 7
-    ranks by w^2 / [H^-1]_cc^2; its root |w| / U_cc ranks alike and cannot underflow.
+
+def thresholds(part: Tensor, upper: Tensor, ranks: Tensor, segments: Sequence[int]) -> Tensor:
+    """The score [layers, K] below or at which a layer's weight of part [columns, K, rows] goes.
+
+    It is the element at index `ranks[l, k]` of layer l's scores at level k in sorted order.
+    Algorithm 1 line 7 ranks by w^2 / [H^-1]_cc^2; its root |w| / U_cc ranks alike and cannot
+    underflow.
     """
-    scores = (part / upper.diagonal()[:, None, None]).abs().transpose(0, 1).flatten(1).numpy()
-    pairs = zip(scores, ranks.tolist(), strict=True)
-    return torch.from_numpy(np.array([np.partition(row, rank)[rank] for row, rank in pairs]))
+    scores = (part / upper.diagonal()[:, None, None]).abs().transpose(0, 1)
+    found = np.empty(ranks.shape, dtype=scores.numpy().dtype)
+    for layer, rows in enumerate(torch.split(scores, list(segments), 2)):
+        for level, (row, rank) in enumerate(
+            zip(rows.flatten(1).numpy(), ranks[layer].tolist(), strict=True)
+        ):
+            found[layer, level] = np.partition(row, rank)[rank]
+    return torch.from_numpy(found)
 
 
 def sweep(part: Tensor, upper: Tensor, limits: Tensor | None, groups: Groups | None) -> Tensor:

@@ -6,6 +6,9 @@ the block is read and written once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import torch
 import triton
 import triton.language as tl
@@ -14,7 +17,10 @@ from torch import Tensor
 from lrm.compression.patterns import Groups
 
 PROBLEMS = 32
-"""Problems that a program sweeps: 128 x 32 weights fill the registers of one warp."""
+"""Problems that a program sweeps: 128 x 32 weights."""
+
+WARPS = 2
+"""Warps that hold them. On an H100 one spills registers and takes three times as long."""
 
 STEP = 8
 """Columns that a program looks at together where no groups are given."""
@@ -26,23 +32,32 @@ DIGIT = 8
 """Bits of a score that one pass of the selection settles: 4 passes settle a float32."""
 
 
-def thresholds(part: Tensor, upper: Tensor, ranks: Tensor) -> Tensor:
-    """As `lrm.compression.columns.thresholds`, for all levels at once, by radix selection.
+def segments(sizes: Sequence[int], device: torch.device) -> Tensor:
+    """First row, end and layer [3, programs] of what each program counts the scores of."""
+    rows = []
+    for layer, (size, end) in enumerate(zip(sizes, accumulate(sizes), strict=True)):
+        rows += [(first, end, layer) for first in range(end - size, end, ROWS)]
+    return torch.tensor(rows, dtype=torch.int32, device=device).T.contiguous()
+
+
+def thresholds(part: Tensor, upper: Tensor, ranks: Tensor, segments: Tensor) -> Tensor:
+    """As `lrm.compression.columns.thresholds`, for all layers and levels at once, by radix
+    selection.
 
     Scores are not negative, so that as float32 they sort like the integers of the same bits.
     """
-    columns, levels, rows = part.shape
+    columns, levels, _ = part.shape
     left = ranks.clone()
     found = torch.zeros_like(left)
     width = triton.next_power_of_2(columns)
-    grid = (triton.cdiv(rows, ROWS), levels)
-    for shift in range(32 - DIGIT, -1, -DIGIT):
-        counts = left.new_zeros(levels, 2**DIGIT)
-        _count[grid](
+    passes = left.new_zeros(32 // DIGIT, *left.shape, 2**DIGIT)
+    for shift, counts in zip(range(32 - DIGIT, -1, -DIGIT), passes, strict=True):
+        _count[segments.shape[1], levels](
             part, part.stride(0), part.stride(1), upper, upper.stride(0), found, counts,
-            columns, rows, shift, WIDTH=width, ROWS=ROWS, DIGIT=DIGIT,
+            columns, levels, segments, segments.stride(0), shift,
+            WIDTH=width, ROWS=ROWS, DIGIT=DIGIT,
         )  # fmt: skip
-        _settle[(levels,)](counts, left, found, shift, BINS=2**DIGIT)
+        _settle[(left.numel(),)](counts, left, found, shift, BINS=2**DIGIT)
     return found.view(torch.float32)
 
 
@@ -54,7 +69,7 @@ def sweep(part: Tensor, upper: Tensor, limits: Tensor | None, groups: Groups | N
     _sweep[(triton.cdiv(problems, PROBLEMS),)](
         part, part.stride(0), upper, upper.stride(0), part if limits is None else limits, errors,
         columns, problems, STEPS=max(triton.next_power_of_2(columns) // step, 1), STEP=step,
-        DROP=0 if groups is None else groups.of - groups.keep, PROBLEMS=PROBLEMS, num_warps=1,
+        DROP=0 if groups is None else groups.of - groups.keep, PROBLEMS=PROBLEMS, num_warps=WARPS,
     )  # fmt: skip
     return errors
 
@@ -69,28 +84,32 @@ def _count(
     found: tl.tensor,
     counts: tl.tensor,
     columns: tl.tensor,
-    rows: tl.tensor,
+    levels: tl.tensor,
+    segments: tl.tensor,
+    segments_stride: tl.tensor,
     shift: tl.tensor,
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
     DIGIT: tl.constexpr,
 ) -> None:
     """Counts the next digits of the scores that begin with the bits found so far."""
+    segment = segments + tl.program_id(0)
     level = tl.program_id(1)
+    problem = tl.load(segment + 2 * segments_stride) * levels + level
     column = tl.arange(0, WIDTH)[:, None]
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[None, :]
-    inside = (column < columns) & (row < rows)
+    row = tl.load(segment) + tl.arange(0, ROWS)[None, :]
+    inside = (column < columns) & (row < tl.load(segment + segments_stride))
     place = column * column_stride + level * level_stride + row
     weights = tl.load(part + place, inside, 0.0)
     diagonal = tl.load(upper + column * (upper_stride + 1), column < columns, 1.0)
     bits = tl.abs(weights / diagonal).to(tl.int32, bitcast=True)
     # In two shifts: one by all 32 bits is undefined.
-    same = ((bits ^ tl.load(found + level)) >> shift) >> DIGIT == 0
+    same = ((bits ^ tl.load(found + problem)) >> shift) >> DIGIT == 0
     # What does not count goes into a second set of bins, which is dropped.
     digits = tl.where(inside & same, (bits >> shift) & (2**DIGIT - 1), 2**DIGIT)
     histogram = tl.histogram(tl.ravel(digits), 2 * 2**DIGIT)
     bins = tl.arange(0, 2 * 2**DIGIT)
-    tl.atomic_add(counts + level * 2**DIGIT + bins, histogram, bins < 2**DIGIT)
+    tl.atomic_add(counts + problem * 2**DIGIT + bins, histogram, bins < 2**DIGIT)
 
 
 @triton.jit
@@ -98,13 +117,13 @@ def _settle(
     counts: tl.tensor, left: tl.tensor, found: tl.tensor, shift: tl.tensor, BINS: tl.constexpr
 ) -> None:
     """Finds the digit in which the wanted rank lies, and what is left of the rank inside it."""
-    level = tl.program_id(0)
-    upto = tl.cumsum(tl.load(counts + level * BINS + tl.arange(0, BINS)), 0)
-    rank = tl.load(left + level)
+    problem = tl.program_id(0)
+    upto = tl.cumsum(tl.load(counts + problem * BINS + tl.arange(0, BINS)), 0)
+    rank = tl.load(left + problem)
     below = upto <= rank
     digit = tl.sum(below.to(tl.int32), 0)
-    tl.store(left + level, rank - tl.max(tl.where(below, upto, 0), 0))
-    tl.store(found + level, tl.load(found + level) | (digit << shift))
+    tl.store(left + problem, rank - tl.max(tl.where(below, upto, 0), 0))
+    tl.store(found + problem, tl.load(found + problem) | (digit << shift))
 
 
 @triton.jit
@@ -146,6 +165,7 @@ def _sweep(
             other, own = score[None, :, :], score[:, None, :]
             rank = tl.sum(((other < own) | ((other == own) & first)).to(tl.int32), 1)
             gone = rank < DROP
+        found = tl.zeros([STEP, PROBLEMS], tl.float32)
         for i in tl.static_range(STEP):
             row = upper + (step * STEP + i) * upper_stride
             valid = step * STEP + i < columns
@@ -153,6 +173,6 @@ def _sweep(
             now -= tl.load(row + at, (at < columns) & (near > i) & valid, 0.0) * share[None, :]
             beyond = tl.load(row + column, (column < columns) & valid, 0.0)
             weights -= beyond * share[None, None, :]
-            tl.store(errors + (step * STEP + i) * problems + problem, share,
-                     wanted & valid)  # fmt: skip
+            found = tl.where(near == i, share[None, :], found)
+        tl.store(errors + at * problems + problem[None, :], found, here)
         tl.store(place, tl.where(gone, 0.0, now), here)

@@ -40,6 +40,14 @@ class _Batch:
     hidden: Tensor
     arguments: list[dict[str, Any]]
 
+    def move(self, output: Tensor) -> None:
+        """Replaces the hidden states; those that wait on the host stay there."""
+        if output.device == self.hidden.device:
+            self.hidden = output
+        else:
+            # On one stream: a block that reads it later waits for this copy.
+            self.hidden.copy_(output, non_blocking=True)
+
 
 @dataclass(slots=True)
 class _Sum:
@@ -92,8 +100,8 @@ def linears_of(model: nn.Module) -> dict[str, nn.Linear]:
 class Flow:
     """Rows of token ids on their way through a model's blocks, one block after the other.
 
-    Held at a time: one hidden state per token, in the model's dtype. BadInput if a row does not
-    fit the model.
+    Held at a time: one hidden state per token, in the model's dtype, where the model is. BadInput
+    if a row does not fit the model.
     """
 
     def __init__(self, model: nn.Module, rows: Sequence[Sequence[int]]) -> None:
@@ -103,10 +111,16 @@ class Flow:
         self._batches = _enter(model, self._blocks, rows)
         self._tokens = sum(map(len, rows))
 
-    def fork(self) -> Self:
-        """The same rows at the same place, on a way of their own."""
+    def fork(self, aside: bool = False) -> Self:
+        """The same rows at the same place, on a way of their own.
+
+        With `aside` their hidden states wait in the host's memory, not in a GPU's.
+        """
         other = copy(self)
-        other._batches = [_Batch(batch.hidden, batch.arguments) for batch in self._batches]
+        other._batches = [
+            _Batch(_on_host(batch.hidden) if aside else batch.hidden, batch.arguments)
+            for batch in self._batches
+        ]
         return other
 
     @property
@@ -122,7 +136,7 @@ class Flow:
     def advance(self, index: int) -> None:
         """Runs block `index`."""
         for batch in self._batches:
-            batch.hidden = self._run(index, batch)
+            batch.move(self._run(index, batch))
 
     @torch.no_grad()
     def measure(
@@ -156,7 +170,7 @@ class Flow:
                 output = self._run(index, batch)
                 seen.clear()
                 if not stay:
-                    batch.hidden = output
+                    batch.move(output)
         self._check_reach(index, {layer for one in sums.values() for layer in one.layers})
         return [
             Shared(
@@ -167,7 +181,9 @@ class Flow:
         ]
 
     def _run(self, index: int, batch: _Batch) -> Tensor:
-        output = self._blocks[index](batch.hidden, **batch.arguments[index])
+        onto = next(self._blocks[index].parameters()).device
+        here = batch.hidden.to(onto, non_blocking=True)
+        output = self._blocks[index](here, **batch.arguments[index])
         hidden: Tensor = output[0] if isinstance(output, tuple) else output
         return hidden
 
@@ -177,6 +193,13 @@ class Flow:
                 raise BadInput(
                     f"{self._kind} cannot be pruned: no token reaches {self._names[module]}."
                 )
+
+
+def _on_host(hidden: Tensor) -> Tensor:
+    """A copy in page-locked memory, which a GPU reads and writes at the speed of its bus."""
+    if not hidden.is_cuda:
+        return hidden
+    return torch.empty_like(hidden, device="cpu", pin_memory=True).copy_(hidden)
 
 
 class _Recorder(nn.Module):

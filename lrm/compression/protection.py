@@ -1,4 +1,5 @@
-"""Which modules stay dense: named by patterns, as in "layers.31.mlp" or "*.down_proj", or drawn."""
+"""Which modules stay dense, or denser than the rest: named by patterns, as in "layers.31.mlp" or
+"*.down_proj", or drawn."""
 
 from __future__ import annotations
 
@@ -13,6 +14,34 @@ from lrm.errors import BadInput
 FINAL_MLP = "final-mlp"
 DRAWN = "random:"
 BLOCK = re.compile(r"\blayers\.(\d+)\.")
+
+
+def ceilings(sizes: Mapping[str, int], patterns: Sequence[str]) -> dict[str, float]:
+    """The highest sparsity of each module that a pattern names, in the order of `sizes`.
+
+    A pattern is one of `spared`, whose modules stay dense (0), or such a one with "@SHARE" behind
+    it, as in "layers.31.mlp@0.3": at most 30% sparse. Of several the lowest counts.
+    """
+    found: dict[str, float] = {}
+    for pattern in patterns:
+        named, at, share = pattern.partition("@")
+        most = _share(pattern, share) if at else 0.0
+        for name in spared(sizes, [named]):
+            found[name] = min(most, found.get(name, most))
+    return {name: found[name] for name in sizes if name in found}
+
+
+def _share(pattern: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise BadInput(
+            f"protect={pattern}: write the highest sparsity behind the @, in [0, 1), as in "
+            "layers.31.mlp@0.3."
+        )
+    return share
 
 
 def spared(sizes: Mapping[str, int], patterns: Sequence[str]) -> set[str]:

@@ -31,6 +31,7 @@ from lrm.compression.hessians import blocks_of
 from lrm.compression.loading import load
 from lrm.compression.owl import owl
 from lrm.compression.patterns import UNSTRUCTURED
+from lrm.compression.protection import ceilings
 from lrm.compression.writing import OnModule, write
 from lrm.errors import BadInput
 from lrm.records import Calibration, Checkpoint
@@ -49,9 +50,9 @@ class SparseGPT:
     `damping` is relative to the mean of a Hessian's diagonal, `block` counts columns: masks are
     chosen, and weights made up for, block by block. `mode` says what a block is measured on: what
     the "dense" model's blocks before it give, or in "sequential" mode, the paper's, the pruned
-    ones'. `pattern` is "unstructured" or N:M. Modules named by `protect` stay dense (see
-    `lrm.compression.protection`). With `allocation` "owl" blocks differ in sparsity (see
-    `lrm.compression.owl`).
+    ones'. `pattern` is "unstructured" or N:M. Modules named by `protect` stay dense, or denser than
+    the rest (see `lrm.compression.protection.ceilings`). With `allocation` "owl" blocks differ in
+    sparsity (see `lrm.compression.owl`).
     """
 
     name: ClassVar[str] = "sparsegpt"
@@ -190,12 +191,15 @@ def _plan(
     method: SparseGPT | Wanda,
     model: torch.nn.Module,
     levels: Sequence[float],
-    dtypes: Mapping[str, torch.dtype],
+    source: Weights,
+    modules: Sequence[str],
 ) -> Plan:
     """The sparsity of every block at each level, as the method allots it."""
+    dtypes = {name: source.dtype(f"{name}.weight") for name in modules}
+    limits = ceilings(source.sizes(), method.protect)
     if method.allocation == "owl":
-        return Plan(owl(model, method.calibration.rows, levels), dtypes)
-    return Plan([tuple(levels)] * len(blocks_of(model)), dtypes)
+        return Plan(owl(model, method.calibration.rows, levels), dtypes, limits)
+    return Plan([tuple(levels)] * len(blocks_of(model)), dtypes, limits)
 
 
 def _calibrated(
@@ -208,7 +212,7 @@ def _calibrated(
 ) -> Iterator[Pruned]:
     """Loads the model and prunes it in the method's mode."""
     model, rows = load(source), method.calibration.rows
-    plan = _plan(method, model, levels, {n: source.dtype(f"{n}.weight") for n in modules})
+    plan = _plan(method, model, levels, source, modules)
     if method.mode == "sequential":
         return in_sequential_mode(model, rows, method.solve(), plan, skip, saved)
     return in_dense_mode(model, rows, method.solve(), plan, skip)
@@ -224,11 +228,14 @@ def _by_magnitude(
 ) -> Iterator[Pruned]:
     """Prunes one matrix after the other, each a block of its own."""
     groups = patterns.parse(method.pattern, method.sparsity)
+    limits = ceilings(source.sizes(), method.protect)
     for index, name in enumerate(modules[skip:], skip):
         stored = source.read(f"{name}.weight")
-        one = solvers.by_magnitude(name, stored, levels, groups)
+        asked = tuple(min(level, limits.get(name, 1)) for level in levels)
+        facts = [{"ceiling": limits[name]} if name in limits else {}] * len(levels)
+        one = solvers.by_magnitude(name, stored, asked, groups)
         dtype = source.dtype(f"{name}.weight")
-        yield Pruned(index, name, tuple(levels), one.levels.to(dtype), one.facts, one.excess)
+        yield Pruned(index, name, asked, one.levels.to(dtype), facts, one.excess)
 
 
 def _check(method: SparseGPT | Wanda) -> None:
@@ -252,6 +259,11 @@ def _check_sparsity(method: SparseGPT | Wanda | Magnitude) -> None:
     if not 0 <= method.sparsity < 1:
         raise BadInput(
             f"sparsity must lie in [0, 1), got {method.sparsity}; 0 is dense, 0.5 is half."
+        )
+    if method.pattern != UNSTRUCTURED and any("@" in name for name in method.protect):
+        raise BadInput(
+            f"protect with @ gives modules a sparsity of their own, which pattern {method.pattern} "
+            "cannot: leave the @ out, and they stay dense."
         )
     patterns.parse(method.pattern, method.sparsity)
 

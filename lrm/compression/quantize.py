@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -120,7 +119,7 @@ class GGUF:
     def check(self, checkpoint: Checkpoint) -> None:
         """BadInput if the checkpoint cannot be converted, or nothing is named as protected."""
         config_of(checkpoint)
-        spared(_sizes(checkpoint), self.protect)
+        spared(Weights(checkpoint.path).sizes(), self.protect)
 
     def _shared(self, checkpoint: Checkpoint) -> str:
         """A digest of what all levels are made from."""
@@ -146,7 +145,7 @@ class _Work:
 
     def plan(self, method: GGUF) -> Plan:
         """What will be made; BadInput if it is not what is asked for."""
-        kept = spared(_sizes(self.checkpoint), method.protect)
+        kept = spared(Weights(self.checkpoint.path).sizes(), method.protect)
         made = plan_file(self.dense, self.config, recipe(method.recipe), kept)
         if method.fallback == "refuse":
             made.check()
@@ -184,9 +183,3 @@ class _Work:
             "modules": list(reports(self.dense, file, plan)),
         }
         publish(place, out, self.checkpoint, step)
-
-
-def _sizes(checkpoint: Checkpoint) -> dict[str, int]:
-    """Weights of each linear layer of the blocks."""
-    source = Weights(checkpoint.path)
-    return {name.removesuffix(".weight"): prod(source.shape(name)) for name in source.linears()}

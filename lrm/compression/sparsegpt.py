@@ -108,18 +108,18 @@ def prune(
     alive = torch.cat(list(weights)).masked_fill_(factor.dead, 0)
     tall = alive.T[:, None].repeat(1, len(sparsities), 1)
     lost = tall.new_zeros(tall.shape[1:])
+    segments = kernels.segments(sizes, tall.device)
+    repeats = torch.tensor(sizes, device=tall.device)
     widths = {min(block, len(tall)), len(tall) % block or block}
-    ranks = {width: [_ranks(width * size, sparsities, tall) for size in sizes] for width in widths}
+    ranks = {width: _ranks([width * size for size in sizes], sparsities, tall) for width in widths}
     for start in range(0, len(tall), block):
         part, after = tall[start : start + block], tall[start + block :]
         upper = factor.upper[start : start + block]
         own = upper[:, start : start + len(part)].contiguous()
         limits = None
         if groups is None:
-            layers = zip(torch.split(part, sizes, 2), ranks[len(part)], strict=True)
-            found = [kernels.thresholds(layer, own, rank) for layer, rank in layers]
-            pairs = zip(found, sizes, strict=True)
-            limits = torch.cat([at[:, None].expand(-1, size) for at, size in pairs], 1).flatten()
+            found = kernels.thresholds(part, own, ranks[len(part)], segments)
+            limits = found.repeat_interleave(repeats, 0, output_size=sum(sizes)).T.flatten()
         errors = kernels.sweep(part.flatten(1), own, limits, groups)
         # Lines 12 and 14: columns right of each pruned weight make up for it.
         after.flatten(1).addmm_(upper[:, start + block :].T, errors, alpha=-1)
@@ -142,9 +142,9 @@ def _fused() -> Any:
     return fused
 
 
-def _ranks(size: int, sparsities: Sequence[float], like: Tensor) -> Tensor:
-    """The thresholds' places among `size` scores in sorted order, where `like` is."""
-    places = [min(int(size * sparsity), size - 1) for sparsity in sparsities]
+def _ranks(sizes: Sequence[int], sparsities: Sequence[float], like: Tensor) -> Tensor:
+    """The thresholds' places [layers, K] among so many scores in sorted order, where `like` is."""
+    places = [[min(int(size * sparsity), size - 1) for sparsity in sparsities] for size in sizes]
     return torch.tensor(places, dtype=torch.int32, device=like.device)
 
 

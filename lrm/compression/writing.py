@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
-from math import prod
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,7 +16,7 @@ from lrm.compression.blockwise import Pruned, Saved
 from lrm.compression.checkpoints import Weights, architecture
 from lrm.compression.drafts import Draft, check_free, draft
 from lrm.compression.loading import device
-from lrm.compression.protection import spared
+from lrm.compression.protection import ceilings
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Checkpoint
@@ -140,17 +139,16 @@ def _checked(checkpoint: Checkpoint, outs: Mapping[float, Path]) -> Weights:
 
 def _chosen(source: Weights, method: Pruner) -> tuple[list[str], list[str]]:
     """The modules to prune, and those that are protected."""
-    names = [name.removesuffix(".weight") for name in source.linears()]
-    sizes = {name: prod(source.shape(f"{name}.weight")) for name in names}
-    kept = spared(sizes, method.protect)
-    modules = [name for name in names if name not in kept]
+    sizes = source.sizes()
+    dense = [name for name, most in ceilings(sizes, method.protect).items() if most == 0]
+    modules = [name for name in sizes if name not in dense]
     if not modules:
         raise BadInput("every module is protected, so that nothing is left to prune.")
     groups = patterns.parse(method.pattern, 0)
     for name in modules:
         if groups is not None:
             groups.check_columns(source.shape(f"{name}.weight")[1], name)
-    return modules, [name for name in names if name in kept]
+    return modules, dense
 
 
 def _prune(
