@@ -1,9 +1,16 @@
-"""Estimates with their uncertainty. Samples of one question are never taken as independent."""
+"""Estimates with their uncertainty. Samples of one question are never taken as independent.
+
+Questions count as drawn at random from those one might ask, so intervals are over questions: what
+the samples of one question say is averaged first. `tests/test_statistics.py` measures how often the
+intervals hold the truth.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import sqrt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp, inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,34 +23,63 @@ Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 HALF = 0.5
 """A model has collapsed where it keeps less than this share of the dense model's accuracy."""
 
+DRAWS = 2000
+SEED = 0
+EDGE = 0.06
+"""Weight of one right and one wrong question that are added when the spread over questions is
+estimated: where few questions are missed, their samples' agreement is hardly seen."""
 
-def accuracy(scores: Sequence[Sequence[float]]) -> Interval:
+Floats = NDArray[np.float64]
+Samples = Sequence[Sequence[float]] | NDArray[np.floating]
+"""One row a question, one entry a sample; an array has NaN where a question has fewer samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A paired difference with its 95% interval, over `questions` questions that both answered."""
+
+    value: float
+    low: float
+    high: float
+    questions: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return not self.low <= 0 <= self.high
+
+    @property
+    def verdict(self) -> str:
+        if not self.significant:
+            return "no significant difference"
+        return "higher" if self.value > 0 else "lower"
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(self.value, self.low, self.high)
+
+
+def accuracy(scores: Samples) -> Interval:
     """Mean of scores in [0, 1], one row a question, one entry a sample.
 
-    Wilson's score interval on the effective number of questions: the number of
-    independent questions that would vary as much as these means per question do.
+    Wilson's score interval on the effective number of questions: the number of independent
+    questions that would vary as much as these means per question do. Where there are several
+    samples that number is itself an estimate, so Student's t takes the normal's place.
     """
-    means = np.array([np.mean(row) for row in scores])
-    count, value = len(means), float(np.mean(means))
-    binary = value * (1 - value)
-    replies = sum(len(row) for row in scores)
-    if count == 1 or binary == 0:
-        effective = float(count)
-    else:
-        spread = float(np.var(means, ddof=1))
-        effective = max(count, count * binary / max(spread, binary * count / replies))
-    return wilson(value, effective)
+    means, replies = _per_question(scores)
+    single = replies <= len(means)
+    return _share(means, replies, Z if single else _t(len(means)))
 
 
-def wilson(share: float, questions: float) -> Interval:
+def wilson(share: float, questions: float, quantile: float = Z) -> Interval:
     """95% score interval (Wilson 1927) of a share of `questions` answered rightly.
 
     Neither the number of right ones nor that of questions need be whole: a share may be a mean of
     several runs, a number an effective one.
     """
-    spread = Z * Z / questions
+    spread = quantile**2 / questions
     centre = (share + spread / 2) / (1 + spread)
-    half = sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    half = quantile * sqrt(share * (1 - share) / questions + spread / questions / 4) / (1 + spread)
     return Interval(share, max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share)))
 
 
@@ -52,20 +88,54 @@ def difference(one: Interval, other: Interval) -> Interval:
 
     The hybrid score method, number 10 of Newcombe 1998 (Statistics in Medicine 17:873-890).
     """
-    value = one.value - other.value
-    down = sqrt((one.value - one.low) ** 2 + (other.high - other.value) ** 2)
-    up = sqrt((one.high - one.value) ** 2 + (other.value - other.low) ** 2)
-    return Interval(value, value - down, value + up)
+    return _mover(one, other, 0.0)
 
 
-def mean(values: Sequence[Sequence[float]]) -> Interval:
-    """Mean of non-negative amounts per question: Student's t over the questions' own means."""
-    means = np.array([np.mean(row) for row in values])
-    value = float(np.mean(means))
-    if len(means) < 2:
-        return Interval(value, value, value)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(means) - 1) * stats.sem(means))
-    return Interval(value, max(0.0, value - half), value + half)
+def paired_difference(one: Samples, other: Samples) -> Difference:
+    """Accuracy of `one` minus that of `other` on the same questions, in the same order.
+
+    The hybrid score method for paired proportions (Newcombe 1998, Statistics in Medicine
+    17:2635-2650, without its correction): each accuracy's own interval, and the correlation of the
+    two over questions. It stays honest where both are all right or all wrong.
+    """
+    (means, replies), (means_other, replies_other) = _per_question(one), _per_question(other)
+    _same_length(means, means_other)
+    quantile = _t(len(means))
+    found = _mover(
+        _share(means, replies, quantile),
+        _share(means_other, replies_other, quantile),
+        correlation(means, means_other),
+    )
+    return Difference(found.value, max(-1.0, found.low), min(1.0, found.high), len(means))
+
+
+def paired_ratio(one: Samples, other: Samples) -> Interval:
+    """Mean amount of `one` over that of `other` (say, tokens) on the same questions.
+
+    MOVER (Zou and Donner 2008) on the logarithms of both means' own intervals, with their
+    correlation over questions. With one question, or a mean of zero, nothing is known: the
+    interval is then [0, inf]. Raises ValueError where `other` is zero throughout.
+    """
+    (means, _), (means_other, _) = _per_question(one), _per_question(other)
+    _same_length(means, means_other)
+    top, bottom = _amount(means), _amount(means_other)
+    if bottom.value == 0:
+        raise ValueError("a ratio to amounts that are all zero is not defined")
+    value = top.value / bottom.value
+    if len(means) < 2 or min(top.low, bottom.low) <= 0:
+        return Interval(value, 0.0, inf)
+    found = _mover(_logarithm(top), _logarithm(bottom), correlation(means, means_other))
+    return Interval(value, min(exp(found.low), value), max(exp(found.high), value))
+
+
+def mean(values: Samples) -> Interval:
+    """Mean of non-negative amounts (say, tokens), over the questions' own means.
+
+    Student's t after Hall's transformation (Hall 1992, JRSS B 54:221-228), which allows for the
+    skew of lengths: where they are not skewed it is the plain t interval. One question has no
+    interval: both ends are the value itself.
+    """
+    return _amount(_per_question(values)[0])
 
 
 def average(parts: Sequence[Interval]) -> Interval:
@@ -81,27 +151,160 @@ def average(parts: Sequence[Interval]) -> Interval:
     return Interval(value, min(low, value), max(high, value))
 
 
-def collapse(
-    scores: Mapping[float, Sequence[float]], *, draws: int = 2000, seed: int = 0
-) -> tuple[float | None, float | None, float | None]:
-    """First level at which accuracy falls below half of the lowest level's.
+@lru_cache(maxsize=4)
+def resamples(questions: int, draws: int = DRAWS, seed: int = SEED) -> NDArray[np.float32]:
+    """Weights [draws, questions] of a bootstrap over questions, each row of them summing to 1.
 
-    `scores` maps a level (say, a sparsity) to one score per question, the same questions in the
-    same order. Returns the level with its 95% interval by paired bootstrap over questions (fixed
-    seed); None stands for "not within the levels measured".
+    The first row is no resample but the questions as they are. The same for the same arguments, so
+    that everything resampled with it is paired.
     """
-    levels = sorted(scores)
-    table = np.array([scores[level] for level in levels], dtype=float)
-    picks = np.random.default_rng(seed).integers(table.shape[1], size=(draws, table.shape[1]))
-    resampled = table[:, picks].mean(axis=2)
-    at = np.sort(_first_below(resampled))
-    low, high = (at[round(q * (draws - 1))] for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    where = _first_below(table.mean(axis=1, keepdims=True))[0]
+    rng = np.random.default_rng(seed)
+    weights = np.empty((draws + 1, questions), np.float32)
+    weights[0] = 1
+    for row in weights[1:]:
+        row[:] = np.bincount(rng.integers(questions, size=questions), minlength=questions)
+    weights /= questions
+    weights.setflags(write=False)
+    return weights
+
+
+def bootstrap(
+    means: NDArray[np.floating],
+    statistic: Callable[[Floats], Floats],
+    *,
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> Interval:
+    """A statistic of several means over the same questions, by percentile bootstrap.
+
+    `means` is [quantities, questions]; `statistic` takes means [quantities, draws + 1] and gives
+    one value for each draw. Draws that give NaN are left out; if the statistic of the questions as
+    they are is NaN, ValueError is raised.
+    """
+    values = statistic(_resampled(means, draws, seed))
+    if not np.isfinite(values[0]):
+        raise ValueError("the statistic is not defined on these questions")
+    found = values[1:][~np.isnan(values[1:])]
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    value = float(values[0])
+    return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def collapse(
+    scores: Mapping[float, Sequence[float] | NDArray[np.floating]],
+    *,
+    threshold: float = HALF,
+    falling: bool = False,
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> tuple[float | None, float | None, float | None]:
+    """First level at which accuracy falls below a `threshold` share of the dense one's.
+
+    `scores` maps a level to one score per question, the same questions in the same order. Levels
+    (say, sparsities) are gone through from the lowest, which is the dense one, up; with `falling`
+    (say, bits per weight) from the highest down. Returns the level with its 95% interval by paired
+    bootstrap over questions (fixed seed); None stands for "not within the levels measured".
+    """
+    levels = sorted(scores, reverse=falling)
+    table = np.array([scores[level] for level in levels], dtype=np.float32)
+    exact = table.mean(axis=1, dtype=np.float64, keepdims=True)
+    where = int(_first_below(exact, threshold)[0])
+    at = np.sort(_first_below(_resampled(table, draws, seed)[:, 1:], threshold))
+    low, high = (int(at[round(q * (draws - 1))]) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     ends = [*levels, None]
-    return ends[where], ends[low], ends[high]
+    return ends[where], ends[min(low, where)], ends[max(high, where)]
 
 
-def _first_below(accuracies: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Row index [columns] of the first accuracy [levels, columns] below half of row 0's."""
-    below = accuracies < HALF * accuracies[0]
+def correlation(one: Floats, other: Floats) -> float:
+    """Pearson's correlation; 0 where one of the two does not vary."""
+    spreads = float(np.std(one)) * float(np.std(other))
+    if spreads == 0:
+        return 0.0
+    together = float(np.mean((one - one.mean()) * (other - other.mean())))
+    return max(-1.0, min(1.0, together / spreads))
+
+
+def _per_question(values: Samples) -> tuple[Floats, int]:
+    """Means over each question's samples, and the number of samples in all."""
+    if isinstance(values, np.ndarray):
+        counts = np.count_nonzero(~np.isnan(values), axis=1)
+        means = np.nansum(values, axis=1, dtype=np.float64) / counts
+    else:
+        counts = np.array([len(row) for row in values])
+        means = np.array([np.mean(row) for row in values], dtype=np.float64)
+    return means, int(counts.sum())
+
+
+def _share(means: Floats, replies: int, quantile: float) -> Interval:
+    """Wilson's interval on the effective number of questions."""
+    count, value = len(means), float(np.mean(means))
+    if count == 1 or value in (0, 1):
+        return wilson(value, count, quantile)
+    weight = count + 2 * EDGE
+    centre = (means.sum() + EDGE) / weight
+    squares = float(((means - centre) ** 2).sum()) + EDGE * (centre**2 + (1 - centre) ** 2)
+    binary = float(centre * (1 - centre))
+    spread = max(squares / (weight - 1), binary * count / replies)
+    return wilson(value, max(count, count * binary / spread), quantile)
+
+
+def _amount(means: Floats) -> Interval:
+    """Student's t after Hall's transformation."""
+    count, value = len(means), float(np.mean(means))
+    error = float(stats.sem(means)) if count > 1 else 0.0
+    if error <= 1e-12 * abs(value):
+        return Interval(value, value, value)
+    skew, root = float(stats.skew(means)), sqrt(count)
+
+    def back(quantile: float) -> float:
+        """Hall's cubic, undone."""
+        if abs(skew) < 1e-6:
+            return quantile
+        return 3 * root / skew * float(np.cbrt(1 + skew / root * (quantile - skew / root / 6)) - 1)
+
+    low, high = (value - error * back(sign * _t(count)) for sign in (1, -1))
+    return Interval(value, max(0.0, min(low, value)), max(high, value))
+
+
+def _mover(one: Interval, other: Interval, correlated: float) -> Interval:
+    """The difference of two estimates from their own intervals and their correlation."""
+    value = one.value - other.value
+
+    def reach(mine: float, its: float) -> float:
+        return sqrt(max(0.0, mine**2 - 2 * correlated * mine * its + its**2))
+
+    down = reach(one.value - one.low, other.high - other.value)
+    up = reach(one.high - one.value, other.value - other.low)
+    return Interval(value, value - down, value + up)
+
+
+def _logarithm(part: Interval) -> Interval:
+    return Interval(log(part.value), log(part.low), log(part.high))
+
+
+def _t(count: int) -> float:
+    """Student's quantile for that many questions; the normal's for a single one, where no spread
+    is seen."""
+    return _student(count) if count > 1 else Z
+
+
+@lru_cache(maxsize=64)
+def _student(count: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+
+
+def _same_length(one: Floats, other: Floats) -> None:
+    if len(one) != len(other):
+        raise ValueError(f"paired questions must be the same: {len(one)} against {len(other)}")
+
+
+def _resampled(means: NDArray[np.floating], draws: int, seed: int) -> Floats:
+    """Means [quantities, draws + 1] of each resample of the questions."""
+    weights = resamples(means.shape[1], draws, seed)
+    return (means.astype(np.float32) @ weights.T).astype(np.float64)
+
+
+def _first_below(accuracies: Floats, threshold: float) -> NDArray[np.int64]:
+    """Row index [columns] of the first accuracy [levels, columns] below that share of row 0's."""
+    below = accuracies < threshold * accuracies[0] - 1e-6
     return np.where(below.any(axis=0), below.argmax(axis=0), len(below))
