@@ -1,0 +1,72 @@
+"""What a report's sections are: a figure with its table, or a sentence why there is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from lrm.report.charts import Chart
+from lrm.report.theme import PAPER
+from lrm.tables import Table
+
+PANEL_WIDTH = 420
+PIXELS_A_POINT = 2.0
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of a figure."""
+
+    title: str
+    chart: Chart
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts under a heading, what they say and how they are to be read, and their numbers.
+
+    `name` is that of its file.
+    """
+
+    name: str
+    heading: str
+    says: Sequence[str]
+    panels: Sequence[Panel]
+    tables: Sequence[Table]
+
+    def specs(self) -> list[tuple[str, dict[str, Any]]]:
+        """Each panel's title and its Vega-Lite specification, as wide as the page lets it be."""
+        return [
+            (panel.title, panel.chart.properties(width="container").to_dict())
+            for panel in self.panels
+        ]
+
+    def png(self) -> bytes:
+        """All panels as one picture, two in a row."""
+        charts = [
+            panel.chart.properties(width=PANEL_WIDTH, title=panel.title) for panel in self.panels
+        ]
+        whole = alt.concat(*charts, columns=2).resolve_scale(color="independent")
+        return vl_convert.vegalite_to_png(
+            json.dumps(whole.to_dict()), scale=PIXELS_A_POINT, config=PAPER
+        )
+
+    def beside(self, *further: str) -> Figure:
+        """The same with further sentences."""
+        return replace(self, says=(*self.says, *further))
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A figure that would be empty, and why."""
+
+    heading: str
+    why: str
+
+
+Section = Figure | Missing

@@ -1,0 +1,82 @@
+"""Sections, samples and provenance as one HTML file: no network, everything escaped.
+
+The page forbids itself all network by its content security policy, so that even a name that slipped
+through could load nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+import jinja2
+import vl_convert
+from altair import SCHEMA_VERSION
+from markupsafe import Markup
+
+from lrm.report.figure import Figure, Missing, Section
+from lrm.report.samples import SAMPLING, Sample
+from lrm.report.theme import DARK, LIGHT
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page in the making.
+
+    `says` introduces it, `warnings` tell what is unfinished or not comparable; `provenance` has
+    facts by heading.
+    """
+
+    title: str
+    says: Sequence[str]
+    warnings: Sequence[str]
+    sections: Sequence[Section]
+    samples: Sequence[Sample]
+    provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [section for section in self.sections if isinstance(section, Figure)]
+
+    @property
+    def missing(self) -> list[Missing]:
+        return [section for section in self.sections if isinstance(section, Missing)]
+
+    def html(self) -> str:
+        """The page, whole."""
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        return environment.from_string(_own("page.html")).render(
+            title=self.title,
+            says=self.says,
+            warnings=self.warnings,
+            figures=self.figures,
+            missing=self.missing,
+            samples=self.samples,
+            samples_say=SAMPLING,
+            filters={
+                name: list(dict.fromkeys(getattr(one, name) for one in self.samples))
+                for name in ("outcome", "benchmark", "variant")
+            },
+            provenance=self.provenance,
+            themes={"light": LIGHT, "dark": DARK},
+            style=Markup(_own("page.css")),
+            library=Markup(_library()),
+            script=Markup(_own("page.js")),
+        )
+
+    def pictures(self) -> dict[str, bytes]:
+        """The figures as PNG, by file name."""
+        return {f"{figure.name}.png": figure.png() for figure in self.figures}
+
+
+def _own(name: str) -> str:
+    return files("lrm.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed, whose bundle comes with vl-convert."""
+    version = ".".join(SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return vl_convert.javascript_bundle(vl_version=version)
