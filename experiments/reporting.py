@@ -51,7 +51,9 @@ def provenance(selection: Selection) -> Mapping[str, Mapping[str, object]]:
     """Params and tags of the runs, by heading: what all share first, then what each has alone."""
     told = [_facts(one) for one in selection.records]
     shared = {
-        name: value for name, value in told[0].items() if all(one.get(name) == value for one in told)
+        name: value
+        for name, value in told[0].items()
+        if all(one.get(name) == value for one in told)
     }
     own = {
         f"{record.name} ({record.id})": {

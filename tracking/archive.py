@@ -83,7 +83,7 @@ class Record:
         paths = [item.path for item in self._client.list_artifacts(self.id, GENERATIONS)]
         there = [Path(path).name.removesuffix(ENDING) for path in paths if path.endswith(ENDING)]
         told = self.params.get("benchmarks", "").split(",")
-        return sorted(there, key=lambda name: (told.index(name) if name in told else len(told)))
+        return sorted(there, key=lambda name: told.index(name) if name in told else len(told))
 
     def rows(self, benchmark: str) -> Iterator[dict[str, Any]]:
         """Every stored generation of a benchmark, one after the other."""

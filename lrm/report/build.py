@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lrm.analysis.grid import Variant
+from lrm.errors import BadInput
 from lrm.report import plane
-from lrm.report.material import Material
+from lrm.report.figure import Figure, Section
+from lrm.report.material import Material, in_common
 from lrm.report.page import Report
 from lrm.report.samples import Sample
 
-SECTIONS = (
-    plane.the_frontier,
-    plane.by_budget,
-    plane.by_sparsity,
-    plane.tokens_by_sparsity,
-    plane.history,
-)
+Draw = Callable[[Material], Figure]
+SECTIONS: Mapping[str, tuple[str, Draw]] = {
+    "frontier": ("The frontier: accuracy against length", plane.the_frontier),
+    "by_budget": ("Accuracy by budget", plane.by_budget),
+    "by_sparsity": ("Accuracy by sparsity, and where it collapses", plane.by_sparsity),
+    "tokens_by_sparsity": ("Length by sparsity", plane.tokens_by_sparsity),
+    "hypervolume": ("Hypervolume, trial by trial", plane.history),
+}
+"""By the name of its file: a heading, and what draws it or says in BadInput why it cannot."""
 
 
 def build(
@@ -29,15 +33,23 @@ def build(
     volumes: Mapping[int, float],
 ) -> Report:
     """The report on these variants, the densest first; what cannot be drawn says why."""
-    material = Material(variants, volumes)
+    shared, told = in_common(variants)
+    material = Material(shared, volumes)
     return Report(
         title=title,
         says=(asked(material),),
-        warnings=[*warnings, *material.unequal()],
-        sections=[section(material) for section in SECTIONS],
+        warnings=[*warnings, *told],
+        sections=[_section(material, name, *what) for name, what in SECTIONS.items()],
         samples=samples,
         provenance=provenance,
     )
+
+
+def _section(material: Material, name: str, heading: str, draw: Draw) -> Section:
+    try:
+        return Section(name, heading, draw(material))
+    except BadInput as error:
+        return Section(name, heading, None, str(error))
 
 
 def asked(material: Material) -> str:

@@ -109,14 +109,20 @@ def curves(
     return alt.layer(*layers).properties(height=HEIGHT)
 
 
-def intervals(dots: Sequence[Dot], x: Axis, *, mark: float | None = None) -> Chart:
-    """Rows of estimates with their intervals; `mark` draws a line at one value, such as 0."""
+def intervals(
+    dots: Sequence[Dot], x: Axis, *, mark: float | None = None, legend: bool = True
+) -> Chart:
+    """Rows of estimates with their intervals; `mark` draws a line at one value, such as 0.
+
+    Without a `legend` each place has one series, told by its name.
+    """
     series, places = _series(dots), list(dict.fromkeys(str(dot.place) for dot in dots))
     base = _base(dots).encode(
         y=alt.Y("place:N", sort=places, title=None, axis=alt.Axis(labelLimit=130, ticks=False)),
-        yOffset=alt.YOffset("series:N", sort=series),
-        color=_colour(dots, "nominal"),
+        color=_colour(dots, "nominal", legend=legend),
     )
+    if legend:
+        base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
     layers = [
         base.mark_rule(strokeWidth=2, opacity=0.7).encode(
             x=alt.X("low:Q", **x.encoded()), x2="high:Q"
@@ -126,7 +132,9 @@ def intervals(dots: Sequence[Dot], x: Axis, *, mark: float | None = None) -> Cha
     if mark is not None:
         line = alt.Chart(alt.Data(values=[{"at": mark}])).mark_rule(strokeDash=[3, 3])
         layers.insert(0, line.encode(x="at:Q"))
-    return alt.layer(*layers).properties(height=len(places) * max(len(series), 1.4) * ROW)
+    return alt.layer(*layers).properties(
+        height=len(places) * max(len(series) if legend else 1, 1.4) * ROW
+    )
 
 
 def _base(dots: Sequence[Dot]) -> alt.Chart:
@@ -142,11 +150,12 @@ def _told(dots: Sequence[Dot]) -> list[alt.Tooltip]:
     return [alt.Tooltip(f"{name}:N", title=name) for name in names]
 
 
-def _colour(dots: Sequence[Dot], kind: Literal["ordinal", "nominal"]) -> alt.Color:
+def _colour(
+    dots: Sequence[Dot], kind: Literal["ordinal", "nominal"], legend: bool = True
+) -> alt.Color:
     """The series' colours, and a legend below with as many columns as fit a narrow screen."""
     series = _series(dots)
     columns = max(1, min(len(series), 42 // (max(map(len, series)) + 4)))
-    legend = alt.Legend(orient="bottom", title=None, columns=columns, labelLimit=300)
-    return alt.Color(
-        "series", type=kind, sort=series, legend=legend if len(series) > 1 else None
-    )
+    below = alt.Legend(orient="bottom", title=None, columns=columns, labelLimit=300)
+    shown = below if legend and len(series) > 1 else None
+    return alt.Color("series", type=kind, sort=series, legend=shown)

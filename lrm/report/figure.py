@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -28,13 +28,8 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Charts under a heading, what they say and how they are to be read, and their numbers.
+    """Charts, what they say and how they are to be read, and their numbers."""
 
-    `name` is that of its file.
-    """
-
-    name: str
-    heading: str
     says: Sequence[str]
     panels: Sequence[Panel]
     tables: Sequence[Table]
@@ -56,17 +51,12 @@ class Figure:
             json.dumps(whole.to_dict()), scale=PIXELS_A_POINT, config=PAPER
         )
 
-    def beside(self, *further: str) -> Figure:
-        """The same with further sentences."""
-        return replace(self, says=(*self.says, *further))
-
 
 @dataclass(frozen=True)
-class Missing:
-    """A figure that would be empty, and why."""
+class Section:
+    """A figure under its heading, or the sentence why there is none. `name` is that of its file."""
 
+    name: str
     heading: str
-    why: str
-
-
-Section = Figure | Missing
+    figure: Figure | None
+    why: str = ""

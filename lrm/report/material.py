@@ -1,50 +1,39 @@
-"""What a report is made of: its variants, and what they have in common."""
+"""What a report is made of: its variants on the questions and at the budgets that all of them have."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from lrm import statistics
+import numpy as np
+
+from lrm.analysis.compare import Setting
+from lrm.analysis.fronts import Spot
 from lrm.analysis.grid import Grid, Variant
-from lrm.records import Interval
-
-
-@dataclass(frozen=True)
-class Place:
-    """One variant at one budget (None: no budget was set) on the accuracy-tokens plane."""
-
-    variant: Variant
-    budget: int | None
-    accuracy: Interval
-    tokens: Interval
+from lrm.errors import BadInput
+from lrm.scores import Unit
 
 
 @dataclass(frozen=True)
 class Material:
-    """The variants of a report, the densest first; `volumes` is a study's hypervolume by trial."""
+    """The variants of a report, the densest first, all with the same benchmarks and questions.
+
+    `volumes` is a study's hypervolume by trial.
+    """
 
     variants: Sequence[Variant]
     volumes: Mapping[int, float]
 
     @cached_property
     def benchmarks(self) -> list[str]:
-        """Those that every variant was measured on, in the first one's order."""
-        return [
-            name
-            for name in self.variants[0].grids
-            if all(name in variant.grids for variant in self.variants)
-        ]
+        return list(self.variants[0].grids)
 
     @cached_property
     def budgets(self) -> list[int | None]:
         """Those that every variant was measured at, the smallest first; [None] if there is none."""
-        shared = set.intersection(*(set(self.of(variant)) for variant in self.variants))
-        return sorted(shared - {None}, key=lambda budget: budget or 0) or [None]
-
-    def of(self, variant: Variant) -> list[int | None]:
-        return list(variant.grids[next(iter(variant.grids))])
+        of = [set(variant.grids[self.benchmarks[0]]) for variant in self.variants]
+        return sorted(set.intersection(*of) - {None}, key=lambda budget: budget or 0) or [None]
 
     @property
     def largest(self) -> int | None:
@@ -52,88 +41,103 @@ class Material:
 
     @property
     def at_largest(self) -> str:
-        return "with no budget set" if self.largest is None else f"at {self.largest:,} thinking tokens"
+        if self.largest is None:
+            return "with no budget set"
+        return f"at {self.largest:,} thinking tokens"
 
     @property
-    def unit(self) -> str | None:
-        """What lengths are counted in; None where variants differ, so that none are compared."""
-        units = {variant.unit for variant in self.variants}
-        return units.pop() if len(units) == 1 else None
+    def unit(self) -> Unit:
+        """What lengths are counted in. Raises BadInput where variants differ."""
+        units = sorted({variant.unit for variant in self.variants})
+        if len(units) > 1:
+            raise BadInput(f"lengths are in {' and in '.join(units)}: report such runs apart.")
+        return self.variants[0].unit
 
     @property
-    def dense(self) -> Variant | None:
-        """What the others are compared with: the only variant of the dense model."""
+    def dense(self) -> Variant:
+        """What the others are compared with. Raises BadInput where it is not clear."""
         found = [variant for variant in self.variants if variant.dense]
-        return found[0] if len(found) == 1 else None
+        if len(found) != 1 or len({variant.model for variant in self.variants}) > 1:
+            raise BadInput("it takes one dense model among the runs, which the others come from.")
+        if len(self.variants) == 1:
+            raise BadInput("only the dense model was measured.")
+        return found[0]
+
+    @property
+    def compressed(self) -> list[Variant]:
+        return [variant for variant in self.variants if not variant.dense]
 
     @cached_property
     def ladder(self) -> bool:
         """Whether the variants are one model and method at several sparsities, each once."""
         levels = [variant.sparsity for variant in self.variants]
-        methods = {variant.method for variant in self.variants if not variant.dense}
+        methods = {variant.method for variant in self.compressed}
         models = {variant.model for variant in self.variants}
         several = len(levels) > 1 and None not in levels and len(set(levels)) == len(levels)
         return several and len(methods) == len(models) == 1
+
+    def need_ladder(self) -> None:
+        if not self.ladder:
+            raise BadInput("it takes one model and one method at two sparsities or more.")
 
     def label(self, variant: Variant) -> str:
         """A variant's name in a legend: its sparsity where that is all that tells them apart."""
         return f"{variant.sparsity:.0%}" if self.ladder else variant.name
 
-    def place(self, variant: Variant, budget: int | None, names: Sequence[str]) -> Place:
-        """The mean over these benchmarks."""
-        grids = [variant.grid(name, budget) for name in names]
-        return Place(
-            variant,
-            budget,
-            statistics.average([accuracy(grid) for grid in grids]),
-            statistics.average([length(grid) for grid in grids]),
-        )
+    def settings(self) -> list[Setting]:
+        """Every variant at every budget."""
+        return [Setting(variant, budget) for variant in self.variants for budget in self.budgets]
 
-    def places(self, names: Sequence[str]) -> list[Place]:
+    def spots(self, benchmarks: Sequence[str]) -> list[Spot]:
+        """These, measured."""
         return [
-            self.place(variant, budget, names)
-            for variant in self.variants
-            for budget in self.budgets
+            Spot(one, one.accuracy(benchmarks), one.tokens(benchmarks)) for one in self.settings()
         ]
 
-    def unequal(self) -> list[str]:
-        """A sentence for each benchmark whose questions are not the same for all variants."""
-        return [
-            sentence
-            for name in dict.fromkeys(name for one in self.variants for name in one.grids)
-            if (sentence := self._unequal(name))
-        ]
 
-    def _unequal(self, name: str) -> str:
-        asked = {
-            variant.name: variant.grids[name][self.of(variant)[0]].questions
-            for variant in self.variants
-            if name in variant.grids
-        }
-        lacking = [variant.name for variant in self.variants if variant.name not in asked]
+def in_common(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
+    """The variants on the benchmarks and questions that all have, and sentences on what is left
+    out. Raises BadInput where nothing is in common."""
+    told, shared = [], {}
+    for name in dict.fromkeys(name for variant in variants for name in variant.grids):
+        lacking = [variant.name for variant in variants if name not in variant.grids]
         if lacking:
-            return f"{name} was not asked of {_some(lacking)}, so it is left out of comparisons."
-        differing = set.union(*map(set, asked.values())) - set.intersection(
-            *map(set, asked.values())
+            told.append(f"{name} is left out: it was not asked of {some(lacking)}.")
+            continue
+        asked = [variant.grids[name][None].questions for variant in variants]
+        common = set.intersection(*map(set, asked))
+        left = sorted(set.union(*map(set, asked)) - common)
+        if not common:
+            told.append(f"{name} is left out: no question was asked of all variants.")
+            continue
+        if left:
+            told.append(
+                f"{name}: the variants did not answer the same questions. Shown are the "
+                f"{len(common)} that all answered; left out are {some(left)}."
+            )
+        shared[name] = [question for question in asked[0] if question in common]
+    if not shared:
+        raise BadInput(f"These runs have no questions in common: {' '.join(told)}")
+    return [
+        replace(
+            variant,
+            grids={
+                name: {budget: _take(grid, ids) for budget, grid in variant.grids[name].items()}
+                for name, ids in shared.items()
+            },
         )
-        if not differing:
-            return ""
-        counts = ", ".join(f"{who} {len(ids)}" for who, ids in asked.items())
-        return (
-            f"{name}: the variants did not answer the same questions ({counts}; not in all: "
-            f"{_some(sorted(differing))}). Paired comparisons are on those in common; their "
-            "accuracies beside one another are not."
-        )
+        for variant in variants
+    ], told
 
 
-def accuracy(grid: Grid) -> Interval:
-    return statistics.accuracy(grid.padded(grid.score))
+def _take(grid: Grid, questions: Sequence[str]) -> Grid:
+    if tuple(questions) == grid.questions:
+        return grid
+    place = {question: i for i, question in enumerate(grid.questions)}
+    return grid.take(np.array([place[question] for question in questions]))
 
 
-def length(grid: Grid) -> Interval:
-    return statistics.mean(grid.padded(grid.tokens))
-
-
-def _some(words: Sequence[str], most: int = 6) -> str:
+def some(words: Sequence[str], most: int = 6) -> str:
+    """A few of many words, and how many more there are."""
     rest = len(words) - most
     return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")

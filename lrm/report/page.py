@@ -16,7 +16,7 @@ import vl_convert
 from altair import SCHEMA_VERSION
 from markupsafe import Markup
 
-from lrm.report.figure import Figure, Missing, Section
+from lrm.report.figure import Section
 from lrm.report.samples import SAMPLING, Sample
 from lrm.report.theme import DARK, LIGHT
 
@@ -36,14 +36,6 @@ class Report:
     samples: Sequence[Sample]
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
-    @property
-    def figures(self) -> list[Figure]:
-        return [section for section in self.sections if isinstance(section, Figure)]
-
-    @property
-    def missing(self) -> list[Missing]:
-        return [section for section in self.sections if isinstance(section, Missing)]
-
     def html(self) -> str:
         """The page, whole."""
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -51,8 +43,7 @@ class Report:
             title=self.title,
             says=self.says,
             warnings=self.warnings,
-            figures=self.figures,
-            missing=self.missing,
+            sections=self.sections,
             samples=self.samples,
             samples_say=SAMPLING,
             filters={
@@ -68,7 +59,9 @@ class Report:
 
     def pictures(self) -> dict[str, bytes]:
         """The figures as PNG, by file name."""
-        return {f"{figure.name}.png": figure.png() for figure in self.figures}
+        return {
+            f"{one.name}.png": one.figure.png() for one in self.sections if one.figure is not None
+        }
 
 
 def _own(name: str) -> str:

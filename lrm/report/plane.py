@@ -4,179 +4,242 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lrm import frontier
+from lrm.analysis.collapse import collapse
+from lrm.analysis.compare import accuracy, averages, tokens
+from lrm.analysis.fronts import Front, Spot, front
+from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.report.charts import SHARE, Axis, Dot, curves
-from lrm.report.figure import Figure, Missing, Panel, Section
-from lrm.report.material import Material, Place, accuracy, length
-from lrm.tables import Table, amount, percent
+from lrm.report.charts import SHARE, Axis, Dot, curves, intervals
+from lrm.report.figure import Figure, Panel
+from lrm.report.material import Material
+from lrm.tables import Table, amount, percent, signed, times
 
 ACCURACY = Axis("accuracy", "percent", SHARE)
+SPARSITY = Axis("sparsity of the blocks' linear layers", "percent")
 INTERVALS = "Bars are 95% intervals over questions."
 
 
-def the_frontier(material: Material) -> Section:
-    """Every variant at every budget, the mean over benchmarks first, then each."""
-    heading = "The frontier: accuracy against length"
-    if material.unit is None:
-        return Missing(heading, "some runs count tokens, others words: report them apart.")
-    groups = {name: [name] for name in material.benchmarks}
-    if len(groups) > 1:
-        groups = {"mean over the benchmarks asked": material.benchmarks, **groups}
-    places = {title: material.places(names) for title, names in groups.items()}
+def the_frontier(material: Material) -> Figure:
+    """Every variant at every budget: the averages first, then each benchmark."""
     axis = Axis(f"{material.unit} per question, log scale", "log")
-    panels, rows = [], []
-    for title, found in places.items():
-        front = frontier.pareto(found)
-        steps = [(one.tokens.value, one.accuracy.value) for one in front]
-        dots = [_dot(material, one) for one in found]
-        panels.append(
-            Panel(title, curves(dots, axis, ACCURACY, ordered=material.ladder, front=steps))
-        )
-        rows += [(title, *_cells(one), "yes" if one in front else "") for one in found]
+    groups = {**averages(material.variants), **{name: (name,) for name in material.benchmarks}}
+    panels, rows, first = [], [], None
+    for title, names in groups.items():
+        found = front(material.settings(), names)
+        first = first or found
+        on = [found.spots[place] for place in found.front]
+        steps = [(one.tokens.value, one.accuracy.value) for one in on]
+        dots = [_dot(material, one) for one in found.spots]
+        drawn = curves(dots, axis, ACCURACY, ordered=material.ladder, front=steps)
+        panels.append(Panel(_titled(title, names), drawn))
+        rows += [(title, *_cells(one), "yes" if one in on else "") for one in found.spots]
+    assert first
     header = ("benchmark", "variant", "budget", "accuracy", f"{material.unit} per question",
               "run", "on the front")  # fmt: skip
+    told = [] if len(first.spots) == 1 else [*_told_of(first)]
     return Figure(
-        name="frontier",
-        heading=heading,
         says=(
-            "Each point is one model at one budget; the dashed line is the Pareto front: no other "
-            f"point is both more accurate and shorter. {INTERVALS}",
+            "Each point is one model at one budget. The dashed line is the Pareto front: no other "
+            f"point is both more accurate and shorter. {INTERVALS} Hovering tells the run.",
+            *told,
         ),
         panels=panels,
-        tables=[Table("All points", header, rows)],
+        tables=[Table("All points", header, rows), *_neighbours(first)],
     )
 
 
-def by_budget(material: Material) -> Section:
-    heading = "Accuracy by budget"
+def _told_of(found: Front) -> list[str]:
+    """The front of the first panel in words."""
+    knee = "It has no knee: nowhere do more tokens begin to buy less accuracy."
+    if found.knee is not None:
+        knee = f"Its knee is {found.spots[found.knee].name}: beyond it more tokens buy little."
+    apart = sum(pair.separable for pair in found.neighbours)
+    neighbours = (
+        f"Of {len(found.neighbours)} pairs of neighbours on the front, {apart} can be told apart "
+        "by a paired test."
+    )
+    volume = (
+        f"Hypervolume {found.hypervolume:,.1f} (accuracy x {found.spots[0].setting.variant.unit}), "
+        f"from accuracy 0 and {found.worst_tokens:,.1f}, the longest point's."
+    )
+    return [" ".join(([neighbours] if found.neighbours else []) + [knee, volume])]
+
+
+def _neighbours(found: Front) -> list[Table]:
+    if not found.neighbours:
+        return []
+    rows = [
+        (
+            pair.one,
+            pair.other,
+            signed(pair.accuracy.interval),
+            times(pair.tokens),
+            "yes" if pair.separable else "no significant difference",
+        )
+        for pair in found.neighbours
+    ]
+    header = ("point", "next shorter one", "accuracy", "length", "separable")
+    note = "On the same questions: differences in percentage points, lengths as ratios."
+    return [Table("Neighbours on the first front", header, rows, note)]
+
+
+def by_budget(material: Material) -> Figure:
+    """A line for each variant, a panel for each benchmark."""
     if material.largest is None:
-        return Missing(heading, "no budgets were set when these replies were made.")
+        raise BadInput("no budgets were set when these replies were made.")
     if len(material.budgets) == 1:
-        return Missing(heading, "only one budget was measured.")
+        raise BadInput("only one budget was measured.")
     axis = Axis("budget, thinking tokens, log scale", "log")
     panels, rows = [], []
     for name in material.benchmarks:
-        places = material.places([name])
+        spots = material.spots([name])
         dots = [
-            Dot(material.label(one.variant), one.budget or 0, one.accuracy, _told(one))
-            for one in places
+            Dot(
+                material.label(one.setting.variant),
+                one.setting.budget or 0,
+                one.accuracy,
+                hover(one),
+            )
+            for one in spots
         ]
         panels.append(Panel(name, curves(dots, axis, ACCURACY, ordered=material.ladder)))
         rows += [
-            (name, one.variant.name, f"{one.budget:,}", percent(one.accuracy)) for one in places
+            (name, one.setting.variant.name, budget(one), percent(one.accuracy)) for one in spots
         ]
+    line = "sparsity" if material.ladder else "variant"
     return Figure(
-        name="by_budget",
-        heading=heading,
         says=(
-            "A reply whose thinking is not over at the budget is cut there and made to answer. "
-            f"{_lines(material)} {INTERVALS}",
+            "A reply whose thinking is not over at the budget is cut there and made to answer. A "
+            f"line for each {line}. {INTERVALS}",
         ),
         panels=panels,
         tables=[Table("Accuracy", ("benchmark", "variant", "budget", "accuracy"), rows)],
     )
 
 
-def by_sparsity(material: Material) -> Section:
-    heading = "Accuracy by sparsity, and where it collapses"
-    if not material.ladder:
-        return Missing(heading, NO_LADDER)
+def by_sparsity(material: Material) -> Figure:
+    """Accuracy at the largest budget, and where it falls below half."""
+    material.need_ladder()
     dots, rows = [], []
     for name in material.benchmarks:
-        for variant in material.variants:
-            found = material.place(variant, material.largest, [name])
-            dots.append(Dot(name, variant.sparsity or 0.0, found.accuracy, _told(found)))
-            rows.append((name, material.label(variant), percent(found.accuracy)))
+        for one in material.spots([name]):
+            variant = one.setting.variant
+            if one.setting.budget == material.largest:
+                dots.append(Dot(name, variant.sparsity or 0.0, one.accuracy, hover(one)))
+                rows.append((name, material.label(variant), percent(one.accuracy)))
+    panels = [Panel(f"accuracy {material.at_largest}", curves(dots, SPARSITY, ACCURACY))]
+    found = [
+        collapse(material.variants, name, size)
+        for name in material.benchmarks
+        for size in material.budgets
+    ]
+    hardest = max(variant.sparsity or 0.0 for variant in material.variants)
+    marks = [
+        Dot(
+            one.benchmark,
+            one.benchmark,
+            Interval(one.at, one.low or 0.0, hardest if one.high is None else one.high),
+            {"collapse": one.sentence},
+        )
+        for one in found
+        if one.budget == material.largest and one.at is not None
+    ]
+    if marks:
+        drawn = intervals(
+            marks, Axis("sparsity", "percent", (0, min(1.0, hardest + 0.05))), legend=False
+        )
+        panels.append(Panel("collapses at", drawn))
+    header = ("benchmark", "budget", "first level below half of the dense accuracy")
+    told = [
+        (one.benchmark, "none" if one.budget is None else f"{one.budget:,}", one.sentence)
+        for one in found
+    ]
     return Figure(
-        name="by_sparsity",
-        heading=heading,
-        says=(f"Accuracy {material.at_largest}. {INTERVALS}",),
-        panels=[Panel("", curves(dots, SPARSITY, ACCURACY))],
-        tables=[Table("Accuracy", ("benchmark", "sparsity", "accuracy"), rows)],
-    )
-
-
-def tokens_by_sparsity(material: Material) -> Section:
-    heading = f"Length by sparsity"
-    if not material.ladder:
-        return Missing(heading, NO_LADDER)
-    dots, rows = [], []
-    for name in material.benchmarks:
-        for variant in material.variants:
-            found = length(variant.grid(name, None))
-            told = {"variant": variant.name, "benchmark": name, "length": amount(found)}
-            told["run"] = variant.run_id
-            dots.append(Dot(name, variant.sparsity or 0.0, found, told))
-            rows.append((name, material.label(variant), amount(found)))
-    unit = material.variants[0].unit
-    return Figure(
-        name="tokens_by_sparsity",
-        heading=heading,
         says=(
-            "The longest generations, with no budget: a model that is compressed too far may think "
-            f"longer before it is wrong, or not at all. {INTERVALS}",
+            f"{INTERVALS} A benchmark collapses at the first sparsity with less than half of the "
+            "dense model's accuracy; that interval is by paired bootstrap over questions and moves "
+            "in steps of the levels measured.",
+            " ".join(one.sentence for one in found if one.budget == material.largest),
         ),
-        panels=[Panel("", curves(dots, SPARSITY, Axis(f"{unit} per question")))],
-        tables=[Table("Length", ("benchmark", "sparsity", f"{unit} per question"), rows)],
+        panels=panels,
+        tables=[
+            Table("Accuracy", ("benchmark", "sparsity", "accuracy"), rows),
+            Table("Collapse", header, told),
+        ],
     )
 
 
-def history(material: Material) -> Section:
-    heading = "Hypervolume, trial by trial"
+def tokens_by_sparsity(material: Material) -> Figure:
+    """Lengths of the longest generations."""
+    material.need_ladder()
+    dots, rows = [], []
+    for name in material.benchmarks:
+        for variant in material.variants:
+            found = tokens(variant.grid(name, None))
+            right = accuracy(variant.grid(name, None))
+            told = {"variant": variant.name, "benchmark": name, "length": amount(found)}
+            told |= {"accuracy": percent(right), "run": variant.run_id}
+            dots.append(Dot(name, variant.sparsity or 0.0, found, told))
+            rows.append((name, material.label(variant), amount(found), percent(right)))
+    header = ("benchmark", "sparsity", f"{material.unit} per question", "accuracy")
+    return Figure(
+        says=(
+            "The longest generations, with no budget. Length alone says nothing: a broken model "
+            f"may ramble or stop at once. {INTERVALS}",
+        ),
+        panels=[Panel("", curves(dots, SPARSITY, Axis(f"{material.unit} per question")))],
+        tables=[Table("Length", header, rows)],
+    )
+
+
+def history(material: Material) -> Figure:
+    """What the search had found after each of its trials."""
     if len(material.volumes) < 2:
-        return Missing(heading, "it takes a search of two levels or more.")
+        raise BadInput("it takes a search of two levels or more.")
     dots = [
-        Dot("hypervolume", step, Interval(value, value, value), {"trial": str(step), "area": f"{value:,.1f}"})
+        Dot(
+            "hypervolume",
+            step,
+            Interval(value, value, value),
+            {"trial": str(step), "area": f"{value:,.1f}"},
+        )
         for step, value in sorted(material.volumes.items())
     ]
     return Figure(
-        name="hypervolume",
-        heading=heading,
         says=(
             "The area that the points found so far dominate, in accuracy x tokens, up to the "
-            "reference point of accuracy 0 and the cap on tokens. It says how fast the search found "
-            "the front, and has no interval: it is that of the estimates.",
+            "reference point of accuracy 0 and the search's cap on tokens, as the search logged it. "
+            "It is that of the estimates and has no interval.",
         ),
         panels=[Panel("", curves(dots, Axis("trial"), Axis("hypervolume")))],
         tables=[],
     )
 
 
-SPARSITY = Axis("sparsity of the blocks' linear layers", "percent")
-NO_LADDER = "it takes one model and one method at two sparsities or more."
+def _titled(title: str, names: Sequence[str]) -> str:
+    return title if len(names) == 1 else f"{title} of {', '.join(names)}"
 
 
-def _lines(material: Material) -> str:
-    return "A line for each sparsity." if material.ladder else "A line for each variant."
+def _dot(material: Material, one: Spot) -> Dot:
+    label = material.label(one.setting.variant)
+    return Dot(label, one.tokens.value, one.accuracy, hover(one), across=one.tokens)
 
 
-def _dot(material: Material, one: Place) -> Dot:
-    return Dot(
-        material.label(one.variant), one.tokens.value, one.accuracy, _told(one), across=one.tokens
-    )
-
-
-def _told(one: Place) -> dict[str, str]:
+def hover(one: Spot) -> dict[str, str]:
     """What hovering tells: the run among it."""
     return {
-        "variant": one.variant.name,
-        "budget": _budget(one.budget),
+        "variant": one.setting.variant.name,
+        "budget": budget(one),
         "accuracy": percent(one.accuracy),
-        "length": f"{amount(one.tokens)} {one.variant.unit}",
-        "run": one.variant.run_id,
+        "length": f"{amount(one.tokens)} {one.setting.variant.unit}",
+        "run": one.run_id,
     }
 
 
-def _cells(one: Place) -> Sequence[str]:
-    return (
-        one.variant.name,
-        _budget(one.budget),
-        percent(one.accuracy),
-        amount(one.tokens),
-        one.variant.run_id,
-    )
+def _cells(one: Spot) -> Sequence[str]:
+    name = one.setting.variant.name
+    return (name, budget(one), percent(one.accuracy), amount(one.tokens), one.run_id)
 
 
-def _budget(budget: int | None) -> str:
-    return "none" if budget is None else f"{budget:,}"
+def budget(one: Spot) -> str:
+    return "none" if one.setting.budget is None else f"{one.setting.budget:,}"
