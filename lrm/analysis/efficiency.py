@@ -1,9 +1,9 @@
 """Accuracy and length in one number, as the literature defines it.
 
 * **Accuracy per 1,000 tokens**: the mean accuracy over the mean tokens, in percentage points.
-* **OckScore** (OckBench, arXiv 2511.05722): accuracy in percent - 10 log(tokens / 10,000 + 1). The
-  authors' code takes the natural logarithm (github.com/OckBench/OckBench, `src/core/scoring.py`), as
-  here; the first leaderboard on their site was computed with the decimal one.
+* **OckScore** (OckBench, arXiv 2511.05722): accuracy in percent - 10 log(tokens / 10,000 + 1), the
+  logarithm being natural as in the authors' code (github.com/OckBench/OckBench,
+  `src/core/scoring.py`); an earlier leaderboard on their site was computed with the decimal one.
 * **AES** (O1-Pruner, arXiv 2501.12570): against the base model, relative shortening + 3 times the
   relative gain in accuracy, or - 5 times the relative loss.
 

@@ -91,7 +91,6 @@ def contrasts(variant: Variant, dense: Variant, budget: int | None) -> list[Cont
         sides = [loss(name, part) for name, part in zip(names, parts, strict=True)]
         lost = [side.lost for side in sides if side.lost is not None]
         gap = statistics.difference(*lost) if len(lost) == 2 else None
-        known = variant.bytes is not None and variant.bits
         found.append(
             Contrast(
                 kind=kind,
@@ -103,10 +102,16 @@ def contrasts(variant: Variant, dense: Variant, budget: int | None) -> list[Cont
                 sparsity=variant.sparsity,
                 bits=variant.bits,
                 bytes=variant.bytes,
-                parameters=variant.bytes * 8 / variant.bits if known else None,  # type: ignore[operator]
+                parameters=_parameters(variant),
             )
         )
     return found
+
+
+def _parameters(variant: Variant) -> float | None:
+    if variant.bytes is None or not variant.bits:
+        return None
+    return variant.bytes * 8 / variant.bits
 
 
 def loss(name: str, part: Part) -> Loss:

@@ -51,7 +51,7 @@ class Split:
         return "no significant difference"
 
 
-def across(grid: Grid, share: float = SHARE) -> Split | None:
+def across(grid: Grid, part: float = SHARE) -> Split | None:
     """The paper's split: questions by the mean length of their replies.
 
     None for fewer than two questions. Questions of equal length keep their order.
@@ -59,18 +59,18 @@ def across(grid: Grid, share: float = SHARE) -> Split | None:
     count = len(grid.questions)
     if count < 2:
         return None
-    size = max(1, round(share * count))
+    size = max(1, round(part * count))
     order = np.argsort(grid.per_question(grid.tokens), kind="stable")
     short, long = accuracy(grid.take(order[:size])), accuracy(grid.take(order[-size:]))
     apart = statistics.difference(short, long)
     return Split(short, long, apart, size, size, count, ACROSS)
 
 
-def within(grid: Grid, share: float = SHARE) -> Split | None:
+def within(grid: Grid, part: float = SHARE) -> Split | None:
     """The same over the samples of each question, which has two or more; None if none has.
 
-    Of a question's replies the shortest and longest `share` are taken, one of each at least; replies
-    of equal length keep their order.
+    Of a question's replies the shortest and longest `part` are taken, one of each at least;
+    replies of equal length keep their order.
     """
     several = np.flatnonzero(grid.present.sum(axis=1) > 1)
     if not len(several):
@@ -79,7 +79,7 @@ def within(grid: Grid, share: float = SHARE) -> Split | None:
     lengths = np.where(asked.present, asked.tokens, np.inf)
     rank = np.argsort(np.argsort(lengths, axis=1, kind="stable"), axis=1)
     samples = asked.present.sum(axis=1, keepdims=True)
-    size = np.maximum(1, np.rint(share * samples))
+    size = np.maximum(1, np.rint(part * samples))
     short = _only(asked, rank < size)
     long = _only(asked, (rank >= samples - size) & (rank < samples))
     apart = statistics.paired_difference(short, long)
