@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -74,7 +75,7 @@ def volume(
     return float(
         sum(
             area(gains[sizes <= step], costs[sizes <= step], worst_tokens) * (after - step)
-            for step, after in zip(steps, steps[1:], strict=False)
+            for step, after in pairwise(steps)
         )
     )
 

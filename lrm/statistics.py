@@ -128,6 +128,27 @@ def paired_ratio(one: Samples, other: Samples) -> Interval:
     return Interval(value, min(exp(found.low), value), max(exp(found.high), value))
 
 
+def kept(one: Interval, other: Interval, correlated: float) -> Interval | None:
+    """Accuracy `one` as a share of `other`, from both intervals and their correlation.
+
+    MOVER for ratios (Donner and Zou 2012, Statistical Methods in Medical Research 21:347-359).
+    None where `other` may be zero or so small that the data bound no share of it.
+    """
+    low, high = other.low, other.high
+    if low <= 0 or high >= 2 * other.value:
+        return None
+    product = one.value * other.value
+
+    def end(mine: float, its: float, sign: int) -> float:
+        both = product - correlated * (mine - one.value) * (other.value - its)
+        root = both**2 - mine * its * (2 * one.value - mine) * (2 * other.value - its)
+        return (both + sign * sqrt(max(0.0, root))) / (its * (2 * other.value - its))
+
+    value = one.value / other.value
+    bounds = end(one.low, high, -1), end(one.high, low, 1)
+    return Interval(value, max(0.0, min(bounds[0], value)), max(bounds[1], value))
+
+
 def mean(values: Samples) -> Interval:
     """Mean of non-negative amounts (say, tokens), over the questions' own means.
 

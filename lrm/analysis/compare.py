@@ -139,6 +139,8 @@ def pooled(differences: Sequence[Difference]) -> Difference:
 
 def geometric(ratios: Sequence[Interval]) -> Interval:
     """Geometric mean of ratios on several benchmarks."""
+    if any(ratio.value == 0 for ratio in ratios):
+        return Interval(0.0, 0.0, inf)
     value = exp(sum(log(ratio.value) for ratio in ratios) / len(ratios))
     if any(ratio.low <= 0 or not isfinite(ratio.high) for ratio in ratios):
         return Interval(value, 0.0, inf)
