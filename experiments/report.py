@@ -56,7 +56,7 @@ def report(settings: ReportSettings, root: Path | None) -> str:
         selection = variants.of_runs(store, settings.runs)
     made = reporting.made(selection)
     if settings.out:
-        write_atomic(settings.out, made.html().encode())
+        write_atomic(settings.out, made.html.encode())
     kept = reporting.keep(store, selection, made)
     told = [f"Report: {settings.out.resolve()}"] if settings.out else []
     return "\n".join((*told, f"Kept in MLflow: {kept}", *selection.left_out))

@@ -17,11 +17,13 @@ PAGE = "report.html"
 
 def made(selection: Selection) -> Report:
     """The report on these runs, from their stored generations."""
-    found, samples = variants.read(selection)
+    found = variants.read(selection)
     return build(
         title=selection.title,
-        variants=found,
-        samples=samples,
+        variants=found.variants,
+        samples=found.samples,
+        firsts=found.firsts,
+        against=found.against,
         warnings=selection.left_out,
         provenance=provenance(selection),
         volumes=selection.study.history("hypervolume") if selection.study else {},
@@ -33,7 +35,7 @@ def keep(store: Store, selection: Selection, report: Report) -> str:
 
     A study's is its own run, one run's that run; several runs get a run of kind report.
     """
-    files = {PAGE: report.html().encode()}
+    files = {PAGE: report.html.encode()}
     files |= {f"figures/{name}": data for name, data in report.pictures().items()}
     home = selection.study or (selection.records[0] if len(selection.records) == 1 else None)
     if home:

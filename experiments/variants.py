@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrm import published
+from lrm.analysis.first import First, first
 from lrm.analysis.grid import Variant
 from lrm.analysis.rows import grids
 from lrm.errors import BadInput
+from lrm.published import Published
 from lrm.report.samples import Picker, Sample, fitting
 from lrm.scores import Unit
 from tracking.archive import Record
@@ -79,32 +82,52 @@ def _whole(record: Record) -> bool:
     return record.unfinished is None and bool(record.benchmarks())
 
 
-def read(selection: Selection) -> tuple[list[Variant], list[Sample]]:
-    """Reads every stored generation once."""
-    variants, ranked = [], []
+@dataclass(frozen=True)
+class Reading:
+    """What the stored generations of a selection say. The mappings go by a variant's name, and
+    `firsts` by a benchmark's too."""
+
+    variants: Sequence[Variant]
+    samples: Sequence[Sample]
+    firsts: Mapping[tuple[str, str], First]
+    against: Mapping[str, Published]
+
+
+def read(selection: Selection) -> Reading:
+    """Reads all generations; of their texts only the samples stay in memory."""
+    variants, ranked, firsts, against = [], [], {}, {}
     for record, budgets, name in zip(
         selection.records, selection.budgets, names(selection.records), strict=True
     ):
         unit: Unit = "words" if record.params.get("lengths") == "words" else "tokens"
         pickers = {one: Picker(name, unit) for one in record.benchmarks()}
-        variants.append(
-            Variant(
-                name=name,
-                run_id=record.id,
-                model=record.params.get("model", ""),
-                method=record.params.get("method", ""),
-                sparsity=_number(record.params.get("sparsity")),
-                bits=record.metrics.get("bits_per_weight"),
-                bytes=record.metrics.get("weights/bytes"),
-                unit=unit,
-                grids={
-                    one: grids(_watched(record.rows(one), picker), budgets, unit=unit)
-                    for one, picker in pickers.items()
-                },
-            )
+        variant = Variant(
+            name=name,
+            run_id=record.id,
+            model=record.params.get("model", ""),
+            method=record.params.get("method", ""),
+            sparsity=_number(record.params.get("sparsity")),
+            bits=record.metrics.get("bits_per_weight"),
+            bytes=record.metrics.get("weights/bytes"),
+            unit=unit,
+            grids={
+                one: grids(_watched(record.rows(one), picker), budgets, unit=unit)
+                for one, picker in pickers.items()
+            },
         )
+        variants.append(variant)
         ranked += [found for picker in pickers.values() for found in picker.samples()]
-    return variants, fitting(ranked)
+        firsts |= {(name, one): first(record.rows(one), unit) for one in pickers}
+        if row := _published(record, variant):
+            against[name] = row
+    return Reading(variants, fitting(ranked), firsts, against)
+
+
+def _published(record: Record, variant: Variant) -> Published | None:
+    """The paper's figures that an import was compared with, else those of the same model."""
+    if compared := json.loads(record.artifact("published.json") or b"[]"):
+        return published.find(compared[0]["published"])
+    return published.match(variant.model, variant.method, variant.sparsity)
 
 
 def names(records: Sequence[Record]) -> list[str]:

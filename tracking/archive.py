@@ -8,12 +8,15 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from tracking.processes import HOST
 
@@ -52,6 +55,12 @@ class Record:
     def tags(self) -> dict[str, str]:
         return dict(self.run.data.tags)
 
+    @cached_property
+    def _artifacts(self) -> ArtifactRepository:
+        """The run's artifacts; the client would look the run up again for each of them."""
+        uri = self._client.tracking_uri
+        return get_artifact_repository(self.run.info.artifact_uri, tracking_uri=uri)
+
     @property
     def unfinished(self) -> str | None:
         """How a run that did not reach its end stands, with its reason; None for a finished one.
@@ -68,10 +77,10 @@ class Record:
     def artifact(self, path: str) -> bytes | None:
         """The bytes of an artifact, None where there is none."""
         folder = path.rpartition("/")[0]
-        if path not in {item.path for item in self._client.list_artifacts(self.id, folder or None)}:
+        if path not in {item.path for item in self._artifacts.list_artifacts(folder or None)}:
             return None
         with tempfile.TemporaryDirectory() as scratch:
-            return Path(self._client.download_artifacts(self.id, path, scratch)).read_bytes()
+            return Path(self._artifacts.download_artifacts(path, scratch)).read_bytes()
 
     def place(self, path: str) -> str:
         """Where an artifact lies: a file's path, or the address that the store gives it."""
@@ -80,7 +89,7 @@ class Record:
 
     def benchmarks(self) -> list[str]:
         """Those of which the run holds generations, in the order of its parameter."""
-        paths = [item.path for item in self._client.list_artifacts(self.id, GENERATIONS)]
+        paths = [item.path for item in self._artifacts.list_artifacts(GENERATIONS)]
         there = [Path(path).name.removesuffix(ENDING) for path in paths if path.endswith(ENDING)]
         told = self.params.get("benchmarks", "").split(",")
         return sorted(there, key=lambda name: told.index(name) if name in told else len(told))
@@ -89,7 +98,7 @@ class Record:
         """Every stored generation of a benchmark, one after the other."""
         path = f"{GENERATIONS}/{benchmark}{ENDING}"
         with tempfile.TemporaryDirectory() as scratch:
-            file = self._client.download_artifacts(self.id, path, scratch)
+            file = self._artifacts.download_artifacts(path, scratch)
             with gzip.open(file, "rt", encoding="utf-8") as lines:
                 for line in lines:
                     yield json.loads(line)

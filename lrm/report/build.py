@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from lrm.analysis.first import First
 from lrm.analysis.grid import Variant
 from lrm.errors import BadInput
-from lrm.report import plane
+from lrm.published import Published
+from lrm.report import knowing, lengthwise, plane
 from lrm.report.figure import Figure, Section
 from lrm.report.material import Material, in_common
 from lrm.report.page import Report
@@ -18,6 +20,13 @@ SECTIONS: Mapping[str, tuple[str, Draw]] = {
     "by_budget": ("Accuracy by budget", plane.by_budget),
     "by_sparsity": ("Accuracy by sparsity, and where it collapses", plane.by_sparsity),
     "tokens_by_sparsity": ("Length by sparsity", plane.tokens_by_sparsity),
+    "short_against_long": ("Shorter against longer", lengthwise.short_against_long),
+    "knowledge": ("Knowledge against reasoning", knowing.knowledge),
+    "published": ("Beside the published figures", knowing.beside_published),
+    "endings": ("How replies end", lengthwise.how_they_end),
+    "inflation": ("Length against the dense model's", lengthwise.inflation),
+    "first_right": ("Until the right answer first stands", lengthwise.first_right),
+    "efficiency": ("Efficiency scores", lengthwise.scores),
     "hypervolume": ("Hypervolume, trial by trial", plane.history),
 }
 """By the name of its file: a heading, and what draws it or says in BadInput why it cannot."""
@@ -27,6 +36,8 @@ def build(
     *,
     title: str,
     variants: Sequence[Variant],
+    firsts: Mapping[tuple[str, str], First],
+    against: Mapping[str, Published],
     samples: Sequence[Sample],
     warnings: Sequence[str],
     provenance: Mapping[str, Mapping[str, object]],
@@ -34,7 +45,7 @@ def build(
 ) -> Report:
     """The report on these variants, the densest first; what cannot be drawn says why."""
     shared, told = in_common(variants)
-    material = Material(shared, volumes)
+    material = Material(shared, firsts, against, volumes)
     return Report(
         title=title,
         says=(asked(material),),

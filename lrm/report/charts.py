@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 
 from lrm.records import Interval
 
 Scale = Literal["percent", "number", "log"]
-Chart = alt.LayerChart
+Chart = dict[str, Any]
+"""A Vega-Lite specification without its width."""
+
 HEIGHT = 280
 ROW = 15
 """Pixels of a row of intervals, one for each series."""
@@ -28,23 +30,26 @@ class Axis:
     title: str
     scale: Scale = "number"
     domain: tuple[float, float] | None = None
+    form: str = ",~r"
+    """How its numbers are written, in the language of d3-format."""
 
-    @property
-    def format(self) -> str:
-        return "~%" if self.scale == "percent" else "~s"
-
-    def encoded(self) -> dict[str, object]:
-        """As Altair's x or y takes it."""
-        scale = {"type": "log" if self.scale == "log" else "linear", "nice": self.scale != "log"}
-        if self.domain:
+    def encoded(self, across: bool) -> dict[str, Any]:
+        """As Altair's x (`across`) or y takes it."""
+        scale: dict[str, Any] = {"type": "log" if self.scale == "log" else "linear"}
+        if self.scale == "log":
+            scale |= {"nice": False, "padding": 12}
+        elif self.domain:
             scale |= {"domain": list(self.domain), "nice": False}
-        elif self.scale != "percent":
+        elif self.scale == "number":
             scale["zero"] = False
-        return {
-            "title": self.title,
-            "axis": alt.Axis(format=self.format, labelOverlap="greedy"),
-            "scale": alt.Scale(**scale),  # type: ignore[arg-type]
-        }
+        ticks = alt.Axis(
+            format="~%" if self.scale == "percent" else self.form,
+            labelOverlap="greedy",
+            labelSeparation=6,
+            labelFlush=False,
+            tickCount=alt.ExprRef("ceil(width / 70)") if across else 6,
+        )
+        return {"title": self.title, "axis": ticks, "scale": alt.Scale(**scale)}
 
 
 SHARE = (-0.02, 1.02)
@@ -62,8 +67,10 @@ class Dot:
     across: Interval | None = None
     """The place's own interval, where it is an estimate too."""
 
-    def row(self) -> dict[str, object]:
+    def row(self, names: Sequence[str]) -> dict[str, object]:
+        """As Vega's data; what hovering tells goes by number, so that any `names` will do."""
         across = self.across or Interval(0, 0, 0)
+        told = {f"told{i}": self.told[name] for i, name in enumerate(names) if name in self.told}
         return {
             "series": self.series,
             "place": self.place,
@@ -72,7 +79,7 @@ class Dot:
             "high": self.value.high,
             "left": across.low,
             "right": across.high,
-            **self.told,
+            **told,
         }
 
 
@@ -83,17 +90,21 @@ def curves(
     *,
     ordered: bool = False,
     front: Sequence[tuple[float, float]] = (),
+    mark: float | None = None,
 ) -> Chart:
     """A line for each series with its intervals; `front` is drawn as a step line over them.
 
-    `ordered` series, such as sparsities, get colours of one scale.
+    `ordered` series, such as sparsities, get colours of one scale; `mark` draws a line at a value.
     """
-    base = _base(dots).encode(
-        x=alt.X("place:Q", **x.encoded()), color=_colour(dots, "ordinal" if ordered else "nominal")
+    base = _base().encode(
+        x=alt.X("place:Q", **x.encoded(across=True)),
+        color=_colour(dots, "ordinal" if ordered else "nominal"),
     )
-    axis = alt.Y("value:Q", **y.encoded())
+    axis = alt.Y("value:Q", **y.encoded(across=False))
     layers: list[alt.Chart] = [
-        base.mark_rule(opacity=0.55).encode(y=alt.Y("low:Q", **y.encoded()), y2="high:Q"),
+        base.mark_rule(opacity=0.55).encode(
+            y=alt.Y("low:Q", **y.encoded(across=False)), y2="high:Q"
+        ),
         base.mark_line(strokeWidth=1.8).encode(y=axis),
         base.mark_point(filled=True, size=46, opacity=1).encode(y=axis, tooltip=_told(dots)),
     ]
@@ -106,7 +117,9 @@ def curves(
             .mark_line(interpolate="step-after", strokeWidth=2.4, strokeDash=[6, 3], style="front")
             .encode(x="place:Q", y="value:Q")
         )
-    return alt.layer(*layers).properties(height=HEIGHT)
+    if mark is not None:
+        layers.insert(0, _mark().encode(y=alt.datum(mark)))
+    return _drawn(dots, layers, HEIGHT)
 
 
 def intervals(
@@ -117,7 +130,7 @@ def intervals(
     Without a `legend` each place has one series, told by its name.
     """
     series, places = _series(dots), list(dict.fromkeys(str(dot.place) for dot in dots))
-    base = _base(dots).encode(
+    base = _base().encode(
         y=alt.Y("place:N", sort=places, title=None, axis=alt.Axis(labelLimit=130, ticks=False)),
         color=_colour(dots, "nominal", legend=legend),
     )
@@ -125,20 +138,33 @@ def intervals(
         base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
     layers = [
         base.mark_rule(strokeWidth=2, opacity=0.7).encode(
-            x=alt.X("low:Q", **x.encoded()), x2="high:Q"
+            x=alt.X("low:Q", **x.encoded(across=True)), x2="high:Q"
         ),
         base.mark_point(filled=True, size=54, opacity=1).encode(x="value:Q", tooltip=_told(dots)),
     ]
     if mark is not None:
-        line = alt.Chart(alt.Data(values=[{"at": mark}])).mark_rule(strokeDash=[3, 3])
-        layers.insert(0, line.encode(x="at:Q"))
-    return alt.layer(*layers).properties(
-        height=len(places) * max(len(series) if legend else 1, 1.4) * ROW
-    )
+        layers.insert(0, _mark().encode(x=alt.datum(mark)))
+    return _drawn(dots, layers, len(places) * max(len(series) if legend else 1, 1.4) * ROW)
 
 
-def _base(dots: Sequence[Dot]) -> alt.Chart:
-    return alt.Chart(alt.Data(values=[dot.row() for dot in dots]))
+def _mark() -> alt.Chart:
+    return alt.Chart(alt.Data(values=[{}])).mark_rule(strokeDash=[3, 3])
+
+
+def _drawn(dots: Sequence[Dot], layers: Sequence[alt.Chart], height: float) -> Chart:
+    """The layers over the dots' data, which is put in last: Altair copies all that it is given."""
+    drawn = alt.layer(*layers).to_dict()["layer"]
+    over = [{key: part for key, part in one.items() if one[key] != UNSET} for one in drawn]
+    data = {"values": [dot.row(_names(dots)) for dot in dots]}
+    return {"layer": over, "data": data, "height": height}
+
+
+UNSET = {"name": "dots"}
+"""What stands in a layer for the dots until they are put in."""
+
+
+def _base() -> alt.Chart:
+    return alt.Chart(alt.NamedData(**UNSET))
 
 
 def _series(dots: Sequence[Dot]) -> list[str]:
@@ -146,8 +172,11 @@ def _series(dots: Sequence[Dot]) -> list[str]:
 
 
 def _told(dots: Sequence[Dot]) -> list[alt.Tooltip]:
-    names = dict.fromkeys(name for dot in dots for name in dot.told)
-    return [alt.Tooltip(f"{name}:N", title=name) for name in names]
+    return [alt.Tooltip(f"told{i}:N", title=name) for i, name in enumerate(_names(dots))]
+
+
+def _names(dots: Sequence[Dot]) -> list[str]:
+    return list(dict.fromkeys(name for dot in dots for name in dot.told))
 
 
 def _colour(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 import vl_convert
@@ -34,22 +33,17 @@ class Figure:
     panels: Sequence[Panel]
     tables: Sequence[Table]
 
-    def specs(self) -> list[tuple[str, dict[str, Any]]]:
-        """Each panel's title and its Vega-Lite specification, as wide as the page lets it be."""
-        return [
-            (panel.title, panel.chart.properties(width="container").to_dict())
-            for panel in self.panels
-        ]
-
     def png(self) -> bytes:
         """All panels as one picture, two in a row."""
-        charts = [
-            panel.chart.properties(width=PANEL_WIDTH, title=panel.title) for panel in self.panels
-        ]
-        whole = alt.concat(*charts, columns=2).resolve_scale(color="independent")
-        return vl_convert.vegalite_to_png(
-            json.dumps(whole.to_dict()), scale=PIXELS_A_POINT, config=PAPER
-        )
+        whole = {
+            "$schema": alt.SCHEMA_URL,
+            "concat": [
+                {**panel.chart, "width": PANEL_WIDTH, "title": panel.title} for panel in self.panels
+            ],
+            "columns": 2,
+            "resolve": {"scale": {"color": "independent"}},
+        }
+        return vl_convert.vegalite_to_png(json.dumps(whole), scale=PIXELS_A_POINT, config=PAPER)
 
 
 @dataclass(frozen=True)

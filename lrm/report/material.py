@@ -1,4 +1,4 @@
-"""What a report is made of: its variants on the questions and at the budgets that all of them have."""
+"""What a report is made of: its variants on what all of them were asked."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from lrm.analysis.compare import Setting
+from lrm.analysis.first import First
 from lrm.analysis.fronts import Spot
 from lrm.analysis.grid import Grid, Variant
 from lrm.errors import BadInput
+from lrm.published import Published
 from lrm.scores import Unit
 
 
@@ -19,10 +21,13 @@ from lrm.scores import Unit
 class Material:
     """The variants of a report, the densest first, all with the same benchmarks and questions.
 
-    `volumes` is a study's hypervolume by trial.
+    `firsts` is when the right answer first stands, by variant and benchmark, `against` the paper's
+    figures by variant, `volumes` a study's hypervolume by trial.
     """
 
     variants: Sequence[Variant]
+    firsts: Mapping[tuple[str, str], First]
+    against: Mapping[str, Published]
     volumes: Mapping[int, float]
 
     @cached_property

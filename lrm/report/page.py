@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 import jinja2
@@ -36,6 +36,7 @@ class Report:
     samples: Sequence[Sample]
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
+    @cached_property
     def html(self) -> str:
         """The page, whole."""
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)

@@ -12,43 +12,70 @@ from lrm.records import Interval
 from lrm.report.charts import SHARE, Axis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel
 from lrm.report.material import Material
+from lrm.report.spread import SPARSITY
 from lrm.tables import Table, amount, percent, signed, times
 
 ACCURACY = Axis("accuracy", "percent", SHARE)
-SPARSITY = Axis("sparsity of the blocks' linear layers", "percent")
 INTERVALS = "Bars are 95% intervals over questions."
 
 
 def the_frontier(material: Material) -> Figure:
     """Every variant at every budget: the averages first, then each benchmark."""
     axis = Axis(f"{material.unit} per question, log scale", "log")
+    if len(material.settings()) == 1:
+        return _one_point(material, axis)
     groups = {**averages(material.variants), **{name: (name,) for name in material.benchmarks}}
     panels, rows, first = [], [], None
     for title, names in groups.items():
         found = front(material.settings(), names)
         first = first or found
         on = [found.spots[place] for place in found.front]
-        steps = [(one.tokens.value, one.accuracy.value) for one in on]
-        dots = [_dot(material, one) for one in found.spots]
+        steps = [(_logged(one.tokens.value), one.accuracy.value) for one in on]
+        dots = [_dot(material.label(one.setting.variant), one) for one in found.spots]
         drawn = curves(dots, axis, ACCURACY, ordered=material.ladder, front=steps)
         panels.append(Panel(_titled(title, names), drawn))
         rows += [(title, *_cells(one), "yes" if one in on else "") for one in found.spots]
     assert first
-    header = ("benchmark", "variant", "budget", "accuracy", f"{material.unit} per question",
-              "run", "on the front")  # fmt: skip
-    told = [] if len(first.spots) == 1 else [*_told_of(first)]
     return Figure(
         says=(
             "Each point is one model at one budget. The dashed line is the Pareto front: no other "
             f"point is both more accurate and shorter. {INTERVALS} Hovering tells the run.",
-            *told,
+            _told_of(first),
         ),
         panels=panels,
-        tables=[Table("All points", header, rows), *_neighbours(first)],
+        tables=[
+            Table("All points", (*_header(material), "on the front"), rows),
+            *_neighbours(first),
+        ],
     )
 
 
-def _told_of(found: Front) -> list[str]:
+def _one_point(material: Material, axis: Axis) -> Figure:
+    """One model at one budget has no front: its benchmarks side by side."""
+    groups = {**averages(material.variants), **{name: (name,) for name in material.benchmarks}}
+    spots = {title: material.spots(names)[0] for title, names in groups.items()}
+    dots = [_dot(title, one) for title, one in spots.items()]
+    return Figure(
+        says=(
+            f"One model at one budget, so no front: its benchmarks and their average. {INTERVALS}",
+        ),
+        panels=[Panel("", curves(dots, axis, ACCURACY))],
+        tables=[
+            Table(
+                "By benchmark",
+                _header(material),
+                [(title, *_cells(one)) for title, one in spots.items()],
+            )
+        ],
+    )
+
+
+def _header(material: Material) -> tuple[str, ...]:
+    length = f"{material.unit} per question"
+    return ("benchmark", "variant", "budget", "accuracy", length, "run")
+
+
+def _told_of(found: Front) -> str:
     """The front of the first panel in words."""
     knee = "It has no knee: nowhere do more tokens begin to buy less accuracy."
     if found.knee is not None:
@@ -62,7 +89,7 @@ def _told_of(found: Front) -> list[str]:
         f"Hypervolume {found.hypervolume:,.1f} (accuracy x {found.spots[0].setting.variant.unit}), "
         f"from accuracy 0 and {found.worst_tokens:,.1f}, the longest point's."
     )
-    return [" ".join(([neighbours] if found.neighbours else []) + [knee, volume])]
+    return " ".join(([neighbours] if found.neighbours else []) + [knee, volume])
 
 
 def _neighbours(found: Front) -> list[Table]:
@@ -208,8 +235,8 @@ def history(material: Material) -> Figure:
     return Figure(
         says=(
             "The area that the points found so far dominate, in accuracy x tokens, up to the "
-            "reference point of accuracy 0 and the search's cap on tokens, as the search logged it. "
-            "It is that of the estimates and has no interval.",
+            "reference point of accuracy 0 and the search's cap on tokens, as the search logged "
+            "it. It is that of the estimates and has no interval.",
         ),
         panels=[Panel("", curves(dots, Axis("trial"), Axis("hypervolume")))],
         tables=[],
@@ -220,9 +247,14 @@ def _titled(title: str, names: Sequence[str]) -> str:
     return title if len(names) == 1 else f"{title} of {', '.join(names)}"
 
 
-def _dot(material: Material, one: Spot) -> Dot:
-    label = material.label(one.setting.variant)
-    return Dot(label, one.tokens.value, one.accuracy, hover(one), across=one.tokens)
+def _dot(label: str, one: Spot) -> Dot:
+    value, low, high = (_logged(x) for x in (one.tokens.value, one.tokens.low, one.tokens.high))
+    return Dot(label, value, one.accuracy, hover(one), across=Interval(value, low, high))
+
+
+def _logged(length: float) -> float:
+    """A length on a log scale, which has no zero."""
+    return max(length, 1.0)
 
 
 def hover(one: Spot) -> dict[str, str]:

@@ -17,7 +17,7 @@ EACH = 3
 SHOWN_CHARACTERS = 6_000
 ALL_CHARACTERS = 1_500_000
 SAMPLING = (
-    f"Drawn by the hash of question and sample, not chosen by anybody: up to {EACH} replies of each "
+    f"Drawn by the hash of question and sample, not chosen: up to {EACH} replies of each "
     "outcome, benchmark and model, the same questions first for every model. They are the longest "
     "generations, with no budget. The middle of very long ones is left out; the run's artifacts "
     "have them whole."

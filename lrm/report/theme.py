@@ -18,6 +18,7 @@ def theme(ink: str, faint: str, scale: tuple[float, float], background: str) -> 
     return {
         "background": background,
         "font": FONT,
+        "padding": {"left": 4, "top": 6, "right": 18, "bottom": 4},
         "view": {"stroke": None},
         "axis": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal", **lines}
         | {"labelFontSize": 11, "titleFontSize": 12},
