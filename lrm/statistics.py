@@ -154,7 +154,8 @@ def mean(values: Samples) -> Interval:
 
     Student's t after Hall's transformation (Hall 1992, JRSS B 54:221-228), which allows for the
     skew of lengths: where they are not skewed it is the plain t interval. One question has no
-    interval: both ends are the value itself.
+    interval: both ends are the value itself. Where a rare length (a loop) was not seen at all, no
+    interval can know of it.
     """
     return _amount(_per_question(values)[0])
 
@@ -270,7 +271,8 @@ def _share(means: Floats, replies: int, quantile: float) -> Interval:
 
 
 def _amount(means: Floats) -> Interval:
-    """Student's t after Hall's transformation."""
+    """Student's t after Hall's transformation, which of very few questions may say anything: beyond
+    the plain interval it goes no further than the longest question."""
     count, value = len(means), float(np.mean(means))
     error = float(stats.sem(means)) if count > 1 else 0.0
     if error <= 1e-12 * abs(value):
@@ -284,7 +286,8 @@ def _amount(means: Floats) -> Interval:
         return 3 * root / skew * float(np.cbrt(1 + skew / root * (quantile - skew / root / 6)) - 1)
 
     low, high = (value - error * back(sign * _t(count)) for sign in (1, -1))
-    return Interval(value, max(0.0, min(low, value)), max(high, value))
+    plain = value + error * _t(count)
+    return Interval(value, max(0.0, min(low, value)), max(plain, min(high, float(means.max()))))
 
 
 def _mover(one: Interval, other: Interval, correlated: float) -> Interval:
