@@ -7,7 +7,7 @@ intervals hold the truth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, inf, log, sqrt
@@ -190,25 +190,23 @@ def resamples(questions: int, draws: int = DRAWS, seed: int = SEED) -> NDArray[n
     return weights
 
 
-def bootstrap(
-    means: NDArray[np.floating],
-    statistic: Callable[[Floats], Floats],
-    *,
-    draws: int = DRAWS,
-    seed: int = SEED,
-) -> Interval:
-    """A statistic of several means over the same questions, by percentile bootstrap.
+def resampled(means: NDArray[np.floating], draws: int = DRAWS, seed: int = SEED) -> Floats:
+    """Means [quantities, draws + 1] of `means` [quantities, questions] over each resample of the
+    questions (`resamples`); the first column is of the questions as they are."""
+    weights = resamples(means.shape[1], draws, seed)
+    found = (means.astype(np.float32) @ weights.T).astype(np.float64)
+    found[:, 0] = means.mean(axis=1, dtype=np.float64)
+    return found
 
-    `means` is [quantities, questions]; `statistic` takes means [quantities, draws + 1] and gives
-    one value for each draw. Draws that give NaN are left out; if the statistic of the questions as
-    they are is NaN, ValueError is raised.
-    """
-    values = statistic(_resampled(means, draws, seed))
-    if not np.isfinite(values[0]):
-        raise ValueError("the statistic is not defined on these questions")
+
+def percentile(values: Floats) -> Interval | None:
+    """95% interval of a statistic from its values on `resampled` means, the first of which is the
+    estimate. Draws on which it is not defined (NaN) are left out; None if the estimate is NaN."""
+    value = float(values[0])
+    if np.isnan(value):
+        return None
     found = values[1:][~np.isnan(values[1:])]
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    value = float(values[0])
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
@@ -231,7 +229,7 @@ def collapse(
     table = np.array([scores[level] for level in levels], dtype=np.float32)
     exact = table.mean(axis=1, dtype=np.float64, keepdims=True)
     where = int(_first_below(exact, threshold)[0])
-    at = np.sort(_first_below(_resampled(table, draws, seed)[:, 1:], threshold))
+    at = np.sort(_first_below(resampled(table, draws, seed)[:, 1:], threshold))
     low, high = (int(at[round(q * (draws - 1))]) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     ends = [*levels, None]
     return ends[where], ends[min(low, where)], ends[max(high, where)]
@@ -320,12 +318,6 @@ def _student(count: int) -> float:
 def _same_length(one: Floats, other: Floats) -> None:
     if len(one) != len(other):
         raise ValueError(f"paired questions must be the same: {len(one)} against {len(other)}")
-
-
-def _resampled(means: NDArray[np.floating], draws: int, seed: int) -> Floats:
-    """Means [quantities, draws + 1] of each resample of the questions."""
-    weights = resamples(means.shape[1], draws, seed)
-    return (means.astype(np.float32) @ weights.T).astype(np.float64)
 
 
 def _first_below(accuracies: Floats, threshold: float) -> NDArray[np.int64]:
