@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, inf, log, sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,20 +112,26 @@ def paired_difference(one: Samples, other: Samples) -> Difference:
 def paired_ratio(one: Samples, other: Samples) -> Interval:
     """Mean amount of `one` over that of `other` (say, tokens) on the same questions.
 
-    MOVER (Zou and Donner 2008) on the logarithms of both means' own intervals, with their
-    correlation over questions. With one question, or a mean of zero, nothing is known: the
+    Bootstrap-t over questions on the logarithm (Efron and Tibshirani 1993, chapter 12; fixed
+    seed), which allows for the skew of lengths. Of very few questions nothing is known: the
     interval is then [0, inf]. Raises ValueError where `other` is zero throughout.
     """
     (means, _), (means_other, _) = _per_question(one), _per_question(other)
     _same_length(means, means_other)
-    top, bottom = _amount(means), _amount(means_other)
-    if bottom.value == 0:
+    top, bottom = float(means.mean()), float(means_other.mean())
+    if bottom == 0:
         raise ValueError("a ratio to amounts that are all zero is not defined")
-    value = top.value / bottom.value
-    if len(means) < 2 or min(top.low, bottom.low) <= 0:
-        return Interval(value, 0.0, inf)
-    found = _mover(_logarithm(top), _logarithm(bottom), correlation(means, means_other))
-    return Interval(value, min(exp(found.low), value), max(exp(found.high), value))
+    if len(means) < 2 or top == 0:
+        return Interval(top / bottom, 0.0, inf)
+    base = means_other / bottom
+    apart = means / top - base
+    error = float(np.std(apart, ddof=1)) / sqrt(len(means))
+    if error < 1e-9:
+        return Interval(top / bottom, top / bottom, top / bottom)
+    studentised = _studentised(apart, base)
+    low, high = np.quantile(studentised, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
+    ends = (top / bottom * np.exp(error * np.array([-high, -low]))).tolist()
+    return Interval(top / bottom, min(ends[0], top / bottom), max(ends[1], top / bottom))
 
 
 def kept(one: Interval, other: Interval, correlated: float) -> Interval | None:
@@ -272,10 +278,11 @@ def _amount(means: Floats) -> Interval:
     """Student's t after Hall's transformation, which of very few questions may say anything: beyond
     the plain interval it goes no further than the longest question."""
     count, value = len(means), float(np.mean(means))
-    error = float(stats.sem(means)) if count > 1 else 0.0
+    error = float(np.std(means, ddof=1)) / sqrt(count) if count > 1 else 0.0
     if error <= 1e-12 * abs(value):
         return Interval(value, value, value)
-    skew, root = float(stats.skew(means)), sqrt(count)
+    skew = float(np.mean((means - value) ** 3)) / float(np.std(means)) ** 3
+    root = sqrt(count)
 
     def back(quantile: float) -> float:
         """Hall's cubic, undone."""
@@ -300,8 +307,21 @@ def _mover(one: Interval, other: Interval, correlated: float) -> Interval:
     return Interval(value, value - down, value + up)
 
 
-def _logarithm(part: Interval) -> Interval:
-    return Interval(log(part.value), log(part.low), log(part.high))
+def _studentised(apart: Floats, base: Floats) -> Floats:
+    """The logarithm of a ratio of means over its standard error, on each resample.
+
+    Both amounts are in units of their means, `base` the lower one and `apart` what the upper has
+    more; so the logarithm is 0 on the questions as they are. Written so that nothing large cancels
+    where the two are nearly equal.
+    """
+    rows = np.array([base, apart, apart**2, apart * base, base**2])
+    low, more, squares, products, lows = resampled(rows)[:, 1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse, shift = 1 / (low + more), -more / ((low + more) * low)
+        variance = inverse**2 * squares + 2 * inverse * shift * products + shift**2 * lows
+        error = np.sqrt(np.maximum(variance, 0) / len(apart))
+        found = np.log1p(more / low) / error
+    return np.asarray(found[~np.isnan(found)])
 
 
 def _t(count: int) -> float:
