@@ -130,7 +130,8 @@ def paired_ratio(one: Samples, other: Samples) -> Interval:
         return Interval(top / bottom, top / bottom, top / bottom)
     studentised = _studentised(apart, base)
     low, high = np.quantile(studentised, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
-    ends = (top / bottom * np.exp(error * np.array([-high, -low]))).tolist()
+    with np.errstate(over="ignore"):
+        ends = (top / bottom * np.exp(error * np.array([-high, -low]))).tolist()
     return Interval(top / bottom, min(ends[0], top / bottom), max(ends[1], top / bottom))
 
 
