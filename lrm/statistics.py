@@ -7,10 +7,10 @@ intervals hold the truth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, inf, log, sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,20 +112,27 @@ def paired_difference(one: Samples, other: Samples) -> Difference:
 def paired_ratio(one: Samples, other: Samples) -> Interval:
     """Mean amount of `one` over that of `other` (say, tokens) on the same questions.
 
-    MOVER (Zou and Donner 2008) on the logarithms of both means' own intervals, with their
-    correlation over questions. With one question, or a mean of zero, nothing is known: the
+    Bootstrap-t over questions on the logarithm (Efron and Tibshirani 1993, chapter 12; fixed
+    seed), which allows for the skew of lengths. Of very few questions nothing is known: the
     interval is then [0, inf]. Raises ValueError where `other` is zero throughout.
     """
     (means, _), (means_other, _) = _per_question(one), _per_question(other)
     _same_length(means, means_other)
-    top, bottom = _amount(means), _amount(means_other)
-    if bottom.value == 0:
+    top, bottom = float(means.mean()), float(means_other.mean())
+    if bottom == 0:
         raise ValueError("a ratio to amounts that are all zero is not defined")
-    value = top.value / bottom.value
-    if len(means) < 2 or min(top.low, bottom.low) <= 0:
-        return Interval(value, 0.0, inf)
-    found = _mover(_logarithm(top), _logarithm(bottom), correlation(means, means_other))
-    return Interval(value, min(exp(found.low), value), max(exp(found.high), value))
+    if len(means) < 2 or top == 0:
+        return Interval(top / bottom, 0.0, inf)
+    base = means_other / bottom
+    apart = means / top - base
+    error = float(np.std(apart, ddof=1)) / sqrt(len(means))
+    if error < 1e-9:
+        return Interval(top / bottom, top / bottom, top / bottom)
+    studentised = _studentised(apart, base)
+    low, high = np.quantile(studentised, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
+    with np.errstate(over="ignore"):
+        ends = (top / bottom * np.exp(error * np.array([-high, -low]))).tolist()
+    return Interval(top / bottom, min(ends[0], top / bottom), max(ends[1], top / bottom))
 
 
 def kept(one: Interval, other: Interval, correlated: float) -> Interval | None:
@@ -154,7 +161,8 @@ def mean(values: Samples) -> Interval:
 
     Student's t after Hall's transformation (Hall 1992, JRSS B 54:221-228), which allows for the
     skew of lengths: where they are not skewed it is the plain t interval. One question has no
-    interval: both ends are the value itself.
+    interval: both ends are the value itself. Where a rare length (a loop) was not seen at all, no
+    interval can know of it.
     """
     return _amount(_per_question(values)[0])
 
@@ -189,25 +197,23 @@ def resamples(questions: int, draws: int = DRAWS, seed: int = SEED) -> NDArray[n
     return weights
 
 
-def bootstrap(
-    means: NDArray[np.floating],
-    statistic: Callable[[Floats], Floats],
-    *,
-    draws: int = DRAWS,
-    seed: int = SEED,
-) -> Interval:
-    """A statistic of several means over the same questions, by percentile bootstrap.
+def resampled(means: NDArray[np.floating], draws: int = DRAWS, seed: int = SEED) -> Floats:
+    """Means [quantities, draws + 1] of `means` [quantities, questions] over each resample of the
+    questions (`resamples`); the first column is of the questions as they are."""
+    weights = resamples(means.shape[1], draws, seed)
+    found = (means.astype(np.float32) @ weights.T).astype(np.float64)
+    found[:, 0] = means.mean(axis=1, dtype=np.float64)
+    return found
 
-    `means` is [quantities, questions]; `statistic` takes means [quantities, draws + 1] and gives
-    one value for each draw. Draws that give NaN are left out; if the statistic of the questions as
-    they are is NaN, ValueError is raised.
-    """
-    values = statistic(_resampled(means, draws, seed))
-    if not np.isfinite(values[0]):
-        raise ValueError("the statistic is not defined on these questions")
+
+def percentile(values: Floats) -> Interval | None:
+    """95% interval of a statistic from its values on `resampled` means, the first of which is the
+    estimate. Draws on which it is not defined (NaN) are left out; None if the estimate is NaN."""
+    value = float(values[0])
+    if np.isnan(value):
+        return None
     found = values[1:][~np.isnan(values[1:])]
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    value = float(values[0])
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
@@ -230,7 +236,7 @@ def collapse(
     table = np.array([scores[level] for level in levels], dtype=np.float32)
     exact = table.mean(axis=1, dtype=np.float64, keepdims=True)
     where = int(_first_below(exact, threshold)[0])
-    at = np.sort(_first_below(_resampled(table, draws, seed)[:, 1:], threshold))
+    at = np.sort(_first_below(resampled(table, draws, seed)[:, 1:], threshold))
     low, high = (int(at[round(q * (draws - 1))]) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     ends = [*levels, None]
     return ends[where], ends[min(low, where)], ends[max(high, where)]
@@ -270,12 +276,14 @@ def _share(means: Floats, replies: int, quantile: float) -> Interval:
 
 
 def _amount(means: Floats) -> Interval:
-    """Student's t after Hall's transformation."""
+    """Student's t after Hall's transformation, which of very few questions may say anything: beyond
+    the plain interval it goes no further than the longest question."""
     count, value = len(means), float(np.mean(means))
-    error = float(stats.sem(means)) if count > 1 else 0.0
+    error = float(np.std(means, ddof=1)) / sqrt(count) if count > 1 else 0.0
     if error <= 1e-12 * abs(value):
         return Interval(value, value, value)
-    skew, root = float(stats.skew(means)), sqrt(count)
+    skew = float(np.mean((means - value) ** 3)) / float(np.std(means)) ** 3
+    root = sqrt(count)
 
     def back(quantile: float) -> float:
         """Hall's cubic, undone."""
@@ -284,7 +292,8 @@ def _amount(means: Floats) -> Interval:
         return 3 * root / skew * float(np.cbrt(1 + skew / root * (quantile - skew / root / 6)) - 1)
 
     low, high = (value - error * back(sign * _t(count)) for sign in (1, -1))
-    return Interval(value, max(0.0, min(low, value)), max(high, value))
+    plain = value + error * _t(count)
+    return Interval(value, max(0.0, min(low, value)), max(plain, min(high, float(means.max()))))
 
 
 def _mover(one: Interval, other: Interval, correlated: float) -> Interval:
@@ -299,8 +308,21 @@ def _mover(one: Interval, other: Interval, correlated: float) -> Interval:
     return Interval(value, value - down, value + up)
 
 
-def _logarithm(part: Interval) -> Interval:
-    return Interval(log(part.value), log(part.low), log(part.high))
+def _studentised(apart: Floats, base: Floats) -> Floats:
+    """The logarithm of a ratio of means over its standard error, on each resample.
+
+    Both amounts are in units of their means, `base` the lower one and `apart` what the upper has
+    more; so the logarithm is 0 on the questions as they are. Written so that nothing large cancels
+    where the two are nearly equal.
+    """
+    rows = np.array([base, apart, apart**2, apart * base, base**2])
+    low, more, squares, products, lows = resampled(rows)[:, 1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse, shift = 1 / (low + more), -more / ((low + more) * low)
+        variance = inverse**2 * squares + 2 * inverse * shift * products + shift**2 * lows
+        error = np.sqrt(np.maximum(variance, 0) / len(apart))
+        found = np.log1p(more / low) / error
+    return np.asarray(found[~np.isnan(found)])
 
 
 def _t(count: int) -> float:
@@ -317,12 +339,6 @@ def _student(count: int) -> float:
 def _same_length(one: Floats, other: Floats) -> None:
     if len(one) != len(other):
         raise ValueError(f"paired questions must be the same: {len(one)} against {len(other)}")
-
-
-def _resampled(means: NDArray[np.floating], draws: int, seed: int) -> Floats:
-    """Means [quantities, draws + 1] of each resample of the questions."""
-    weights = resamples(means.shape[1], draws, seed)
-    return (means.astype(np.float32) @ weights.T).astype(np.float64)
 
 
 def _first_below(accuracies: Floats, threshold: float) -> NDArray[np.int64]:

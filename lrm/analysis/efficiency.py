@@ -39,19 +39,14 @@ class Efficiency:
 def efficiency(grid: Grid, base: Grid | None = None) -> Efficiency:
     """Scores of a grid in tokens. `base` is the base model's on the same questions in the same
     order (`lrm.analysis.compare.aligned`)."""
-    rows = [grid.per_question(grid.score), grid.per_question(grid.tokens)]
-    if not rows[1].any():
-        return Efficiency(None, None, None)
-    alone = np.array(rows)
-    against = None
-    if base is not None and base.score.any() and base.tokens.any():
-        both = np.array([*rows, base.per_question(base.score), base.per_question(base.tokens)])
-        if base.per_question(base.score).any():
-            against = statistics.bootstrap(both, lambda m: aes(m[0], m[1], m[2], m[3]))
+    rows = [grid.per_question(values) for values in (grid.score, grid.tokens)]
+    if base is not None:
+        rows += [base.per_question(values) for values in (base.score, base.tokens)]
+    means = statistics.resampled(np.array(rows))
     return Efficiency(
-        per_thousand=statistics.bootstrap(alone, lambda m: per_thousand(m[0], m[1])),
-        ock_score=statistics.bootstrap(alone, lambda m: ock_score(m[0], m[1])),
-        aes=against,
+        per_thousand=statistics.percentile(per_thousand(means[0], means[1])),
+        ock_score=statistics.percentile(ock_score(means[0], means[1])),
+        aes=None if base is None else statistics.percentile(aes(*means)),
     )
 
 

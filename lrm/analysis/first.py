@@ -2,7 +2,7 @@
 
 The earliest place in the stored text at which the gold answer is said:
 
-* integers: the gold as a number of its own ("33", not in "331" or "33/4");
+* integers: the gold as a number of its own ("33", not in "331", "33/4", "1,033" or "-33");
 * options: a sentence that `lrm.benchmarks.answers.letter` reads as the gold option;
 * labels: a sentence that `lrm.benchmarks.labels.label` reads, strictly, as the gold label;
 * short answers: the gold's words in their order, in SQuAD's normal form.
@@ -121,7 +121,7 @@ def _ends(row: Mapping[str, Any]) -> Iterator[int]:
 
 def _integer(text: str, gold: str) -> int | None:
     number = re.escape(answers.canonical(gold))
-    match = re.search(rf"(?<![\w./^-])0*{number}(?![\w/^]|\.[0-9]|,[0-9]{{3}})", text)
+    match = re.search(rf"(?<![\w./^-])(?<![0-9],)0*{number}(?![\w/^]|\.[0-9]|,[0-9]{{3}})", text)
     return match.end() if match else None
 
 
