@@ -8,11 +8,9 @@ from experiments import variants
 from experiments.variants import Selection
 from lrm.digests import of_json
 from lrm.report.build import build
-from lrm.report.page import Report
+from lrm.report.page import PAGE, Report
 from tracking.archive import Record
 from tracking.store import Store
-
-PAGE = "report.html"
 
 
 def made(selection: Selection) -> Report:
@@ -31,20 +29,18 @@ def made(selection: Selection) -> Report:
 
 
 def keep(store: Store, selection: Selection, report: Report) -> str:
-    """Stores the page and the figures in the run that they are about; says where the page lies.
+    """Stores the report's files in the run that they are about; says where the page lies.
 
     A study's is its own run, one run's that run; several runs get a run of kind report.
     """
-    files = {PAGE: report.html.encode()}
-    files |= {f"figures/{name}": data for name, data in report.pictures().items()}
     home = selection.study or (selection.records[0] if len(selection.records) == 1 else None)
     if home:
-        for path, data in files.items():
+        for path, data in report.files.items():
             store.attach(home.id, path, data)
         return home.place(PAGE)
     ids = sorted(one.id for one in selection.records)
     with store.reported(selection.title, of_json(ids), {"runs": ",".join(ids)}) as run:
-        for path, data in files.items():
+        for path, data in report.files.items():
             run.artifact(path, data)
     return store.records([run.id])[0].place(PAGE)
 

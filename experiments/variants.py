@@ -95,7 +95,9 @@ class Reading:
 
 def read(selection: Selection) -> Reading:
     """Reads all generations; of their texts only the samples stay in memory."""
-    variants, ranked, firsts, against = [], [], {}, {}
+    variants, ranked = [], []
+    firsts: dict[tuple[str, str], First] = {}
+    against: dict[str, Published] = {}
     for record, budgets, name in zip(
         selection.records, selection.budgets, names(selection.records), strict=True
     ):

@@ -48,6 +48,7 @@ def build(
     material = Material(shared, firsts, against, volumes)
     return Report(
         title=title,
+        variants=variants,
         says=(asked(material),),
         warnings=[*warnings, *told],
         sections=[_section(material, name, *what) for name, what in SECTIONS.items()],

@@ -111,7 +111,7 @@ def curves(
     if any(dot.across for dot in dots):
         layers.insert(0, base.mark_rule(opacity=0.4).encode(x="left:Q", x2="right:Q", y=axis))
     if front:
-        steps = alt.Data(values=[{"place": at, "value": height} for at, height in front])
+        steps = alt.InlineData([{"place": at, "value": height} for at, height in front])
         layers.append(
             alt.Chart(steps)
             .mark_line(interpolate="step-after", strokeWidth=2.4, strokeDash=[6, 3], style="front")
@@ -148,23 +148,27 @@ def intervals(
 
 
 def _mark() -> alt.Chart:
-    return alt.Chart(alt.Data(values=[{}])).mark_rule(strokeDash=[3, 3])
+    chart: alt.Chart = alt.Chart(alt.InlineData([{}])).mark_rule(strokeDash=[3, 3])
+    return chart
 
 
 def _drawn(dots: Sequence[Dot], layers: Sequence[alt.Chart], height: float) -> Chart:
     """The layers over the dots' data, which is put in last: Altair copies all that it is given."""
-    drawn = alt.layer(*layers).to_dict()["layer"]
-    over = [{key: part for key, part in one.items() if one[key] != UNSET} for one in drawn]
+    drawn = alt.layer(*layers).to_dict()
+    for layer in drawn["layer"]:
+        name = layer.pop("data")["name"]
+        if name != DOTS:
+            layer["data"] = {"values": drawn["datasets"][name]}
     data = {"values": [dot.row(_names(dots)) for dot in dots]}
-    return {"layer": over, "data": data, "height": height}
+    return {"layer": drawn["layer"], "data": data, "height": height}
 
 
-UNSET = {"name": "dots"}
-"""What stands in a layer for the dots until they are put in."""
+DOTS = "dots"
+"""The name that stands in a layer for the dots until they are put in."""
 
 
 def _base() -> alt.Chart:
-    return alt.Chart(alt.NamedData(**UNSET))
+    return alt.Chart(alt.NamedData(DOTS))
 
 
 def _series(dots: Sequence[Dot]) -> list[str]:

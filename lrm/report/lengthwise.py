@@ -25,7 +25,8 @@ def short_against_long(material: Material) -> Figure:
     """The split across questions and the split within them, side by side."""
     axis = Axis("accuracy of the shortest minus the longest", "percent", (-1.02, 1.02))
     splits = {"across questions": across, "within questions": within}
-    panels, rows, told, lacking = [], [], [], []
+    panels, rows, lacking = [], [], []
+    told: list[str] = []
     for title, split in splits.items():
         found = [
             (variant, name, made)

@@ -16,9 +16,13 @@ import vl_convert
 from altair import SCHEMA_VERSION
 from markupsafe import Markup
 
+from lrm.analysis.grid import Variant
 from lrm.report.figure import Section
+from lrm.report.files import tidy_files
 from lrm.report.samples import SAMPLING, Sample
 from lrm.report.theme import DARK, LIGHT
+
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Report:
     """
 
     title: str
+    variants: Sequence[Variant]
     says: Sequence[str]
     warnings: Sequence[str]
     sections: Sequence[Section]
@@ -58,10 +63,14 @@ class Report:
             script=Markup(_own("page.js")),
         )
 
-    def pictures(self) -> dict[str, bytes]:
-        """The figures as PNG, by file name."""
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The page, the figures as PNG and the numbers as tidy tables, by path."""
+        drawn = {one.name: one.figure for one in self.sections if one.figure}
         return {
-            f"{one.name}.png": one.figure.png() for one in self.sections if one.figure is not None
+            PAGE: self.html.encode(),
+            **{f"figures/{name}.png": figure.png() for name, figure in drawn.items()},
+            **tidy_files(self.variants),
         }
 
 
@@ -73,4 +82,4 @@ def _own(name: str) -> str:
 def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed, whose bundle comes with vl-convert."""
     version = ".".join(SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    return vl_convert.javascript_bundle(vl_version=version)
+    return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]
