@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from lrm import statistics
+from lrm import bootstrap, statistics
 from lrm.records import Interval
 from lrm.statistics import Difference
 
@@ -176,24 +176,24 @@ def test_missing_samples_are_left_out() -> None:
 
 
 def test_resamples_are_the_same_each_time_and_paired() -> None:
-    weights = statistics.resamples(7, 50, 3)
+    weights = bootstrap.resamples(7, 50, 3)
     assert weights.shape == (51, 7)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(weights, statistics.resamples.__wrapped__(7, 50, 3))
-    assert (weights != statistics.resamples(7, 50, 4)).any()
+    np.testing.assert_array_equal(weights, bootstrap.resamples.__wrapped__(7, 50, 3))
+    assert (weights != bootstrap.resamples(7, 50, 4)).any()
     values = np.arange(7.0)
-    both = statistics.resampled(np.array([values, 2 * values]))
+    both = bootstrap.resampled(np.array([values, 2 * values]))
     np.testing.assert_allclose(2 * both[0], both[1], rtol=1e-6)
     assert both[0, 0] == 3
 
 
 def test_percentiles_agree_with_the_t_interval_where_nothing_is_skewed() -> None:
     values = np.random.default_rng(8).normal(10, 1, 400)
-    found = statistics.percentile(statistics.resampled(values[None])[0])
+    found = bootstrap.percentile(bootstrap.resampled(values[None])[0])
     expected = statistics.mean(values[:, None])
     assert found is not None
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
-    assert statistics.percentile(np.array([np.nan, 1.0])) is None
+    assert bootstrap.percentile(np.array([np.nan, 1.0])) is None
 
 
 def test_samples_of_one_question_are_not_independent() -> None:
@@ -260,7 +260,7 @@ def test_collapse_of_many_levels_is_the_plain_one() -> None:
     at, low, high = statistics.collapse(scores, draws=400)
     table = np.array(list(scores.values()))
     firsts = []
-    for weights in statistics.resamples(30, 400)[1:].astype(float):
+    for weights in bootstrap.resamples(30, 400)[1:].astype(float):
         means = table @ weights
         below = [i for i, mean in enumerate(means) if mean < 0.5 * means[0] - 1e-6]
         firsts.append(min(below, default=len(means)))

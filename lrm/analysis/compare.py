@@ -51,7 +51,7 @@ class Comparison:
     """One setting against another on the same questions.
 
     `accuracy` is the difference one minus other; `tokens` the ratio one over other, of several
-    benchmarks the geometric mean of their ratios.
+    benchmarks the geometric mean of their ratios: against its own base, a model's length inflation.
     """
 
     one: str

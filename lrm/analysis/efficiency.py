@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrm import statistics
+from lrm import bootstrap
 from lrm.analysis.grid import Grid
+from lrm.bootstrap import Floats
 from lrm.records import Interval
-from lrm.statistics import Floats
 
 GAIN, LOSS = 3.0, 5.0
 """AES: how much more a relative gain or loss of accuracy counts than relative shortening."""
@@ -42,11 +42,11 @@ def efficiency(grid: Grid, base: Grid | None = None) -> Efficiency:
     rows = [grid.per_question(values) for values in (grid.score, grid.tokens)]
     if base is not None:
         rows += [base.per_question(values) for values in (base.score, base.tokens)]
-    means = statistics.resampled(np.array(rows))
+    means = bootstrap.resampled(np.array(rows))
     return Efficiency(
-        per_thousand=statistics.percentile(per_thousand(means[0], means[1])),
-        ock_score=statistics.percentile(ock_score(means[0], means[1])),
-        aes=None if base is None else statistics.percentile(aes(*means)),
+        per_thousand=bootstrap.percentile(per_thousand(means[0], means[1])),
+        ock_score=bootstrap.percentile(ock_score(means[0], means[1])),
+        aes=None if base is None else bootstrap.percentile(aes(*means)),
     )
 
 
