@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from experiments.levels import HEADLINE, Level
-from lrm import frontier, plots, report, statistics
+from lrm import frontier, statistics
 from lrm.records import Budget, Interval, Point
 
 Collapse = tuple[float | None, float | None, float | None]
@@ -58,29 +58,13 @@ class Findings:
             "pareto/tokens": {i: point.tokens.value for i, point in enumerate(self.front)},
         }
 
-    def files(self, title: str, params: Mapping[str, object]) -> dict[str, bytes]:
-        """The study's artifacts, by path."""
-        plot = plots.frontier(self.points, self.front, f"{title}: accuracy against tokens")
-        bars = plots.by_sparsity(
-            self.accuracies, f"{title}: accuracy at {max(self.budgets)} thinking tokens"
-        )
+    def files(self) -> dict[str, bytes]:
+        """The study's points and front as artifacts, by path."""
         front = [row(point) for point in self.front]
-        points = [row(point) for point in self.points]
-        page = report.render(
-            title=title,
-            params=params,
-            figures={"The frontier": plot, "Where each benchmark collapses": bars},
-            front=front,
-            points=points,
-            collapses={name: collapse_text(*at) for name, at in self.collapses.items()},
-        )
         return {
             "frontier/front.json": json.dumps(front, indent=1).encode(),
             "frontier/front.csv": as_csv(front),
-            "frontier/points.csv": as_csv(points),
-            "frontier/front.png": plot,
-            "frontier/by_sparsity.png": bars,
-            "report.html": page.encode(),
+            "frontier/points.csv": as_csv([row(point) for point in self.points]),
         }
 
 

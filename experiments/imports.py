@@ -11,13 +11,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from experiments import scorecard
+from experiments import reporting, scorecard
 from experiments.piles import Pile, grade
 from experiments.score_traces import NOT_GIVEN, ScoreSettings
 from experiments.scorecard import Outcome
+from experiments.variants import of_runs
 from lrm import published, statistics
 from lrm.digests import of_file, of_json
 from lrm.judging import TRUNCATION
+from lrm.report.page import PAGE
 from lrm.scores import Score, Unit, interval, logged, score
 from tracking.address import project_root
 from tracking.store import check_name, open_store
@@ -49,6 +51,7 @@ def run(settings: ScoreSettings, root: Path | None = None) -> Outcome:
             against=against,
             comparisons=published.compare(against, _ours(scores)) if against else (),
             record=open_store(settings.tracking_uri, root),
+            page="",
         )
         return record(outcome, settings)
 
@@ -58,7 +61,8 @@ def record(outcome: Outcome, settings: ScoreSettings) -> Outcome:
     identity = of_json([dict(outcome.params), settings.team])
     store = outcome.record
     if known := store.find_imported(outcome.name, identity):
-        return replace(outcome, run_id=known, repeated=True)
+        page = store.records([known])[0].place(PAGE)
+        return replace(outcome, run_id=known, repeated=True, page=page)
     tags = {"model": settings.model} | ({"team": settings.team} if settings.team else {})
     with store.imported(outcome.name, identity, outcome.params, tags) as level:
         for name, pile in outcome.piles.items():
@@ -68,7 +72,9 @@ def record(outcome: Outcome, settings: ScoreSettings) -> Outcome:
         for path, data in scorecard.files(outcome).items():
             level.artifact(path, data)
         level.log_metrics(metrics(outcome))
-    return replace(outcome, run_id=level.id)
+        selection = of_runs(store, [level.id])
+        page = reporting.keep(store, selection, reporting.made(selection))
+    return replace(outcome, run_id=level.id, page=page)
 
 
 def metrics(outcome: Outcome) -> dict[str, float]:

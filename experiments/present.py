@@ -73,7 +73,8 @@ def look_further(outcome: Outcome) -> str:
     record = outcome.record
     return (
         f"Look further: {record.ui_command()}\n"
-        f"  {record.page('study', outcome.run_id)}/artifacts  report, plots, front\n"
+        f"  {record.page('study', outcome.run_id)}/artifacts  report, figures, front\n"
         f"  {record.page('trial')}  all points: scatter accuracy over tokens/mean\n"
+        f"  {outcome.page}  the report, for any browser\n"
         "Go on: the same command continues this study; --study NAME starts another."
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.piles import Pile
-from lrm import plots, published, report, statistics
+from lrm import published, statistics
 from lrm.evaluate import Item
 from lrm.judging import TRUNCATION, judge
 from lrm.records import Interval, Rule
@@ -22,7 +22,8 @@ PAPER_AVERAGE = ("aime", "folio", "temporal")
 class Outcome:
     """What was graded, its scores by benchmark, and the run that holds it.
 
-    `repeated` says that the same import had been recorded before and no second run was made.
+    `repeated` says that the same import had been recorded before and no second run was made; `page`
+    is the report's place.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Outcome:
     against: published.Published | None
     comparisons: Sequence[published.Comparison]
     record: Store
+    page: str
 
 
 def text(outcome: Outcome) -> str:
@@ -141,25 +143,11 @@ def lengths(outcome: Outcome) -> Table:
 
 
 def files(outcome: Outcome) -> dict[str, bytes]:
-    """The run's report, figure and comparison, by path."""
-    series: dict[str, dict[str, Interval]] = {}
-    for label, reading in READINGS.items():
-        series[label] = {name: one.readings[reading] for name, one in outcome.scores.items()}
-    found_files = {}
-    if outcome.against:
-        series[f"paper: {outcome.against.name}"] = {
-            one.benchmark: one.theirs for one in outcome.comparisons
-        }
-        rows = published.rows(outcome.comparisons, outcome.against)
-        found_files["published.json"] = json.dumps(rows, indent=1).encode()
-    figure = plots.by_benchmark(series, f"{outcome.name}: accuracy")
-    page = report.page(
-        title=outcome.name,
-        figures={"Accuracy by extraction rule and truncation policy": figure},
-        tables=tables(outcome),
-        params=outcome.params,
-    )
-    return found_files | {"accuracy.png": figure, "report.html": page.encode()}
+    """The comparison with the published figures, if one was asked for, by path."""
+    if not outcome.against:
+        return {}
+    rows = published.rows(outcome.comparisons, outcome.against)
+    return {"published.json": json.dumps(rows, indent=1).encode()}
 
 
 def look_further(outcome: Outcome) -> str:
@@ -172,6 +160,7 @@ def look_further(outcome: Outcome) -> str:
             f"{recorded} run {outcome.run_id}.",
             f"Look further: {record.ui_command()}",
             f"  {record.page('import', outcome.run_id)}/artifacts  report, generations, samples",
+            f"  {outcome.page}  the report, for any browser",
         )
     )
 

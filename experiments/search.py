@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments import reporting
 from experiments.engines import parse_engine
 from experiments.findings import Findings
 from experiments.lab import Lab
@@ -19,6 +20,7 @@ from experiments.runnable import find_runnable
 from experiments.scribe import Scribe
 from experiments.settings import SearchSettings, Settings
 from experiments.study import Search, open_search
+from experiments.variants import of_study
 from experiments.warm import Warm
 from lrm import registry
 from lrm.contracts import Benchmark
@@ -55,7 +57,7 @@ def sparsity_axis(settings: Settings) -> Axis:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search's findings, what they cost, and where they are kept."""
+    """A search's findings, what they cost, where they are kept, and where the report lies."""
 
     study: str
     run_id: str
@@ -63,6 +65,7 @@ class Outcome:
     levels_found: int
     lab: Lab
     record: Store
+    page: str
 
 
 def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outcome:
@@ -134,9 +137,13 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
         findings = axis.findings(levels, points, settings.budgets)
         if len(levels) > len(found):
             study.log_curve(findings.curves())
-        for path, data in findings.files(name, params).items():
+        selection = of_study(record, name)
+        report = reporting.made(selection)
+        front = {"frontier/front.png": report.files["figures/frontier.png"]}
+        for path, data in {**findings.files(), **front}.items():
             study.artifact(path, data)
-    return Outcome(name, study.id, findings, len(found), lab, record)
+        page = reporting.keep(record, selection, report)
+    return Outcome(name, study.id, findings, len(found), lab, record, page)
 
 
 def explore(search: Search, lab: Lab, scribe: Scribe, wanted: int) -> list[Level]:

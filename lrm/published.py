@@ -103,6 +103,19 @@ def find(name: str) -> Published:
     return known[registry.require("published result", name.lower(), known)]
 
 
+def match(model: str, method: str, sparsity: float | None = None) -> Published | None:
+    """The paper's row of a model and method as a run names them, or None.
+
+    "none" is the dense model; a sparsity of a method is its row "SparseGPT 50%", not the sweep's.
+    """
+    told = f"{method} {sparsity:.0%}" if sparsity else method
+    for row in TABLE:
+        named = _slug(model).endswith(_slug(row.model))
+        if named and _slug(row.compression) == _slug(told):
+            return row
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Our accuracy on one benchmark beside the published one, and ours minus theirs."""

@@ -37,3 +37,13 @@ def percent(interval: Interval) -> str:
 def amount(interval: Interval) -> str:
     """A mean amount with its 95% interval: "102.5 [96.4, 108.7]"."""
     return f"{interval.value:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
+
+
+def signed(found: Interval) -> str:
+    """A difference of shares in percentage points: "+5.5 [-23, +33]"."""
+    return f"{100 * found.value:+.1f} [{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
+
+
+def times(found: Interval) -> str:
+    """A ratio: "1.20 x [1.10, 1.31]"."""
+    return f"{found.value:.2f} x [{found.low:.2f}, {found.high:.2f}]"

@@ -2,7 +2,9 @@
 
 import os
 
-# Read when mlflow is first imported: no usage reports, no migration log, no address at each end.
+# Read when mlflow is first imported: no usage reports, no migration log, no address at each end,
+# no bar for each file read back.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -17,11 +17,14 @@ from typing import Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
+from lrm.errors import BadInput
+from tracking.archive import Record
 from tracking.processes import this_process
 from tracking.provenance import redact
 
-Kind = Literal["study", "level", "trial", "import"]
+Kind = Literal["study", "level", "trial", "import", "report"]
 Curves = Mapping[str, Mapping[int, float]]
 
 METRICS_A_BATCH = 800  # 1,000 entities a call, of which 100 params and 100 tags
@@ -88,6 +91,30 @@ class Backend:
         wanted = f"tags.kind = '{kind}' and tags.study = '{study}'{condition}"
         runs = self.client.search_runs([self.experiments[kind]], wanted, max_results=1)
         return str(runs[0].info.run_id) if runs else None
+
+    def record(self, run_id: str) -> Record:
+        """A stored run. Raises BadInput where there is none of that id."""
+        try:
+            return Record(self.client.get_run(run_id), self.client)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise BadInput(
+                f"There is no run {run_id!r} in this store: take an id that the UI shows, or give "
+                "the store that has it with --tracking-uri."
+            ) from error
+
+    def records(self, kind: Kind, study: str | None = None) -> list[Record]:
+        """All runs of a kind, of one study if named, the newest first."""
+        wanted = f"tags.kind = '{kind}'" + (f" and tags.study = '{study}'" if study else "")
+        found: list[Record] = []
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiments[kind]], wanted, page_token=token)
+            found += [Record(run, self.client) for run in page]
+            token = page.token
+            if not token:
+                return found
 
     def find_finished(self, kind: Kind, study: str, identity: str) -> str | None:
         """The finished run with this identity, or None."""

@@ -1,4 +1,5 @@
-"""The kinds of run: a study (one search), a level (one sparsity), a trial (one point), an import.
+"""The kinds of run: a study (one search), a level (one sparsity), a trial (one point), an import, a
+report on several runs.
 
 All are flat: MLflow folds nested runs away and draws only what is unfolded, so a level and a
 trial name their study in tags. An import (replies made elsewhere) has the form of a level.
@@ -158,6 +159,35 @@ class StudyRun:
 
     def _links(self, identity: str) -> dict[str, str]:
         return {"study": self.name, "parent_run_id": self.id, "identity": identity}
+
+
+@dataclass(frozen=True)
+class ReportRun:
+    """The run of a report on several runs, while it is written."""
+
+    id: str
+    _backend: Backend
+
+    def artifact(self, path: str, data: bytes) -> None:
+        """Stores `data` at `path` in the run, or replaces it."""
+        self._backend.attach(self.id, path, data)
+
+
+@contextmanager
+def open_report(
+    backend: Backend,
+    name: str,
+    identity: str,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+) -> Iterator[ReportRun]:
+    """Opens the run of a report; the same identity gives the run that is there."""
+    links = {"study": name, "identity": identity}
+    found = backend.find_finished("report", name, identity)
+    run_id = found or backend.create("report", name, {**tags, **links})
+    with backend.closing(run_id):
+        backend.write(run_id, {}, params)
+        yield ReportRun(run_id, backend)
 
 
 @contextmanager

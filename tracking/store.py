@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
+from lrm.registry import require
 from tracking import address
+from tracking.archive import Record
 from tracking.backend import Backend, Kind
 from tracking.processes import HOST, is_alive, sigterm_raises
 from tracking.provenance import code, provenance, redact
-from tracking.runs import LevelRun, StudyRun, open_import, open_study
+from tracking.runs import LevelRun, ReportRun, StudyRun, open_import, open_report, open_study
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ EXPERIMENTS: Mapping[Kind, str] = {
     "level": "lrm/levels",
     "trial": "lrm/trials",
     "import": "lrm/levels",
+    "report": "lrm/studies",
 }
 LOCAL_UI = "http://127.0.0.1:5000"
 FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
@@ -103,6 +106,39 @@ class Store:
         opened = open_import(self._backend, name, identity, params, everything)
         with self._guarded(opened) as run:
             yield run
+
+    @contextmanager
+    def reported(
+        self, name: str, identity: str, params: Mapping[str, object]
+    ) -> Iterator[ReportRun]:
+        """The run of a report on several runs, made once for the same ones and then gone on with.
+
+        Raises BadInput as `study` does.
+        """
+        check_name(name, "a report")
+        opened = open_report(self._backend, name, identity, params, provenance(self.root))
+        with self._guarded(opened) as run:
+            yield run
+
+    def records(self, run_ids: Sequence[str]) -> list[Record]:
+        """Stored runs by their ids. Raises BadInput for an id that is none, naming it."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return [backend.record(run_id) for run_id in run_ids]
+
+    def study_records(self, name: str) -> tuple[Record, list[Record]]:
+        """The run of a study and those of its levels, the newest first.
+
+        Raises BadInput for an unknown study, with the nearest name.
+        """
+        with self._guarded(nullcontext(self._backend)) as backend:
+            studies = {found.tags["study"]: found for found in backend.records("study")}
+            require("study", name, studies)
+            return studies[name], backend.records("level", name)
+
+    def attach(self, run_id: str, path: str, data: bytes) -> None:
+        """Stores `data` as the artifact `path` of a run that may have ended, or replaces it."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            backend.attach(run_id, path, data)
 
     @contextmanager
     def _guarded(self, opened: AbstractContextManager[T]) -> Iterator[T]:

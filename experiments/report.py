@@ -1,0 +1,77 @@
+"""One HTML page from the stored generations of a study or of some runs; no model is run.
+
+Example:
+    python -m experiments.report --study NAME --out report.html
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.command import command
+from lrm.errors import BadInput
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What to report on, and where to."""
+
+    study: str | None = None
+    """A search, by its name."""
+
+    runs: tuple[str, ...] = ()
+    """Or the ids of runs, levels and imports, separated by spaces."""
+
+    out: Path | None = None
+    """File to write the page to as well; it is always kept in MLflow."""
+
+    tracking_uri: str | None = None
+    """MLflow tracking server or database. mlruns/mlflow.db if left out."""
+
+    def __post_init__(self) -> None:
+        if bool(self.study) == bool(self.runs):
+            raise BadInput("Give either --study NAME or --runs ID..., and only one of them.")
+        if self.out and (self.out.is_dir() or not _writable(self.out)):
+            raise BadInput(f"--out {self.out} cannot be written: give a file in a writable folder.")
+
+
+def _writable(file: Path) -> bool:
+    return os.access(file if file.exists() else file.parent, os.W_OK)
+
+
+def report(settings: ReportSettings, root: Path | None) -> str:
+    """Makes and keeps the report; returns what to tell."""
+    from experiments import reporting, variants
+    from lrm.files import write_atomic
+    from tracking.store import open_store
+
+    store = open_store(settings.tracking_uri, root)
+    if settings.study:
+        selection = variants.of_study(store, settings.study)
+    else:
+        selection = variants.of_runs(store, settings.runs)
+    made = reporting.made(selection)
+    if settings.out:
+        write_atomic(settings.out, made.html.encode())
+    kept = reporting.keep(store, selection, made)
+    told = [f"Report: {settings.out.resolve()}"] if settings.out else []
+    return "\n".join((*told, f"Kept in MLflow: {kept}", *selection.left_out))
+
+
+def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
+    """Makes the report; returns its exit status.
+
+    The store is mlruns/ under `root`, the project's folder if left out.
+    """
+    stopped = "The same command starts again."
+    return command(
+        ReportSettings, "report", __doc__, arguments, lambda found: report(found, root), stopped
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Stored runs as the variants that the analysis works on, and some of their generations to read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrm import published
+from lrm.analysis.first import First, first
+from lrm.analysis.grid import Variant
+from lrm.analysis.rows import grids
+from lrm.errors import BadInput
+from lrm.published import Published
+from lrm.report.samples import Picker, Sample, fitting
+from lrm.scores import Unit
+from tracking.archive import Record
+from tracking.store import Store
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that a report is about, the densest first, and the budgets of each.
+
+    `left_out` says which runs are not among them, and why; `config` is a study's.
+    """
+
+    title: str
+    records: Sequence[Record]
+    budgets: Sequence[Sequence[int]]
+    left_out: Sequence[str]
+    study: Record | None = None
+
+
+def of_study(store: Store, name: str) -> Selection:
+    """All levels of a study that were finished. Raises BadInput for an unknown or empty study."""
+    study, levels = store.study_records(name)
+    config = json.loads(study.artifact("config.json") or b"{}")
+    finished = {float(one.params["sparsity"]): one for one in reversed(levels) if _whole(one)}
+    left_out = [
+        f"{one.name} ({one.unfinished})"
+        for one in levels
+        if not _whole(one) and float(one.params.get("sparsity", "nan")) not in finished
+    ]
+    asked = config.get("sparsity", [])
+    wanted = min(config.get("trials") or len(asked), len(asked))
+    if study.unfinished or len(finished) < wanted:
+        told = f", and its run is {study.unfinished}" if study.unfinished else ""
+        left_out.insert(
+            0,
+            f"The study is unfinished: {len(finished)} of {wanted} sparsities are measured{told}.",
+        )
+    if not finished:
+        raise BadInput(
+            f"Study {name!r} has no finished level yet: let the search go on, then report again."
+        )
+    records = [finished[sparsity] for sparsity in sorted(finished)]
+    return Selection(name, records, [config["budgets"]] * len(records), left_out, study)
+
+
+def of_runs(store: Store, run_ids: Sequence[str]) -> Selection:
+    """The runs of these ids, levels or imports. Raises BadInput for others, naming them."""
+    records, budgets, left_out = store.records(list(dict.fromkeys(run_ids))), [], []
+    for one in records:
+        if one.kind not in ("level", "import") or not one.benchmarks():
+            raise BadInput(
+                f"Run {one.id} ({one.name}) holds no generations: give runs of kind level or "
+                "import, or a search with --study."
+            )
+        if one.unfinished:
+            left_out.append(f"{one.name} is unfinished ({one.unfinished}): what is there is shown.")
+        parent = one.tags.get("parent_run_id")
+        config = store.records([parent])[0].artifact("config.json") if parent else None
+        budgets.append(json.loads(config)["budgets"] if config else [])
+    title = records[0].name if len(records) == 1 else f"{len(records)} runs"
+    return Selection(title, records, budgets, left_out)
+
+
+def _whole(record: Record) -> bool:
+    return record.unfinished is None and bool(record.benchmarks())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the stored generations of a selection say. The mappings go by a variant's name, and
+    `firsts` by a benchmark's too."""
+
+    variants: Sequence[Variant]
+    samples: Sequence[Sample]
+    firsts: Mapping[tuple[str, str], First]
+    against: Mapping[str, Published]
+
+
+def read(selection: Selection) -> Reading:
+    """Reads all generations; of their texts only the samples stay in memory."""
+    variants, ranked = [], []
+    firsts: dict[tuple[str, str], First] = {}
+    against: dict[str, Published] = {}
+    for record, budgets, name in zip(
+        selection.records, selection.budgets, names(selection.records), strict=True
+    ):
+        unit: Unit = "words" if record.params.get("lengths") == "words" else "tokens"
+        pickers = {one: Picker(name, unit) for one in record.benchmarks()}
+        variant = Variant(
+            name=name,
+            run_id=record.id,
+            model=record.params.get("model", ""),
+            method=record.params.get("method", ""),
+            sparsity=_number(record.params.get("sparsity")),
+            bits=record.metrics.get("bits_per_weight"),
+            bytes=record.metrics.get("weights/bytes"),
+            unit=unit,
+            grids={
+                one: grids(_watched(record.rows(one), picker), budgets, unit=unit)
+                for one, picker in pickers.items()
+            },
+        )
+        variants.append(variant)
+        ranked += [found for picker in pickers.values() for found in picker.samples()]
+        firsts |= {(name, one): first(record.rows(one), unit) for one in pickers}
+        if row := _published(record, variant):
+            against[name] = row
+    return Reading(variants, fitting(ranked), firsts, against)
+
+
+def _published(record: Record, variant: Variant) -> Published | None:
+    """The paper's figures that an import was compared with, else those of the same model."""
+    if compared := json.loads(record.artifact("published.json") or b"[]"):
+        return published.find(compared[0]["published"])
+    return published.match(variant.model, variant.method, variant.sparsity)
+
+
+def names(records: Sequence[Record]) -> list[str]:
+    """How people tell the runs apart: by method and sparsity, and the model where it differs."""
+    several = len({one.params.get("model") for one in records}) > 1
+    found = []
+    for one in records:
+        words = [one.params.get("model", one.name)] if several else []
+        method, sparsity = one.params.get("method", ""), _number(one.params.get("sparsity"))
+        words.append("dense" if method == "none" else method)
+        if sparsity:
+            words.append(f"{sparsity:.0%}")
+        found.append(" ".join(words))
+    counted = Counter(found)
+    return [
+        f"{name} ({one.id[:6]})" if counted[name] > 1 else name
+        for name, one in zip(found, records, strict=True)
+    ]
+
+
+def _watched(rows: Iterator[dict[str, Any]], picker: Picker) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        picker.add(row)
+        yield row
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)

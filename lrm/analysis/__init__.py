@@ -1,0 +1,1 @@
+"""From stored generations to findings, each with its uncertainty. No model is needed."""

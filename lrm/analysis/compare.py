@@ -1,0 +1,162 @@
+"""Variants measured and compared: on one benchmark, or on the average of several.
+
+A comparison is paired by question, so both sides must have answered the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, inf, isfinite, log
+
+import numpy as np
+
+from lrm import statistics
+from lrm.analysis.grid import Grid, Variant
+from lrm.errors import BadInput
+from lrm.records import Interval
+from lrm.statistics import Difference
+
+PAPER = ("aime", "folio", "temporal")
+"""What the paper's Avg is the mean of: MuSiQue is not in it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A variant under a budget (None: no budget set): one point of the plane."""
+
+    variant: Variant
+    budget: int | None
+
+    @property
+    def name(self) -> str:
+        if self.budget is None:
+            return self.variant.name
+        return f"{self.variant.name} at {self.budget}"
+
+    def grid(self, benchmark: str) -> Grid:
+        return self.variant.grid(benchmark, self.budget)
+
+    def accuracy(self, benchmarks: Sequence[str]) -> Interval:
+        """Mean over the benchmarks, each counting the same, in [0, 1]."""
+        return statistics.average([accuracy(self.grid(name)) for name in benchmarks])
+
+    def tokens(self, benchmarks: Sequence[str]) -> Interval:
+        """Mean length of a reply over the benchmarks, in the variant's unit."""
+        return statistics.average([tokens(self.grid(name)) for name in benchmarks])
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One setting against another on the same questions.
+
+    `accuracy` is the difference one minus other; `tokens` the ratio one over other, of several
+    benchmarks the geometric mean of their ratios: against its own base, a model's length inflation.
+    """
+
+    one: str
+    other: str
+    accuracy: Difference
+    tokens: Interval
+
+    @property
+    def separable(self) -> bool:
+        """Whether the two differ significantly, in accuracy or in tokens."""
+        return self.accuracy.significant or not self.tokens.low <= 1 <= self.tokens.high
+
+    @property
+    def sentence(self) -> str:
+        apart = self.accuracy
+        if apart.significant:
+            told = f"{apart.verdict} accuracy by {abs(apart.value):.1%}"
+        else:
+            told = f"{apart.verdict} in accuracy ({apart.value:+.1%})"
+        ratio = self.tokens
+        more = "fewer" if ratio.high < 1 else "more" if ratio.low > 1 else None
+        length = f"significantly {more} tokens" if more else "no significant difference in tokens"
+        return (
+            f"{self.one} against {self.other}: {told} [{apart.low:+.1%}, {apart.high:+.1%}]; "
+            f"{length} ({ratio.value:.2f} times [{ratio.low:.2f}, {ratio.high:.2f}]); "
+            f"{apart.questions} questions."
+        )
+
+
+def accuracy(grid: Grid) -> Interval:
+    return statistics.accuracy(grid.padded(grid.score))
+
+
+def tokens(grid: Grid) -> Interval:
+    return statistics.mean(grid.padded(grid.tokens))
+
+
+def share(grid: Grid, flags: np.ndarray) -> Interval:
+    """Share of replies that have a flag, over questions and their samples."""
+    return statistics.accuracy(grid.padded(flags))
+
+
+def compare(one: Setting, other: Setting, benchmarks: Sequence[str]) -> Comparison:
+    """Raises BadInput where the two did not answer the same questions, or count in other units."""
+    if one.variant.unit != other.variant.unit:
+        raise BadInput(
+            f"{one.name} counts in {one.variant.unit}, {other.name} in {other.variant.unit}: "
+            "count both in the same unit (score_traces --tokenizer)."
+        )
+    differences, ratios = [], []
+    for name in benchmarks:
+        mine, its = aligned(one.grid(name), other.grid(name), (one.name, other.name))
+        differences.append(
+            statistics.paired_difference(mine.padded(mine.score), its.padded(its.score))
+        )
+        ratios.append(statistics.paired_ratio(mine.padded(mine.tokens), its.padded(its.tokens)))
+    return Comparison(one.name, other.name, pooled(differences), geometric(ratios))
+
+
+def aligned(one: Grid, other: Grid, names: tuple[str, str]) -> tuple[Grid, Grid]:
+    """Both grids with the questions in the order of the first.
+
+    Raises BadInput naming some of the questions that one side lacks, and which side it is.
+    """
+    if one.questions == other.questions:
+        return one, other
+    for lacking, having, name in ((one, other, names[0]), (other, one, names[1])):
+        missing = sorted(set(having.questions) - set(lacking.questions))
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise BadInput(
+                f"{name} did not answer {', '.join(missing[:5])}{more}, which "
+                f"{names[1] if name == names[0] else names[0]} did: compare what was asked the "
+                "same questions."
+            )
+    place = {question: i for i, question in enumerate(other.questions)}
+    return one, other.take(np.array([place[question] for question in one.questions]))
+
+
+def pooled(differences: Sequence[Difference]) -> Difference:
+    """Mean of the differences on several benchmarks, each counting the same."""
+    mean = statistics.average([one.interval for one in differences])
+    return Difference(mean.value, mean.low, mean.high, sum(one.questions for one in differences))
+
+
+def geometric(ratios: Sequence[Interval]) -> Interval:
+    """Geometric mean of ratios on several benchmarks."""
+    if any(ratio.value == 0 for ratio in ratios):
+        return Interval(0.0, 0.0, inf)
+    value = exp(sum(log(ratio.value) for ratio in ratios) / len(ratios))
+    if any(ratio.low <= 0 or not isfinite(ratio.high) for ratio in ratios):
+        return Interval(value, 0.0, inf)
+    mean = statistics.average([Interval(log(r.value), log(r.low), log(r.high)) for r in ratios])
+    return Interval(value, min(exp(mean.low), value), max(exp(mean.high), value))
+
+
+def averages(variants: Sequence[Variant]) -> Mapping[str, tuple[str, ...]]:
+    """The averages that can be formed: "average" of all benchmarks that every variant has, and
+    "paper average" where the paper's three are among them. Of one benchmark there is none."""
+    shared = [
+        name
+        for name in (variants[0].grids if variants else ())
+        if all(name in variant.grids for variant in variants)
+    ]
+    found = {"average": tuple(shared)} if len(shared) > 1 else {}
+    if set(PAPER) <= set(shared):
+        found["paper average"] = PAPER
+    return found

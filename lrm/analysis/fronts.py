@@ -1,0 +1,101 @@
+"""The frontier of variants under budgets, and what of it the data can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrm import frontier
+from lrm.analysis.compare import Comparison, Setting, compare
+from lrm.errors import BadInput
+from lrm.records import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One setting on the plane of accuracy and tokens per question, and the run it comes from."""
+
+    setting: Setting
+    accuracy: Interval
+    tokens: Interval
+
+    @property
+    def name(self) -> str:
+        return self.setting.name
+
+    @property
+    def run_id(self) -> str:
+        return self.setting.variant.run_id
+
+    @property
+    def bytes(self) -> float | None:
+        return self.setting.variant.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """All spots in the order given, and the front among them; places are indices of `spots`.
+
+    `front` has the spots that no other beats, cheapest first, `knee` where it bends (None: it does
+    not). `hypervolume` is in accuracy x tokens up to accuracy 0 and `worst_tokens`; `history` is
+    what it was after each spot. `neighbours` compares each spot of the front with the next cheaper
+    one. `front_with_bytes` and `volume` count the bytes of the weights as a third cost, up to
+    `worst_bytes`; None where they were not measured for every spot.
+    """
+
+    benchmarks: tuple[str, ...]
+    spots: tuple[Spot, ...]
+    front: tuple[int, ...]
+    knee: int | None
+    worst_tokens: float
+    hypervolume: float
+    history: tuple[float, ...]
+    neighbours: tuple[Comparison, ...]
+    front_with_bytes: tuple[int, ...] | None
+    worst_bytes: float | None
+    volume: float | None
+
+
+def front(
+    settings: Sequence[Setting],
+    benchmarks: Sequence[str],
+    *,
+    worst_tokens: float | None = None,
+    worst_bytes: float | None = None,
+) -> Front:
+    """The frontier over one benchmark, or over the average of several.
+
+    The reference point is named in the result; left out, it is the dearest spot, which then adds
+    nothing itself. Raises BadInput where lengths come in different units.
+    """
+    if not settings:
+        raise BadInput("No variant was measured: a frontier needs one point or more.")
+    units = sorted({setting.variant.unit for setting in settings})
+    if len(units) > 1:
+        raise BadInput(f"Lengths are in {' and in '.join(units)}: draw one frontier for each.")
+    spots = tuple(Spot(s, s.accuracy(benchmarks), s.tokens(benchmarks)) for s in settings)
+    gains = [spot.accuracy.value for spot in spots]
+    costs = [spot.tokens.value for spot in spots]
+    reference = max(costs) if worst_tokens is None else worst_tokens
+    kept = tuple(frontier.nondominated(gains, costs))
+    pairs = zip(kept[1:], kept, strict=False)
+    sizes = [spot.bytes for spot in spots if spot.bytes is not None]
+    sized = len(sizes) == len(spots)
+    largest = (max(sizes) if worst_bytes is None else worst_bytes) if sized else None
+    return Front(
+        benchmarks=tuple(benchmarks),
+        spots=spots,
+        front=kept,
+        knee=frontier.knee(gains, costs),
+        worst_tokens=reference,
+        hypervolume=frontier.area(gains, costs, reference),
+        history=tuple(frontier.history(gains, costs, reference)),
+        neighbours=tuple(
+            compare(settings[dearer], settings[cheaper], benchmarks) for dearer, cheaper in pairs
+        ),
+        front_with_bytes=tuple(frontier.nondominated(gains, costs, sizes)) if sized else None,
+        worst_bytes=largest,
+        volume=None
+        if largest is None
+        else frontier.volume(gains, costs, sizes, reference, largest),
+    )

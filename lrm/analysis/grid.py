@@ -1,0 +1,120 @@
+"""What the analysis works on: every reply of a model as arrays, one set for each budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrm.errors import BadInput
+from lrm.scores import Unit
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What became of every reply to one benchmark's questions at one budget.
+
+    Arrays have shape [questions, samples]. `score` (headline: a truncated reply is wrong) is in
+    [0, 1], and NaN where a question has fewer samples than others; the other arrays are 0 or False
+    there. Every question has one reply at least.
+
+    `questions` are ids, in order; `groups` has the stratum of each ("2-hop"), or "". `tokens` and
+    `thinking` are lengths of the whole reply and of its thinking, in the variant's unit.
+    `truncated`: a cap cut it; `looped`: it ran into the cap repeating itself; `forced`: the budget
+    ended its thinking; `answered`: an answer was found in it, right or wrong.
+    """
+
+    questions: tuple[str, ...]
+    groups: tuple[str, ...]
+    score: Floats
+    tokens: Floats
+    thinking: Floats
+    closed: Bools
+    truncated: Bools
+    looped: Bools
+    forced: Bools
+    answered: Bools
+
+    def __post_init__(self) -> None:
+        shape = self.score.shape
+        if len(shape) != 2 or 0 in shape:
+            raise BadInput(f"A benchmark needs one reply or more; the scores have shape {shape}.")
+        wrong = [f.name for f in fields(self)[2:] if getattr(self, f.name).shape != shape]
+        if wrong or len(self.questions) != shape[0] or len(self.groups) != shape[0]:
+            raise BadInput(
+                f"{', '.join(wrong) or 'questions or groups'} must have the shape of the scores, "
+                f"{shape}: one row a question, one column a sample."
+            )
+        empty = np.flatnonzero(np.isnan(self.score).all(axis=1))
+        if len(empty):
+            raise BadInput(
+                f"Question {self.questions[empty[0]]} has no score: leave it out or grade it."
+            )
+        if len(set(self.questions)) < len(self.questions):
+            raise BadInput("A question stands twice in a grid: give each id once.")
+
+    @property
+    def present(self) -> Bools:
+        """Where a reply is, [questions, samples]."""
+        return ~np.isnan(self.score)
+
+    @property
+    def replies(self) -> int:
+        return int(np.count_nonzero(self.present))
+
+    def per_question(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Mean of `values` [questions, samples] over each question's samples."""
+        present = self.present
+        total = np.where(present, values, 0).sum(axis=1, dtype=np.float64)
+        return np.asarray(total / present.sum(axis=1), dtype=np.float64)
+
+    def padded(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
+        """`values` [questions, samples] with NaN where no reply is: what `lrm.statistics` takes."""
+        return np.where(self.present, values, np.nan).astype(np.float64)
+
+    def take(self, rows: NDArray[np.intp]) -> Grid:
+        """The grid of the questions at these places, in this order."""
+        arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self)[2:]}
+        return Grid(
+            tuple(self.questions[i] for i in rows), tuple(self.groups[i] for i in rows), **arrays
+        )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compressed model (or the dense one) as it was measured, by one run.
+
+    `name` is how people read it, unique within a report; `method` is "none" for the dense model.
+    `sparsity` is what was asked for, `bits` bits per weight and `bytes` the size of the weights,
+    None where nobody measured them. `grids` has a grid for each benchmark and budget; budget None:
+    the longest generation, with no budget set.
+    """
+
+    name: str
+    run_id: str
+    model: str
+    method: str
+    sparsity: float | None
+    bits: float | None
+    bytes: float | None
+    unit: Unit
+    grids: Mapping[str, Mapping[int | None, Grid]]
+
+    @property
+    def dense(self) -> bool:
+        return self.method == "none"
+
+    def grid(self, benchmark: str, budget: int | None) -> Grid:
+        """Raises BadInput where this benchmark was not measured at this budget."""
+        found = self.grids.get(benchmark, {}).get(budget)
+        if found is None:
+            told = "without a budget" if budget is None else f"at {budget} thinking {self.unit}"
+            raise BadInput(
+                f"{self.name} was not measured on {benchmark} {told}: take what all variants have."
+            )
+        return found

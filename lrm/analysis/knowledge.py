@@ -1,0 +1,164 @@
+"""Does compression cost knowledge more than reasoning? Relative losses, side by side.
+
+Three contrasts, each made where its benchmarks are there: the same questions closed book and open
+book; questions of the fewest hops against those of more; benchmarks whose answers must be
+remembered against those whose answers can be worked out (`Benchmark.knowledge`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrm import registry, statistics
+from lrm.analysis.compare import aligned
+from lrm.analysis.grid import Grid, Variant
+from lrm.records import Interval
+
+BOOKS = (("musique", "musique-open"), ("musique-dev", "musique-dev-open"))
+_HOPS = re.compile(r"(\d+)-hop")
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What share of the dense accuracy is gone on some questions: 1 - accuracy / dense accuracy.
+
+    `lost` is negative where the variant is better; None where the dense model is right too rarely
+    for a share of it to be known.
+    """
+
+    name: str
+    questions: int
+    dense: Interval
+    accuracy: Interval
+    lost: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """The losses of one variant on two kinds of questions, and `gap`: knowledge minus reasoning.
+
+    `kind` is "book", "hops" or "benchmarks". For hops, `knowledge` has the questions of more hops,
+    since each hop is one more fact to remember. The gap's interval takes the two sides as
+    independent. `parameters` is bytes x 8 / bits, where both are known.
+    """
+
+    kind: str
+    variant: str
+    budget: int | None
+    knowledge: Loss
+    reasoning: Loss
+    gap: Interval | None
+    sparsity: float | None
+    bits: float | None
+    bytes: float | None
+    parameters: float | None
+
+    @property
+    def sentence(self) -> str:
+        sides = f"{self.knowledge.name} and {self.reasoning.name}"
+        if self.gap is None:
+            return (
+                f"{self.variant}: the dense model is right too rarely on {sides} for their "
+                "relative losses to be compared."
+            )
+        told = f"{self.gap.value:+.0%} [{self.gap.low:+.0%}, {self.gap.high:+.0%}]"
+        if self.gap.low <= 0 <= self.gap.high:
+            return (
+                f"{self.variant}: no significant difference between the losses on {sides} ({told})."
+            )
+        more, less = sides.split(" and ") if self.gap.value > 0 else sides.split(" and ")[::-1]
+        return f"{self.variant}: {more} loses significantly more than {less} ({told})."
+
+
+Part = Sequence[tuple[Grid, Grid]]
+"""The variant's grids and the dense model's, aligned, one pair a benchmark."""
+
+
+def contrasts(variant: Variant, dense: Variant, budget: int | None) -> list[Contrast]:
+    """All contrasts that can be made of what both were asked. Raises BadInput where they were asked
+    other questions of the same benchmark."""
+    pairs = {
+        name: aligned(grids[budget], dense.grids[name][budget], (variant.name, dense.name))
+        for name, grids in variant.grids.items()
+        if budget in grids and budget in dense.grids.get(name, {})
+    }
+    found = []
+    for kind, names, parts in _parts(pairs):
+        sides = [loss(name, part) for name, part in zip(names, parts, strict=True)]
+        lost = [side.lost for side in sides if side.lost is not None]
+        gap = statistics.difference(*lost) if len(lost) == 2 else None
+        found.append(
+            Contrast(
+                kind=kind,
+                variant=variant.name,
+                budget=budget,
+                knowledge=sides[0],
+                reasoning=sides[1],
+                gap=gap,
+                sparsity=variant.sparsity,
+                bits=variant.bits,
+                bytes=variant.bytes,
+                parameters=_parameters(variant),
+            )
+        )
+    return found
+
+
+def _parameters(variant: Variant) -> float | None:
+    if variant.bytes is None or not variant.bits:
+        return None
+    return variant.bytes * 8 / variant.bits
+
+
+def loss(name: str, part: Part) -> Loss:
+    """The relative loss over benchmarks, each counting the same."""
+    both = [[statistics.accuracy(grid.padded(grid.score)) for grid in pair] for pair in part]
+    now, dense = (statistics.average(list(side)) for side in zip(*both, strict=True))
+    share = statistics.kept(now, dense, _correlation(part))
+    lost = None if share is None else Interval(1 - share.value, 1 - share.high, 1 - share.low)
+    return Loss(name, sum(len(grid.questions) for grid, _ in part), dense, now, lost)
+
+
+def _correlation(part: Part) -> float:
+    """Of the two averages over benchmarks, over questions."""
+    covariance, variances = 0.0, np.zeros(2)
+    for grid, base in part:
+        means = np.array([grid.per_question(grid.score), base.per_question(base.score)])
+        spread = np.cov(means, ddof=0) / means.shape[1]
+        covariance += float(spread[0, 1])
+        variances += np.diag(spread)
+    scale = float(np.sqrt(variances.prod()))
+    return max(-1.0, min(1.0, covariance / scale)) if scale else 0.0
+
+
+def _parts(
+    pairs: dict[str, tuple[Grid, Grid]],
+) -> Iterator[tuple[str, tuple[str, str], tuple[Part, Part]]]:
+    """Kind, names and questions of each contrast, knowledge first."""
+    for closed, open_book in BOOKS:
+        if closed in pairs and open_book in pairs:
+            yield "book", (closed, open_book), ([pairs[closed]], [pairs[open_book]])
+    for name, pair in pairs.items():
+        hops = np.array([_hops(group) for group in pair[0].groups])
+        told = np.unique(hops[hops > 0])
+        if len(told) > 1:
+            many, few = (
+                [tuple(grid.take(np.flatnonzero(mask)) for grid in pair)]
+                for mask in (hops > told[0], hops == told[0])
+            )
+            names = f"{name}, more hops", f"{name}, {told[0]}-hop"
+            yield "hops", names, (many, few)  # type: ignore[misc]
+    remembered = [name for name in pairs if registry.benchmark(name).knowledge]
+    worked_out = [name for name in pairs if name not in remembered]
+    if remembered and worked_out:
+        parts = [pairs[name] for name in remembered], [pairs[name] for name in worked_out]
+        yield "benchmarks", ("knowledge benchmarks", "reasoning benchmarks"), parts
+
+
+def _hops(group: str) -> int:
+    told = _HOPS.fullmatch(group)
+    return int(told[1]) if told else 0

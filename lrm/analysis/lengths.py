@@ -1,0 +1,124 @@
+"""Are shorter replies better? Asked across questions, as the paper does, and within them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lrm import statistics
+from lrm.analysis.compare import accuracy, share
+from lrm.analysis.grid import Bools, Grid
+from lrm.records import Interval
+
+SHARE = 0.3
+"""The paper compares the shortest 30% of replies with the longest 30%."""
+
+ACROSS = (
+    "Across questions it shows how accuracy goes along with length; it cannot show that short "
+    "thinking helps, because hard questions take longer and are missed more often: it is "
+    "confounded by difficulty."
+)
+WITHIN = (
+    "Within questions it compares short and long replies to the same question, so difficulty "
+    "plays no part; it cannot show that making a reply shorter would make it right, because a "
+    "reply that has gone astray may run on for that very reason."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Accuracy of the shortest against the longest replies, and shortest minus longest.
+
+    `short_count` and `long_count` are questions across questions, and replies within them;
+    `questions` is how many questions went in. `sentence` says what it can and cannot show.
+    """
+
+    short: Interval
+    long: Interval
+    difference: Interval
+    short_count: int
+    long_count: int
+    questions: int
+    sentence: str
+
+    @property
+    def verdict(self) -> str:
+        if self.difference.low > 0:
+            return "shorter replies are more accurate"
+        if self.difference.high < 0:
+            return "longer replies are more accurate"
+        return "no significant difference"
+
+
+def across(grid: Grid, part: float = SHARE) -> Split | None:
+    """The paper's split: questions by the mean length of their replies.
+
+    None for fewer than two questions. Questions of equal length keep their order.
+    """
+    count = len(grid.questions)
+    if count < 2:
+        return None
+    size = max(1, round(part * count))
+    order = np.argsort(grid.per_question(grid.tokens), kind="stable")
+    short, long = accuracy(grid.take(order[:size])), accuracy(grid.take(order[-size:]))
+    apart = statistics.difference(short, long)
+    return Split(short, long, apart, size, size, count, ACROSS)
+
+
+def within(grid: Grid, part: float = SHARE) -> Split | None:
+    """The same over the samples of each question, which has two or more; None if none has.
+
+    Of a question's replies the shortest and longest `part` are taken, one of each at least;
+    replies of equal length keep their order.
+    """
+    several = np.flatnonzero(grid.present.sum(axis=1) > 1)
+    if not len(several):
+        return None
+    asked = grid.take(several)
+    lengths = np.where(asked.present, asked.tokens, np.inf)
+    rank = np.argsort(np.argsort(lengths, axis=1, kind="stable"), axis=1)
+    samples = asked.present.sum(axis=1, keepdims=True)
+    size = np.maximum(1, np.rint(part * samples))
+    short = _only(asked, rank < size)
+    long = _only(asked, (rank >= samples - size) & (rank < samples))
+    apart = statistics.paired_difference(short, long)
+    return Split(
+        short=statistics.accuracy(short),
+        long=statistics.accuracy(long),
+        difference=apart.interval,
+        short_count=int(size.sum()),
+        long_count=int(size.sum()),
+        questions=len(several),
+        sentence=WITHIN,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Shares of replies by how they ended, with intervals over questions.
+
+    `unclosed`: the thinking was never closed; `looping`: ran into a cap repeating itself;
+    `truncated`: a cap cut it; `forced`: the budget ended its thinking; `unanswered`: no answer was
+    found in it.
+    """
+
+    unclosed: Interval
+    looping: Interval
+    truncated: Interval
+    forced: Interval
+    unanswered: Interval
+
+
+def endings(grid: Grid) -> Endings:
+    return Endings(
+        unclosed=share(grid, ~grid.closed),
+        looping=share(grid, grid.looped),
+        truncated=share(grid, grid.truncated),
+        forced=share(grid, grid.forced),
+        unanswered=share(grid, ~grid.answered),
+    )
+
+
+def _only(grid: Grid, chosen: Bools) -> np.ndarray:
+    return np.where(chosen, grid.score, np.nan)

@@ -1,0 +1,79 @@
+"""All sections of a report, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from lrm.analysis.first import First
+from lrm.analysis.grid import Variant
+from lrm.errors import BadInput
+from lrm.published import Published
+from lrm.report import knowing, lengthwise, plane
+from lrm.report.figure import Figure, Section
+from lrm.report.material import Material, in_common
+from lrm.report.page import Report
+from lrm.report.samples import Sample
+
+Draw = Callable[[Material], Figure]
+SECTIONS: Mapping[str, tuple[str, Draw]] = {
+    "frontier": ("The frontier: accuracy against length", plane.the_frontier),
+    "by_budget": ("Accuracy by budget", plane.by_budget),
+    "by_sparsity": ("Accuracy by sparsity, and where it collapses", plane.by_sparsity),
+    "tokens_by_sparsity": ("Length by sparsity", plane.tokens_by_sparsity),
+    "short_against_long": ("Shorter against longer", lengthwise.short_against_long),
+    "knowledge": ("Knowledge against reasoning", knowing.knowledge),
+    "published": ("Beside the published figures", knowing.beside_published),
+    "endings": ("How replies end", lengthwise.how_they_end),
+    "inflation": ("Length against the dense model's", lengthwise.inflation),
+    "first_right": ("Until the right answer first stands", lengthwise.first_right),
+    "efficiency": ("Efficiency scores", lengthwise.scores),
+    "hypervolume": ("Hypervolume, trial by trial", plane.history),
+}
+"""By the name of its file: a heading, and what draws it or says in BadInput why it cannot."""
+
+
+def build(
+    *,
+    title: str,
+    variants: Sequence[Variant],
+    firsts: Mapping[tuple[str, str], First],
+    against: Mapping[str, Published],
+    samples: Sequence[Sample],
+    warnings: Sequence[str],
+    provenance: Mapping[str, Mapping[str, object]],
+    volumes: Mapping[int, float],
+) -> Report:
+    """The report on these variants, the densest first; what cannot be drawn says why."""
+    shared, told = in_common(variants)
+    material = Material(shared, firsts, against, volumes)
+    return Report(
+        title=title,
+        variants=variants,
+        says=(asked(material),),
+        warnings=[*warnings, *told],
+        sections=[_section(material, name, *what) for name, what in SECTIONS.items()],
+        samples=samples,
+        provenance=provenance,
+    )
+
+
+def _section(material: Material, name: str, heading: str, draw: Draw) -> Section:
+    try:
+        return Section(name, heading, draw(material))
+    except BadInput as error:
+        return Section(name, heading, None, str(error))
+
+
+def asked(material: Material) -> str:
+    """What was asked of how many models, in one sentence."""
+    first = material.variants[0]
+    counts = ", ".join(
+        f"{name} {len(grids[None].questions)}" for name, grids in first.grids.items()
+    )
+    samples = max(grids[None].score.shape[1] for grids in first.grids.values())
+    models = ", ".join(dict.fromkeys(variant.model for variant in material.variants))
+    several = f"{len(material.variants)} variants" if len(material.variants) > 1 else "1 variant"
+    return (
+        f"{models}: {several}. Questions: {counts}; samples a question: {samples}. All intervals "
+        "are 95% over questions; a reply that a cap cut counts as wrong."
+    )

@@ -1,0 +1,85 @@
+"""Sections, samples and provenance as one HTML file: no network, everything escaped.
+
+The page forbids itself all network by its content security policy, so that even a name that slipped
+through could load nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.resources import files
+
+import jinja2
+import vl_convert
+from altair import SCHEMA_VERSION
+from markupsafe import Markup
+
+from lrm.analysis.grid import Variant
+from lrm.report.figure import Section
+from lrm.report.files import tidy_files
+from lrm.report.samples import SAMPLING, Sample
+from lrm.report.theme import DARK, LIGHT
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page in the making.
+
+    `says` introduces it, `warnings` tell what is unfinished or not comparable; `provenance` has
+    facts by heading.
+    """
+
+    title: str
+    variants: Sequence[Variant]
+    says: Sequence[str]
+    warnings: Sequence[str]
+    sections: Sequence[Section]
+    samples: Sequence[Sample]
+    provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    @cached_property
+    def html(self) -> str:
+        """The page, whole."""
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        return environment.from_string(_own("page.html")).render(
+            title=self.title,
+            says=self.says,
+            warnings=self.warnings,
+            sections=self.sections,
+            samples=self.samples,
+            samples_say=SAMPLING,
+            filters={
+                name: list(dict.fromkeys(getattr(one, name) for one in self.samples))
+                for name in ("outcome", "benchmark", "variant")
+            },
+            provenance=self.provenance,
+            themes={"light": LIGHT, "dark": DARK},
+            style=Markup(_own("page.css")),
+            library=Markup(_library()),
+            script=Markup(_own("page.js")),
+        )
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The page, the figures as PNG and the numbers as tidy tables, by path."""
+        drawn = {one.name: one.figure for one in self.sections if one.figure}
+        return {
+            PAGE: self.html.encode(),
+            **{f"figures/{name}.png": figure.png() for name, figure in drawn.items()},
+            **tidy_files(self.variants),
+        }
+
+
+def _own(name: str) -> str:
+    return files("lrm.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed, whose bundle comes with vl-convert."""
+    version = ".".join(SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]

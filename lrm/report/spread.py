@@ -1,0 +1,48 @@
+"""One kind of number for every variant and benchmark, drawn in the way that fits the variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+
+from lrm.analysis.grid import Variant
+from lrm.records import Interval
+from lrm.report.charts import Axis, Chart, Dot, curves, intervals
+from lrm.report.material import Material
+
+SPARSITY = Axis("sparsity of the blocks' linear layers", "percent")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A number of one variant on one benchmark (or kind of question), as `told` in a table."""
+
+    variant: Variant
+    series: str
+    value: Interval
+    told: str
+    further: dict[str, str] = field(default_factory=dict)
+
+    def hover(self, name: str) -> dict[str, str]:
+        about = {"variant": self.variant.name, "of": self.series, name: self.told}
+        return {**about, **self.further, "run": self.variant.run_id}
+
+
+def spread(
+    material: Material, found: Sequence[Found], axis: Axis, mark: float | None = None
+) -> Chart:
+    """Curves over sparsity where that is what tells the variants apart, else intervals in rows.
+
+    Numbers without a finite interval are for the table alone.
+    """
+    shown = [one for one in found if isfinite(one.value.low) and isfinite(one.value.high)]
+    name = axis.title.partition(",")[0]
+    if material.ladder:
+        dots = [
+            Dot(one.series, one.variant.sparsity or 0.0, one.value, one.hover(name))
+            for one in shown
+        ]
+        return curves(dots, SPARSITY, axis, mark=mark)
+    dots = [Dot(one.variant.name, one.series, one.value, one.hover(name)) for one in shown]
+    return intervals(dots, axis, mark=mark)

@@ -1,0 +1,110 @@
+"""What is stored, read back: runs with their params, metrics and artifacts, from any store."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from tracking.processes import HOST
+
+GENERATIONS = "generations"
+ENDING = ".jsonl.gz"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored run. `metrics` are the last values."""
+
+    run: Run
+    _client: MlflowClient
+
+    @property
+    def id(self) -> str:
+        return str(self.run.info.run_id)
+
+    @property
+    def name(self) -> str:
+        return str(self.run.info.run_name)
+
+    @property
+    def kind(self) -> str:
+        return self.tags.get("kind", "")
+
+    @property
+    def params(self) -> dict[str, str]:
+        return dict(self.run.data.params)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return dict(self.run.data.metrics)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self.run.data.tags)
+
+    @cached_property
+    def _artifacts(self) -> ArtifactRepository:
+        """The run's artifacts; the client would look the run up again for each of them."""
+        uri = self._client.tracking_uri
+        return get_artifact_repository(self.run.info.artifact_uri, tracking_uri=uri)
+
+    @property
+    def unfinished(self) -> str | None:
+        """How a run that did not reach its end stands, with its reason; None for a finished one.
+
+        A run that this very process is about to finish counts as finished.
+        """
+        status = str(self.run.info.status)
+        ours = (self.tags.get("host"), self.tags.get("pid")) == (HOST, str(os.getpid()))
+        if status == "FINISHED" or (status == "RUNNING" and ours):
+            return None
+        reason = self.tags.get("reason")
+        return f"{status}: {reason}" if reason else status
+
+    def artifact(self, path: str) -> bytes | None:
+        """The bytes of an artifact, None where there is none."""
+        folder = path.rpartition("/")[0]
+        if path not in {item.path for item in self._artifacts.list_artifacts(folder or None)}:
+            return None
+        with tempfile.TemporaryDirectory() as scratch:
+            return Path(self._artifacts.download_artifacts(path, scratch)).read_bytes()
+
+    def place(self, path: str) -> str:
+        """Where an artifact lies: a file's path, or the address that the store gives it."""
+        whole = f"{str(self.run.info.artifact_uri).rstrip('/')}/{path}"
+        return unquote(urlparse(whole).path) if whole.startswith("file:") else whole
+
+    def benchmarks(self) -> list[str]:
+        """Those of which the run holds generations, in the order of its parameter."""
+        paths = [item.path for item in self._artifacts.list_artifacts(GENERATIONS)]
+        there = [Path(path).name.removesuffix(ENDING) for path in paths if path.endswith(ENDING)]
+        told = self.params.get("benchmarks", "").split(",")
+        return sorted(there, key=lambda name: told.index(name) if name in told else len(told))
+
+    def rows(self, benchmark: str) -> Iterator[dict[str, Any]]:
+        """Every stored generation of a benchmark, one after the other."""
+        path = f"{GENERATIONS}/{benchmark}{ENDING}"
+        with tempfile.TemporaryDirectory() as scratch:
+            file = self._artifacts.download_artifacts(path, scratch)
+            with gzip.open(file, "rt", encoding="utf-8") as lines:
+                for line in lines:
+                    yield json.loads(line)
+
+    def history(self, metric: str) -> dict[int, float]:
+        """All values of a metric by step."""
+        return {
+            point.step: point.value for point in self._client.get_metric_history(self.id, metric)
+        }
