@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.findings import Findings, as_csv, row
 from experiments.levels import HEADLINE, Level, label
 from experiments.present import look_further
 from experiments.search import Outcome
-from lrm import report
 from lrm.records import Budget, Point
 from lrm.tables import Table, amount, percent
 
@@ -25,22 +24,13 @@ NOTE = (
 class QuantizationFindings(Findings):
     """As `Findings`, by recipe in place of sparsity."""
 
-    def files(self, title: str, params: Mapping[str, object]) -> dict[str, bytes]:
-        """The study's artifacts, by path."""
+    def files(self) -> dict[str, bytes]:
+        """The study's points and front as artifacts, by path."""
         front = [_row(point) for point in self.front]
-        points = [_row(point) for point in self.points]
-        tables = (
-            by_recipe(self),
-            Table("Pareto front", FRONT, [_cells(point) for point in self.front]),
-            Table("All points", FRONT, [_cells(point) for point in self.points]),
-        )
         return {
             "frontier/front.json": json.dumps(front, indent=1).encode(),
             "frontier/front.csv": as_csv(front),
-            "frontier/points.csv": as_csv(points),
-            "report.html": report.page(
-                title=title, params=params, figures={}, tables=tables
-            ).encode(),
+            "frontier/points.csv": as_csv([_row(point) for point in self.points]),
         }
 
 

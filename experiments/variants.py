@@ -38,25 +38,25 @@ def of_study(store: Store, name: str) -> Selection:
     """All levels of a study that were finished. Raises BadInput for an unknown or empty study."""
     study, levels = store.study_records(name)
     config = json.loads(study.artifact("config.json") or b"{}")
-    finished = {float(one.params["sparsity"]): one for one in reversed(levels) if _whole(one)}
+    finished = {one.tags["identity"]: one for one in reversed(levels) if _whole(one)}
     left_out = [
         f"{one.name} ({one.unfinished})"
         for one in levels
-        if not _whole(one) and float(one.params.get("sparsity", "nan")) not in finished
+        if not _whole(one) and one.tags["identity"] not in finished
     ]
-    asked = config.get("sparsity", [])
+    asked = config.get("sparsity") or config.get("recipes", [])
     wanted = min(config.get("trials") or len(asked), len(asked))
     if study.unfinished or len(finished) < wanted:
         told = f", and its run is {study.unfinished}" if study.unfinished else ""
         left_out.insert(
             0,
-            f"The study is unfinished: {len(finished)} of {wanted} sparsities are measured{told}.",
+            f"The study is unfinished: {len(finished)} of {wanted} levels are measured{told}.",
         )
     if not finished:
         raise BadInput(
             f"Study {name!r} has no finished level yet: let the search go on, then report again."
         )
-    records = [finished[sparsity] for sparsity in sorted(finished)]
+    records = sorted(finished.values(), key=_mildest_first)
     return Selection(name, records, [config["budgets"]] * len(records), left_out, study)
 
 
@@ -76,6 +76,11 @@ def of_runs(store: Store, run_ids: Sequence[str]) -> Selection:
         budgets.append(json.loads(config)["budgets"] if config else [])
     title = records[0].name if len(records) == 1 else f"{len(records)} runs"
     return Selection(title, records, budgets, left_out)
+
+
+def _mildest_first(record: Record) -> tuple[float, float]:
+    """By sparsity, or where levels are recipes by the bytes that are left."""
+    return float(record.params.get("sparsity", 0)), -record.metrics.get("weights/bytes", 0.0)
 
 
 def _whole(record: Record) -> bool:
@@ -133,7 +138,8 @@ def _published(record: Record, variant: Variant) -> Published | None:
 
 
 def names(records: Sequence[Record]) -> list[str]:
-    """How people tell the runs apart: by method and sparsity, and the model where it differs."""
+    """How people tell the runs apart: by method, and sparsity or recipe with what it protects; and
+    the model where it differs."""
     several = len({one.params.get("model") for one in records}) > 1
     found = []
     for one in records:
@@ -142,6 +148,8 @@ def names(records: Sequence[Record]) -> list[str]:
         words.append("dense" if method == "none" else method)
         if sparsity:
             words.append(f"{sparsity:.0%}")
+        if method != "none":
+            words += filter(None, (one.params.get("recipe"), one.params.get("protect")))
         found.append(" ".join(words))
     counted = Counter(found)
     return [
