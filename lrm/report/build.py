@@ -18,8 +18,8 @@ Draw = Callable[[Material], Figure]
 SECTIONS: Mapping[str, tuple[str, Draw]] = {
     "frontier": ("The frontier: accuracy against length", plane.the_frontier),
     "by_budget": ("Accuracy by budget", plane.by_budget),
-    "by_sparsity": ("Accuracy by sparsity, and where it collapses", plane.by_sparsity),
-    "tokens_by_sparsity": ("Length by sparsity", plane.tokens_by_sparsity),
+    "by_level": ("Accuracy by level of compression, and where it collapses", plane.by_level),
+    "tokens_by_level": ("Length by level of compression", plane.tokens_by_level),
     "short_against_long": ("Shorter against longer", lengthwise.short_against_long),
     "knowledge": ("Knowledge against reasoning", knowing.knowledge),
     "published": ("Beside the published figures", knowing.beside_published),

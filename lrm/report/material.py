@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lrm.analysis.collapse import Axis
 from lrm.analysis.compare import Setting
 from lrm.analysis.first import First
 from lrm.analysis.fronts import Spot
@@ -73,21 +74,34 @@ class Material:
         return [variant for variant in self.variants if not variant.dense]
 
     @cached_property
-    def ladder(self) -> bool:
-        """Whether the variants are one model and method at several sparsities, each once."""
-        levels = [variant.sparsity for variant in self.variants]
+    def ladder(self) -> Axis | None:
+        """What the variants are a ladder of, if they are one model and method at several levels,
+        each once: sparsities, or bits per weight."""
         methods = {variant.method for variant in self.compressed}
         models = {variant.model for variant in self.variants}
-        several = len(levels) > 1 and None not in levels and len(set(levels)) == len(levels)
-        return several and len(methods) == len(models) == 1
+        if len(self.variants) < 2 or not len(methods) == len(models) == 1:
+            return None
+        axes: tuple[Axis, ...] = ("sparsity", "bits")
+        for axis in axes:
+            levels = [getattr(variant, axis) for variant in self.variants]
+            if None not in levels and len(set(levels)) == len(levels):
+                return axis
+        return None
 
-    def need_ladder(self) -> None:
-        if not self.ladder:
-            raise BadInput("it takes one model and one method at two sparsities or more.")
+    @property
+    def need_ladder(self) -> Axis:
+        """The same. Raises BadInput where there is none."""
+        if self.ladder is None:
+            raise BadInput("it takes one model and one method at two levels or more.")
+        return self.ladder
+
+    def step(self, variant: Variant) -> float:
+        """Where a variant stands on the ladder."""
+        return float(getattr(variant, self.need_ladder))
 
     def label(self, variant: Variant) -> str:
         """A variant's name in a legend: its sparsity where that is all that tells them apart."""
-        return f"{variant.sparsity:.0%}" if self.ladder else variant.name
+        return f"{variant.sparsity:.0%}" if self.ladder == "sparsity" else variant.name
 
     def settings(self) -> list[Setting]:
         """Every variant at every budget."""

@@ -1,10 +1,10 @@
-"""Accuracy against tokens: the frontier, and its two axes by budget and by sparsity."""
+"""Accuracy against tokens: the frontier, and its two axes by budget and by level of compression."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lrm.analysis.collapse import collapse
+from lrm.analysis.collapse import Collapse, collapse
 from lrm.analysis.compare import accuracy, averages, tokens
 from lrm.analysis.fronts import Front, Spot, front
 from lrm.errors import BadInput
@@ -12,7 +12,7 @@ from lrm.records import Interval
 from lrm.report.charts import SHARE, Axis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel
 from lrm.report.material import Material
-from lrm.report.spread import SPARSITY
+from lrm.report.spread import LADDERS
 from lrm.tables import Table, amount, percent, signed, times
 
 ACCURACY = Axis("accuracy", "percent", SHARE)
@@ -32,7 +32,7 @@ def the_frontier(material: Material) -> Figure:
         on = [found.spots[place] for place in found.front]
         steps = [(_logged(one.tokens.value), one.accuracy.value) for one in on]
         dots = [_dot(material.label(one.setting.variant), one) for one in found.spots]
-        drawn = curves(dots, axis, ACCURACY, ordered=material.ladder, front=steps)
+        drawn = curves(dots, axis, ACCURACY, ordered=material.ladder is not None, front=steps)
         panels.append(Panel(_titled(title, names), drawn))
         rows += [(title, *_cells(one), "yes" if one in on else "") for one in found.spots]
     assert first
@@ -129,11 +129,13 @@ def by_budget(material: Material) -> Figure:
             )
             for one in spots
         ]
-        panels.append(Panel(name, curves(dots, axis, ACCURACY, ordered=material.ladder)))
+        panels.append(
+            Panel(name, curves(dots, axis, ACCURACY, ordered=material.ladder is not None))
+        )
         rows += [
             (name, one.setting.variant.name, budget(one), percent(one.accuracy)) for one in spots
         ]
-    line = "sparsity" if material.ladder else "variant"
+    line = material.ladder or "variant"
     return Figure(
         says=(
             "A reply whose thinking is not over at the budget is cut there and made to answer. A "
@@ -144,37 +146,27 @@ def by_budget(material: Material) -> Figure:
     )
 
 
-def by_sparsity(material: Material) -> Figure:
+def by_level(material: Material) -> Figure:
     """Accuracy at the largest budget, and where it falls below half."""
-    material.need_ladder()
+    axis = material.need_ladder
     dots, rows = [], []
     for name in material.benchmarks:
         for one in material.spots([name]):
             variant = one.setting.variant
             if one.setting.budget == material.largest:
-                dots.append(Dot(name, variant.sparsity or 0.0, one.accuracy, hover(one)))
+                dots.append(Dot(name, material.step(variant), one.accuracy, hover(one)))
                 rows.append((name, material.label(variant), percent(one.accuracy)))
-    panels = [Panel(f"accuracy {material.at_largest}", curves(dots, SPARSITY, ACCURACY))]
+    panels = [Panel(f"accuracy {material.at_largest}", curves(dots, LADDERS[axis], ACCURACY))]
     found = [
-        collapse(material.variants, name, size)
+        collapse(material.variants, name, size, axis=axis)
         for name in material.benchmarks
         for size in material.budgets
     ]
-    hardest = max(variant.sparsity or 0.0 for variant in material.variants)
-    marks = [
-        Dot(
-            one.benchmark,
-            one.benchmark,
-            Interval(one.at, one.low or 0.0, hardest if one.high is None else one.high),
-            {"collapse": one.sentence},
-        )
-        for one in found
-        if one.budget == material.largest and one.at is not None
-    ]
+    marks = [_mark(one) for one in found if one.budget == material.largest and one.at is not None]
     if marks:
-        drawn = intervals(
-            marks, Axis("sparsity", "percent", (0, min(1.0, hardest + 0.05))), legend=False
-        )
+        levels = [material.step(variant) for variant in material.variants]
+        shown = Axis("sparsity", "percent", (0, min(1.0, max(levels) + 0.05)))
+        drawn = intervals(marks, shown if axis == "sparsity" else LADDERS[axis], legend=False)
         panels.append(Panel("collapses at", drawn))
     header = ("benchmark", "budget", "first level below half of the dense accuracy")
     told = [
@@ -183,22 +175,32 @@ def by_sparsity(material: Material) -> Figure:
     ]
     return Figure(
         says=(
-            f"{INTERVALS} A benchmark collapses at the first sparsity with less than half of the "
+            f"{INTERVALS} A benchmark collapses at the first level with less than half of the "
             "dense model's accuracy; that interval is by paired bootstrap over questions and moves "
             "in steps of the levels measured.",
             " ".join(one.sentence for one in found if one.budget == material.largest),
         ),
         panels=panels,
         tables=[
-            Table("Accuracy", ("benchmark", "sparsity", "accuracy"), rows),
+            Table("Accuracy", ("benchmark", axis, "accuracy"), rows),
             Table("Collapse", header, told),
         ],
     )
 
 
-def tokens_by_sparsity(material: Material) -> Figure:
+def _mark(found: Collapse) -> Dot:
+    """A collapse point, from the mildest level to the hardest; beyond the levels is drawn at their
+    end."""
+    assert found.at is not None
+    ends = [found.at, found.levels[0], found.levels[-1]]
+    ends[1:] = [found.low or ends[1], ends[2] if found.high is None else found.high]
+    interval = Interval(found.at, min(ends), max(ends))
+    return Dot(found.benchmark, found.benchmark, interval, {"collapse": found.sentence})
+
+
+def tokens_by_level(material: Material) -> Figure:
     """Lengths of the longest generations."""
-    material.need_ladder()
+    axis = material.need_ladder
     dots, rows = [], []
     for name in material.benchmarks:
         for variant in material.variants:
@@ -206,15 +208,15 @@ def tokens_by_sparsity(material: Material) -> Figure:
             right = accuracy(variant.grid(name, None))
             told = {"variant": variant.name, "benchmark": name, "length": amount(found)}
             told |= {"accuracy": percent(right), "run": variant.run_id}
-            dots.append(Dot(name, variant.sparsity or 0.0, found, told))
+            dots.append(Dot(name, material.step(variant), found, told))
             rows.append((name, material.label(variant), amount(found), percent(right)))
-    header = ("benchmark", "sparsity", f"{material.unit} per question", "accuracy")
+    header = ("benchmark", axis, f"{material.unit} per question", "accuracy")
     return Figure(
         says=(
             "The longest generations, with no budget. Length alone says nothing: a broken model "
             f"may ramble or stop at once. {INTERVALS}",
         ),
-        panels=[Panel("", curves(dots, SPARSITY, Axis(f"{material.unit} per question")))],
+        panels=[Panel("", curves(dots, LADDERS[axis], Axis(f"{material.unit} per question")))],
         tables=[Table("Length", header, rows)],
     )
 

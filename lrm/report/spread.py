@@ -11,7 +11,10 @@ from lrm.records import Interval
 from lrm.report.charts import Axis, Chart, Dot, curves, intervals
 from lrm.report.material import Material
 
-SPARSITY = Axis("sparsity of the blocks' linear layers", "percent")
+LADDERS = {
+    "sparsity": Axis("sparsity of the blocks' linear layers", "percent"),
+    "bits": Axis("bits per weight, log scale", "log"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Found:
 def spread(
     material: Material, found: Sequence[Found], axis: Axis, mark: float | None = None
 ) -> Chart:
-    """Curves over sparsity where that is what tells the variants apart, else intervals in rows.
+    """Curves over the ladder that the variants form, else intervals in rows.
 
     Numbers without a finite interval are for the table alone.
     """
@@ -40,9 +43,8 @@ def spread(
     name = axis.title.partition(",")[0]
     if material.ladder:
         dots = [
-            Dot(one.series, one.variant.sparsity or 0.0, one.value, one.hover(name))
-            for one in shown
+            Dot(one.series, material.step(one.variant), one.value, one.hover(name)) for one in shown
         ]
-        return curves(dots, SPARSITY, axis, mark=mark)
+        return curves(dots, LADDERS[material.ladder], axis, mark=mark)
     dots = [Dot(one.variant.name, one.series, one.value, one.hover(name)) for one in shown]
     return intervals(dots, axis, mark=mark)
