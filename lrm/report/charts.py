@@ -156,9 +156,9 @@ def _drawn(dots: Sequence[Dot], layers: Sequence[alt.Chart], height: float) -> C
     """The layers over the dots' data, which is put in last: Altair copies all that it is given."""
     drawn = alt.layer(*layers).to_dict()
     for layer in drawn["layer"]:
-        name = layer.pop("data")["name"]
-        if name != DOTS:
-            layer["data"] = {"values": drawn["datasets"][name]}
+        own = layer.pop("data", {"name": DOTS})["name"]
+        if own != DOTS:
+            layer["data"] = {"values": drawn["datasets"][own]}
     data = {"values": [dot.row(_names(dots)) for dot in dots]}
     return {"layer": drawn["layer"], "data": data, "height": height}
 

@@ -36,7 +36,9 @@ def spread(
 
     Numbers without a finite interval are for the table alone.
     """
-    shown = [one for one in found if isfinite(one.value.low) and isfinite(one.value.high)]
+    order = list(dict.fromkeys(one.series for one in found))
+    finite = [one for one in found if isfinite(one.value.low) and isfinite(one.value.high)]
+    shown = sorted(finite, key=lambda one: order.index(one.series))
     name = axis.title.partition(",")[0]
     if material.ladder:
         dots = [
