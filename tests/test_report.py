@@ -237,6 +237,14 @@ def test_a_run_that_failed_says_so(root: Path) -> None:
     assert f"failed is unfinished (FAILED: RuntimeError: {raised.value})" in page
 
 
+def test_intervals_without_an_end_are_not_drawn(root: Path) -> None:
+    """Three questions say nothing of a ratio of lengths, and a bar to infinity is no figure."""
+    store_study(root, "few", questions=3)
+    page = reported(root, "--study", "few")
+    assert "no interval is known: too few questions were asked." in words(page)
+    assert "Infinity" not in re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+
+
 def test_what_cannot_be_reported_on(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store_study(root, "empty", measured=())
     assert "has no finished level yet" in refused(root, capfd, "--study", "empty")
