@@ -69,6 +69,7 @@ def test_it_prints_front_collapse_reuse_and_where_to_look(searched) -> None:
     assert "Reused: 0 of 2 levels" in printed
     assert re.search(r"Decoded: [1-9]\d* replies, [\d,]+ tokens at [\d,]+ tokens/s", printed)
     assert "mlflow ui" in printed
+    assert re.search(r"/report.html  the report, for any browser", printed)
 
 
 def test_checkpoints_may_lie_elsewhere(tmp_path: Path) -> None:
@@ -118,8 +119,10 @@ def test_front_json_has_what_is_promised(searched) -> None:
         assert list(point) == fields.split()
         assert point["run_id"] in trial_ids
     page = Path(client.download_artifacts(study.info.run_id, "report.html")).read_text()
-    assert "<script" not in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert "default-src 'none'" in page
+    assert 'section id="frontier"' in page
+    figures = {item.path for item in client.list_artifacts(study.info.run_id, "figures")}
+    assert {"figures/frontier.png", "figures/by_budget.png", "figures/knowledge.png"} <= figures
 
 
 def test_running_again_repeats_nothing(searched) -> None:

@@ -19,6 +19,9 @@ Chart = dict[str, Any]
 """A Vega-Lite specification without its width."""
 
 HEIGHT = 280
+TICKS = 8
+"""Of an axis, about; those whose labels would touch are left out."""
+
 ROW = 15
 """Pixels of a row of intervals, one for each series."""
 
@@ -33,8 +36,8 @@ class Axis:
     form: str = ",~r"
     """How its numbers are written, in the language of d3-format."""
 
-    def encoded(self, across: bool) -> dict[str, Any]:
-        """As Altair's x (`across`) or y takes it."""
+    def encoded(self) -> dict[str, Any]:
+        """As Altair's x or y takes it."""
         scale: dict[str, Any] = {"type": "log" if self.scale == "log" else "linear"}
         if self.scale == "log":
             scale |= {"nice": False, "padding": 12}
@@ -47,7 +50,7 @@ class Axis:
             labelOverlap="greedy",
             labelSeparation=6,
             labelFlush=False,
-            tickCount=alt.ExprRef("ceil(width / 70)") if across else 6,
+            tickCount=TICKS,
         )
         return {"title": self.title, "axis": ticks, "scale": alt.Scale(**scale)}
 
@@ -97,14 +100,12 @@ def curves(
     `ordered` series, such as sparsities, get colours of one scale; `mark` draws a line at a value.
     """
     base = _base().encode(
-        x=alt.X("place:Q", **x.encoded(across=True)),
+        x=alt.X("place:Q", **x.encoded()),
         color=_colour(dots, "ordinal" if ordered else "nominal"),
     )
-    axis = alt.Y("value:Q", **y.encoded(across=False))
+    axis = alt.Y("value:Q", **y.encoded())
     layers: list[alt.Chart] = [
-        base.mark_rule(opacity=0.55).encode(
-            y=alt.Y("low:Q", **y.encoded(across=False)), y2="high:Q"
-        ),
+        base.mark_rule(opacity=0.55).encode(y=alt.Y("low:Q", **y.encoded()), y2="high:Q"),
         base.mark_line(strokeWidth=1.8).encode(y=axis),
         base.mark_point(filled=True, size=46, opacity=1).encode(y=axis, tooltip=_told(dots)),
     ]
@@ -138,7 +139,7 @@ def intervals(
         base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
     layers = [
         base.mark_rule(strokeWidth=2, opacity=0.7).encode(
-            x=alt.X("low:Q", **x.encoded(across=True)), x2="high:Q"
+            x=alt.X("low:Q", **x.encoded()), x2="high:Q"
         ),
         base.mark_point(filled=True, size=54, opacity=1).encode(x="value:Q", tooltip=_told(dots)),
     ]
@@ -156,9 +157,9 @@ def _drawn(dots: Sequence[Dot], layers: Sequence[alt.Chart], height: float) -> C
     """The layers over the dots' data, which is put in last: Altair copies all that it is given."""
     drawn = alt.layer(*layers).to_dict()
     for layer in drawn["layer"]:
-        name = layer.pop("data")["name"]
-        if name != DOTS:
-            layer["data"] = {"values": drawn["datasets"][name]}
+        own = layer.pop("data", {"name": DOTS})["name"]
+        if own != DOTS:
+            layer["data"] = {"values": drawn["datasets"][own]}
     data = {"values": [dot.row(_names(dots)) for dot in dots]}
     return {"layer": drawn["layer"], "data": data, "height": height}
 

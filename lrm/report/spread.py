@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from lrm.analysis.grid import Variant
+from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.report.charts import Axis, Chart, Dot, curves, intervals
 from lrm.report.material import Material
@@ -37,9 +38,13 @@ def spread(
 ) -> Chart:
     """Curves over the ladder that the variants form, else intervals in rows.
 
-    Numbers without a finite interval are for the table alone.
+    Numbers without a finite interval are for the table alone. Raises BadInput where none has one.
     """
-    shown = [one for one in found if isfinite(one.value.low) and isfinite(one.value.high)]
+    order = list(dict.fromkeys(one.series for one in found))
+    finite = [one for one in found if isfinite(one.value.low) and isfinite(one.value.high)]
+    if not finite:
+        raise BadInput("no interval is known: too few questions were asked.")
+    shown = sorted(finite, key=lambda one: order.index(one.series))
     name = axis.title.partition(",")[0]
     if material.ladder:
         dots = [

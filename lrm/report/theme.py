@@ -29,7 +29,7 @@ def theme(ink: str, faint: str, scale: tuple[float, float], background: str) -> 
             "ordinal": {"scheme": "viridis", "extent": list(scale)},
         },
         "rule": {"color": ink},
-        "style": {"front": {"stroke": ink}},
+        "style": {"front": {"color": ink}},
     }
 
 
