@@ -43,6 +43,7 @@ pytest.importorskip("llama_cpp", reason=INSTALL)
 from lrm.compression import quantize as quantize_module  # noqa: E402
 from lrm.compression.gguf_plan import bits, plan_config  # noqa: E402
 from lrm.compression.importance import importance  # noqa: E402
+from tests.test_gguf import divergence, random_model  # noqa: E402
 
 ROWS = tuple(tuple((7 * i + 13 * j) % 1000 for j in range(64)) for i in range(4))
 CALIBRATION = Calibration("made up", ROWS)
@@ -150,6 +151,20 @@ def test_a_dynamic_recipe_keeps_what_it_says_higher(made: dict[str, Checkpoint])
     assert found["blk.1.attn_v.weight"] == "Q6_K"
     assert found["blk.1.ffn_down.weight"] == "IQ2_XXS"
     assert found["blk.1.ffn_up.weight"] == found["blk.1.ffn_gate.weight"] == "IQ1_S"
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_every_family_says_nearly_the_same(family: str, tmp_path: Path) -> None:
+    config = AutoConfig.for_model(family, **SHAPE, head_dim=64)
+    folder = random_model(tmp_path / "model", config)
+    levels = {level: tmp_path / level for level in ("Q8_0", "Q4_K_M", "Q2_K")}
+    made = GGUF("Q8_0", CALIBRATION).apply_levels(folder, levels)
+    for level, checkpoint in made.items():
+        planned = plan_config(config, recipe(level)).tensors
+        assert {t.name: t for t in planned} == {t.name: t for t in tensors(checkpoint.path)}
+    far = [divergence(folder, checkpoint) for checkpoint in made.values()]
+    assert 0 < far[0] < far[1] < far[2]
+    assert far[0] < 1e-2
 
 
 def test_a_quantized_model_answers(made: dict[str, Checkpoint]) -> None:
