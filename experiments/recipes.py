@@ -28,6 +28,7 @@ class QuantizerChoice:
     name: str
     kind: Any
     calibration: str | None
+    levels: Collection[str]
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def made(self, level: str, calibration: Calibration | None) -> Any:
@@ -39,8 +40,10 @@ class QuantizerChoice:
         return dict(self.made(level, calibration).params())
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """BadInput if it cannot quantize the checkpoint, which is told before any work is done."""
-        self.made("Q8_0", None).check(checkpoint)
+        """BadInput if it cannot quantize the checkpoint to one of its levels, which is told before
+        any work is done."""
+        for level in self.levels:
+            self.made(level, ONLY_TO_CHECK if self.calibration else None).check(checkpoint)
 
     def apply(
         self,
@@ -76,8 +79,8 @@ def parse_quantizer(text: str, levels: Collection[str]) -> QuantizerChoice:
     source: str | None = named.options.get("calibration", SOURCES[0])
     registry.require("calibration source", source or "", (*SOURCES, NONE))
     source = None if source == NONE else source
-    choice = QuantizerChoice(name, kind, source, values)
-    for level in levels:
-        if level != choice.untouched:
-            choice.made(level, ONLY_TO_CHECK if source else None)
+    quantized = [level for level in levels if level != QuantizerChoice.untouched]
+    choice = QuantizerChoice(name, kind, source, quantized, values)
+    for level in quantized:
+        choice.made(level, ONLY_TO_CHECK if source else None)
     return choice

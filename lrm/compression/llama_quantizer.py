@@ -2,8 +2,8 @@
 
 Of all ways to it this one needs no program beside llama-cpp-python. The importance matrix and the
 types of single tensors go in as plain C structures (llama.h: name, pointer and size; pattern and
-type), so nothing depends on how a compiler lays out C++ objects, as it did in older versions. Those
-older than 0.3.30, which lack the structures, are refused.
+type), so nothing depends on how a compiler lays out C++ objects, as it did in older versions, which
+are refused.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def quantizer() -> Any:
         lib.llama_model_imatrix_data, lib.llama_model_tensor_override  # noqa: B018
     except (ImportError, AttributeError) as error:
         raise MissingExtra(
-            "quantizing to GGUF needs llama-cpp-python 0.3.30 or newer; install it with "
+            "quantizing to GGUF needs llama-cpp-python, as new as 0.3.36; install it with "
             "pip install 'lrm[gguf]'"
         ) from error
     return lib

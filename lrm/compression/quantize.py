@@ -17,7 +17,7 @@ from lrm.compression.checkpoints import Weights
 from lrm.compression.drafts import check_free, publish, workplace
 from lrm.compression.gguf import config_of, write_f16
 from lrm.compression.gguf_files import tensors
-from lrm.compression.gguf_plan import Plan, plan_file
+from lrm.compression.gguf_plan import Plan, plan_config, plan_file
 from lrm.compression.importance import importance
 from lrm.compression.protection import spared
 from lrm.compression.quantized import FILE, open_quantized, reports
@@ -117,9 +117,10 @@ class GGUF:
         return {level: open_quantized(out) for level, out in outs.items()}
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """BadInput if the checkpoint cannot be converted, or nothing is named as protected."""
-        config_of(checkpoint)
-        spared(Weights(checkpoint.path).sizes(), self.protect)
+        """BadInput if the checkpoint cannot be quantized so, as far as its headers tell."""
+        plan = plan_config(config_of(checkpoint), recipe(self.recipe), self.protect)
+        if self.fallback == "refuse":
+            plan.check()
 
     def _shared(self, checkpoint: Checkpoint) -> str:
         """A digest of what all levels are made from."""
