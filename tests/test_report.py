@@ -98,7 +98,7 @@ def test_ten_numbers_come_from_the_artifacts_alone(study: tuple[Path, str]) -> N
 
 def test_every_figure_is_there_and_none_is_empty(study: tuple[Path, str]) -> None:
     folder, page = study
-    for name in ("frontier", "by_budget", "by_sparsity", "tokens_by_sparsity", "endings",
+    for name in ("frontier", "by_budget", "by_level", "tokens_by_level", "endings",
                  "short_against_long", "knowledge", "inflation", "first_right", "efficiency",
                  "hypervolume"):  # fmt: skip
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -223,7 +223,7 @@ def test_a_score_that_is_no_number_is_refused(
 def test_an_unfinished_study_says_so(root: Path) -> None:
     store_study(root, "stopped", measured=SPARSITY[:2])
     page = words(reported(root, "--study", "stopped"))
-    assert "The study is unfinished: 2 of 3 sparsities are measured." in page
+    assert "The study is unfinished: 2 of 3 levels are measured." in page
 
 
 def test_a_run_that_failed_says_so(root: Path) -> None:
