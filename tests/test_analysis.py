@@ -307,7 +307,7 @@ def test_knowledge_against_reasoning() -> None:
     assert (book.knowledge.lost.value, book.reasoning.lost.value) == (0.5, 0)
     assert book.gap.low > 0.2
     assert book.sentence.startswith(
-        "pruned: musique loses significantly more than musique-open (+50%"
+        "pruned: significantly more is lost on musique than on musique-open (+50%"
     )
     assert by_hops.gap is not None
     assert by_hops.gap.value == 1

@@ -71,7 +71,7 @@ class Contrast:
                 f"{self.variant}: no significant difference between the losses on {sides} ({told})."
             )
         more, less = sides.split(" and ") if self.gap.value > 0 else sides.split(" and ")[::-1]
-        return f"{self.variant}: {more} loses significantly more than {less} ({told})."
+        return f"{self.variant}: significantly more is lost on {more} than on {less} ({told})."
 
 
 Part = Sequence[tuple[Grid, Grid]]
