@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, sqrt
+from math import exp, inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ HALF = 0.5
 EDGE = 0.06
 """Weight of one right and one wrong question that are added when the spread over questions is
 estimated: where few questions are missed, their samples' agreement is hardly seen."""
+
+ENOUGH = 6
+"""Questions of which not all lie on one side of the truth, but for one case in twenty."""
 
 Floats = NDArray[np.float64]
 Samples = Sequence[Sequence[float]] | NDArray[np.floating]
@@ -111,8 +114,11 @@ def paired_ratio(one: Samples, other: Samples) -> Interval:
     """Mean amount of `one` over that of `other` (say, tokens) on the same questions.
 
     Bootstrap-t over questions on the logarithm (Efron and Tibshirani 1993, chapter 12; fixed
-    seed), which allows for the skew of lengths. Of very few questions nothing is known: the
-    interval is then [0, inf]. Raises ValueError where `other` is zero throughout.
+    seed), which allows for the skew of lengths. Where few questions differ it has no end, since
+    resamples without them have no spread; beyond the plain t interval it therefore goes no further
+    than the question that differs most, for a ratio of means lies between the questions' own. Of
+    very few questions nothing is known: the interval may then end at 0 or inf. Raises ValueError
+    where `other` is zero throughout.
     """
     (means, _), (means_other, _) = _per_question(one), _per_question(other)
     _same_length(means, means_other)
@@ -128,8 +134,13 @@ def paired_ratio(one: Samples, other: Samples) -> Interval:
         return Interval(top / bottom, top / bottom, top / bottom)
     studentised = _studentised(apart, base)
     low, high = np.quantile(studentised, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
-    with np.errstate(over="ignore"):
+    plain = error * _t(len(means))
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         ends = (top / bottom * np.exp(error * np.array([-high, -low]))).tolist()
+        each = means / means_other
+    if len(means) >= ENOUGH:
+        ends[0] = max(ends[0], min(top / bottom * exp(-plain), float(np.nanmin(each))))
+        ends[1] = min(ends[1], max(top / bottom * exp(plain), float(np.nanmax(each))))
     return Interval(top / bottom, min(ends[0], top / bottom), max(ends[1], top / bottom))
 
 

@@ -166,6 +166,17 @@ def test_ratios_at_the_edge() -> None:
         statistics.paired_ratio(lengths, 0 * lengths)
 
 
+@pytest.mark.parametrize("differ", [1, 2, 3])
+def test_a_ratio_goes_no_further_than_the_question_that_differs_most(differ: int) -> None:
+    base = np.random.default_rng(3).uniform(50, 200, (50, 1))
+    other = base.copy()
+    other[:differ] *= 1.5
+    found = statistics.paired_ratio(other, base)
+    assert 1 < found.value < 1.1
+    assert 0.9 < found.low <= found.value
+    assert found.high <= 1.5 + 1e-9
+
+
 def test_missing_samples_are_left_out() -> None:
     ragged = [[1.0, 0.0, 1.0], [0.0], [1.0, 1.0]]
     padded = np.full((3, 3), np.nan)

@@ -135,7 +135,7 @@ def by_budget(material: Material) -> Figure:
         rows += [
             (name, one.setting.variant.name, budget(one), percent(one.accuracy)) for one in spots
         ]
-    line = material.ladder or "variant"
+    line = "sparsity" if material.ladder == "sparsity" else "variant"
     return Figure(
         says=(
             "A reply whose thinking is not over at the budget is cut there and made to answer. A "
