@@ -18,8 +18,11 @@ from experiments.report import main
 from lrm.records import Interval
 from lrm.report.charts import Axis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel
+from lrm.report.material import Material
+from lrm.report.plane import the_frontier
 from lrm.report.samples import ALL_CHARACTERS, Picker, fitting, shortened
 from tests.stored_runs import BUDGETS, SPARSITY, row, store_import, store_study
+from tests.test_analysis import grid, variant
 from tracking.store import open_store
 
 HOSTILE = "</script><script>alert('x')</script>&\"<img src=http://evil>"
@@ -305,3 +308,19 @@ def test_one_dot_makes_a_picture_of_either_kind() -> None:
 )
 def test_collapse_in_words(at: tuple[float | None, float | None, float | None], says: str) -> None:
     assert collapse_text(*at) == says
+
+
+def test_bytes_of_the_weights_are_a_third_axis_where_they_differ() -> None:
+    right, half = grid([1.0] * 8), grid([1.0] * 4 + [0.0] * 4)
+    sizes = (16e6, 4e6), (16e6, 16e6)
+    for several, (whole, small) in zip((True, False), sizes, strict=True):
+        dense = variant(right, bytes=whole)
+        packed = variant(half, "packed", None, bytes=small)
+        figure = the_frontier(Material([dense, packed], {}, {}, {}))
+        named = {table.heading: table for table in figure.tables}
+        found = named.get("The first front with the bytes of the weights")
+        assert (found is not None) == several
+        if found:
+            assert [row[:2] for row in found.rows] == [
+                ("packed at 64", "4,000,000"), ("dense at 64", "16,000,000")
+            ]  # fmt: skip

@@ -46,6 +46,7 @@ def the_frontier(material: Material) -> Figure:
         tables=[
             Table("All points", (*_header(material), "on the front"), rows),
             *_neighbours(first),
+            *_with_bytes(first),
         ],
     )
 
@@ -108,6 +109,24 @@ def _neighbours(found: Front) -> list[Table]:
     header = ("point", "next shorter one", "accuracy", "length", "separable")
     note = "On the same questions: differences in percentage points, lengths as ratios."
     return [Table("Neighbours on the first front", header, rows, note)]
+
+
+def _with_bytes(found: Front) -> list[Table]:
+    """The front where the bytes of the weights are a third cost, if they are known and differ."""
+    if found.front_with_bytes is None or len({spot.bytes for spot in found.spots}) < 2:
+        return []
+    rows = [
+        (one.name, f"{one.bytes or 0:,.0f}", percent(one.accuracy), amount(one.tokens), one.run_id)
+        for one in (found.spots[place] for place in found.front_with_bytes)
+    ]
+    unit = found.spots[0].setting.variant.unit
+    note = (
+        "No other point is more accurate, shorter and smaller. Hypervolume "
+        f"{found.volume or 0:,.4g} (accuracy x {unit} x bytes), from accuracy 0, "
+        f"{found.worst_tokens:,.1f} and {found.worst_bytes or 0:,.0f} bytes."
+    )
+    header = ("point", "bytes of the weights", "accuracy", f"{unit} per question", "run")
+    return [Table("The first front with the bytes of the weights", header, rows, note)]
 
 
 def by_budget(material: Material) -> Figure:
