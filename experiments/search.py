@@ -30,6 +30,7 @@ from lrm.frontier import hypervolume
 from lrm.judging import TRUNCATION
 from lrm.records import Decoding, Question
 from tracking.address import project_root
+from tracking.runs import StudyRun
 from tracking.store import Store, open_store
 
 
@@ -137,13 +138,18 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
         findings = axis.findings(levels, points, settings.budgets)
         if len(levels) > len(found):
             study.log_curve(findings.curves())
-        selection = of_study(record, name)
-        report = reporting.made(selection)
-        front = {"frontier/front.png": report.files["figures/frontier.png"]}
-        for path, data in {**findings.files(), **front}.items():
-            study.artifact(path, data)
-        page = reporting.keep(record, selection, report)
+        page = conclude(study, record, findings)
     return Outcome(name, study.id, findings, len(found), lab, record, page)
+
+
+def conclude(study: StudyRun, record: Store, findings: Findings) -> str:
+    """Writes the study's front and its report; returns where the report lies."""
+    selection = of_study(record, study.name)
+    report = reporting.made(selection)
+    front = {"frontier/front.png": report.files["figures/frontier.png"]}
+    for path, data in {**findings.files(), **front}.items():
+        study.artifact(path, data)
+    return reporting.keep(record, selection, report)
 
 
 def explore(search: Search, lab: Lab, scribe: Scribe, wanted: int) -> list[Level]:
