@@ -94,7 +94,9 @@ def analyse(variants: Sequence[Variant], clock: Clock) -> None:
     dense = variants[0]
     settings = [Setting(variant, budget) for variant in variants for budget in BUDGETS]
     with clock("frontier, with its neighbours compared"):
-        fronts.front(settings, [BENCHMARK])
+        found = fronts.front(settings, [BENCHMARK])
+        len(found.neighbours)
+        len(found.history)
     with clock("collapse points"):
         for budget in BUDGETS:
             collapse.collapse(variants, BENCHMARK, budget)

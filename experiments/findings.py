@@ -60,29 +60,28 @@ class Findings:
 
     def files(self) -> dict[str, bytes]:
         """The study's points and front as artifacts, by path."""
-        front = [row(point) for point in self.front]
+        front = [self.row(point) for point in self.front]
         return {
             "frontier/front.json": json.dumps(front, indent=1).encode(),
             "frontier/front.csv": as_csv(front),
-            "frontier/points.csv": as_csv([row(point) for point in self.points]),
+            "frontier/points.csv": as_csv([self.row(point) for point in self.points]),
         }
 
-
-def row(point: Point) -> dict[str, Any]:
-    """A point as one flat record."""
-    return {
-        "sparsity": point.sparsity,
-        "sparsity_achieved": point.sparsity_achieved,
-        "budget": point.budget.tokens,
-        "policy": point.budget.policy,
-        "accuracy": point.accuracy.value,
-        "accuracy_low": point.accuracy.low,
-        "accuracy_high": point.accuracy.high,
-        "tokens_mean": point.tokens.value,
-        "tokens_low": point.tokens.low,
-        "tokens_high": point.tokens.high,
-        "run_id": point.run_id,
-    }
+    def row(self, point: Point) -> dict[str, Any]:
+        """A point as one flat record."""
+        return {
+            "sparsity": point.sparsity,
+            "sparsity_achieved": point.sparsity_achieved,
+            "budget": point.budget.tokens,
+            "policy": point.budget.policy,
+            "accuracy": point.accuracy.value,
+            "accuracy_low": point.accuracy.low,
+            "accuracy_high": point.accuracy.high,
+            "tokens_mean": point.tokens.value,
+            "tokens_low": point.tokens.low,
+            "tokens_high": point.tokens.high,
+            "run_id": point.run_id,
+        }
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -111,16 +111,8 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
     """
     name = text.partition(":")[0]
     kind = registry.find("method", name, registry.METHODS)
-    known = {field.name: field for field in fields(kind)}
-    named = options.parse("--method", text, "method", set(known) - {"sparsity"})
-    values = {
-        key: value_of(named, key, str(known[key].type))
-        for key in named.options
-        if key != "calibration"
-    }
-    calibration = None
-    if "calibration" in known:
-        calibration = named.options.get("calibration", SOURCES[0])
+    calibration, values = read_options(text, "method", kind, "sparsity")
+    if calibration is not None:
         registry.require("calibration source", calibration, SOURCES)
     choice = MethodChoice(name, kind, calibration, values)
     for level in levels:
@@ -128,7 +120,24 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
     return choice
 
 
-def value_of(named: options.Named, key: str, kind: str) -> Any:
+def read_options(text: str, what: str, kind: Any, level: str) -> tuple[str | None, dict[str, Any]]:
+    """What --method says to calibrate on, None if `kind` needs nothing, and its other options.
+
+    The options are the fields of `kind`, but for the one that the `level` stands in.
+    """
+    known = {field.name: field for field in fields(kind)}
+    named = options.parse("--method", text, what, set(known) - {level})
+    values = {
+        key: _value(named, key, str(known[key].type))
+        for key in named.options
+        if key != "calibration"
+    }
+    if "calibration" not in known:
+        return None, values
+    return named.options.get("calibration", SOURCES[0]), values
+
+
+def _value(named: options.Named, key: str, kind: str) -> Any:
     """An option's value as its field wants it: a number, a text, or names joined by "+"."""
     if kind in ("int", "float"):
         return named.number(key, int if kind == "int" else float)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.findings import Findings, as_csv, row
+from experiments.findings import Findings
 from experiments.levels import HEADLINE, Level, label
 from experiments.present import look_further
 from experiments.search import Outcome
@@ -24,14 +23,9 @@ NOTE = (
 class QuantizationFindings(Findings):
     """As `Findings`, by recipe in place of sparsity."""
 
-    def files(self) -> dict[str, bytes]:
-        """The study's points and front as artifacts, by path."""
-        front = [_row(point) for point in self.front]
-        return {
-            "frontier/front.json": json.dumps(front, indent=1).encode(),
-            "frontier/front.csv": as_csv(front),
-            "frontier/points.csv": as_csv([_row(point) for point in self.points]),
-        }
+    def row(self, point: Point) -> dict[str, Any]:
+        """A point as one flat record."""
+        return {"recipe": point.level, "bytes": point.weights_bytes, **super().row(point)}
 
 
 def by_recipe(found: Findings) -> Table:
@@ -85,10 +79,6 @@ def _line(level: Level, budget: Budget) -> Sequence[str]:
         percent(point.accuracy),
         amount(point.tokens),
     )
-
-
-def _row(point: Point) -> dict[str, Any]:
-    return {"recipe": point.level, "bytes": point.weights_bytes, **row(point)}
 
 
 def _cells(point: Point) -> tuple[str, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from experiments import options
 from experiments.levels import Key
-from experiments.methods import ONLY_TO_CHECK, SOURCES, value_of
+from experiments.methods import ONLY_TO_CHECK, SOURCES, read_options
 from lrm import registry
 from lrm.records import Calibration, Checkpoint
 
@@ -69,14 +68,7 @@ def parse_quantizer(text: str, levels: Collection[str]) -> QuantizerChoice:
     """
     name = text.partition(":")[0]
     kind = registry.find("quantizer", name, registry.QUANTIZERS)
-    known = {field.name: field for field in fields(kind)}
-    named = options.parse("--method", text, "quantizer", set(known) - {"recipe"})
-    values = {
-        key: value_of(named, key, str(known[key].type))
-        for key in named.options
-        if key != "calibration"
-    }
-    source: str | None = named.options.get("calibration", SOURCES[0])
+    source, values = read_options(text, "quantizer", kind, "recipe")
     registry.require("calibration source", source or "", (*SOURCES, NONE))
     source = None if source == NONE else source
     quantized = [level for level in levels if level != QuantizerChoice.untouched]

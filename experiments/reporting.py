@@ -35,14 +35,17 @@ def keep(store: Store, selection: Selection, report: Report) -> str:
     """
     home = selection.study or (selection.records[0] if len(selection.records) == 1 else None)
     if home:
-        for path, data in report.files.items():
-            store.attach(home.id, path, data)
+        _attach(store, home.id, report)
         return home.place(PAGE)
     ids = sorted(one.id for one in selection.records)
-    with store.reported(selection.title, of_json(ids), {"runs": ",".join(ids)}) as run:
-        for path, data in report.files.items():
-            run.artifact(path, data)
-    return store.records([run.id])[0].place(PAGE)
+    with store.reported(selection.title, of_json(ids), {"runs": ",".join(ids)}) as run_id:
+        _attach(store, run_id, report)
+    return store.records([run_id])[0].place(PAGE)
+
+
+def _attach(store: Store, run_id: str, report: Report) -> None:
+    for path, data in report.files.items():
+        store.attach(run_id, path, data)
 
 
 def provenance(selection: Selection) -> Mapping[str, Mapping[str, object]]:

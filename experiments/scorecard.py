@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from experiments.piles import Pile
 from lrm import published, statistics
+from lrm.analysis.compare import PAPER
 from lrm.evaluate import Item
 from lrm.judging import TRUNCATION, judge
 from lrm.records import Interval, Rule
 from lrm.scores import Score, Unit
 from lrm.tables import Table, amount, percent
 from tracking.store import Store
-
-PAPER_AVERAGE = ("aime", "folio", "temporal")
 
 
 @dataclass(frozen=True)
@@ -182,9 +181,9 @@ def _silent(item: Item, rule: Rule) -> bool:
 def _further(scores: Mapping[str, Score]) -> list[str]:
     """The paper's average, F1, and what repeated samples give, where they can be said."""
     notes = []
-    if all(name in scores for name in PAPER_AVERAGE):
-        average = statistics.average([scores[name].accuracy for name in PAPER_AVERAGE])
-        notes.append(f"Average of {', '.join(PAPER_AVERAGE)}: {percent(average)}.")
+    if all(name in scores for name in PAPER):
+        average = statistics.average([scores[name].accuracy for name in PAPER])
+        notes.append(f"Average of {', '.join(PAPER)}: {percent(average)}.")
     for name, one in scores.items():
         told = [
             f"{metric.replace('_at_', '@')} {value:.1%}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrm import published
-from lrm.analysis.first import First, first
+from lrm.analysis.first import First, Search
 from lrm.analysis.grid import Variant
 from lrm.analysis.rows import grids
 from lrm.errors import BadInput
@@ -107,7 +107,9 @@ def read(selection: Selection) -> Reading:
         selection.records, selection.budgets, names(selection.records), strict=True
     ):
         unit: Unit = "words" if record.params.get("lengths") == "words" else "tokens"
-        pickers = {one: Picker(name, unit) for one in record.benchmarks()}
+        benchmarks = record.benchmarks()
+        pickers = {one: Picker(name, unit) for one in benchmarks}
+        searches = {one: Search(unit) for one in benchmarks}
         variant = Variant(
             name=name,
             run_id=record.id,
@@ -118,13 +120,15 @@ def read(selection: Selection) -> Reading:
             bytes=record.metrics.get("weights/bytes"),
             unit=unit,
             grids={
-                one: grids(_watched(record.rows(one), picker), budgets, unit=unit)
-                for one, picker in pickers.items()
+                one: grids(
+                    _watched(record.rows(one), pickers[one], searches[one]), budgets, unit=unit
+                )
+                for one in benchmarks
             },
         )
         variants.append(variant)
         ranked += [found for picker in pickers.values() for found in picker.samples()]
-        firsts |= {(name, one): first(record.rows(one), unit) for one in pickers}
+        firsts |= {(name, one): search.first() for one, search in searches.items()}
         if row := _published(record, variant):
             against[name] = row
     return Reading(variants, fitting(ranked), firsts, against)
@@ -158,9 +162,13 @@ def names(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _watched(rows: Iterator[dict[str, Any]], picker: Picker) -> Iterator[dict[str, Any]]:
+def _watched(
+    rows: Iterator[dict[str, Any]], *watchers: Picker | Search
+) -> Iterator[dict[str, Any]]:
+    """The rows, each shown to the watchers on its way: a file is read once."""
     for row in rows:
-        picker.add(row)
+        for watcher in watchers:
+            watcher.add(row)
         yield row
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from lrm import registry
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.statistics import difference, wilson
-from lrm.tables import Table, percent
+from lrm.tables import Table, percent, signed
 
 ARXIV = "2504.02010"
 QUESTIONS = {"aime": 30, "folio": 203, "temporal": 250, "musique": 100}
@@ -185,7 +185,6 @@ def table(comparisons: Sequence[Comparison], published: Published) -> Table:
 
 
 def _cells(one: Comparison) -> tuple[str, ...]:
-    value, low, high = (100 * x for x in astuple(one.difference))
     return (
         one.benchmark,
         percent(one.ours),
@@ -193,7 +192,7 @@ def _cells(one: Comparison) -> tuple[str, ...]:
         percent(one.theirs),
         str(one.theirs_n),
         str(one.runs or "NR"),
-        f"{value:+.1f} [{low:+.0f}, {high:+.0f}]",
+        signed(one.difference),
         one.verdict,
     )
 

@@ -39,6 +39,12 @@ def amount(interval: Interval) -> str:
     return f"{interval.value:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
 
 
+def some(words: Sequence[str], most: int = 5) -> str:
+    """A few of many words, and how many more there are: "a, b and 3 more"."""
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def signed(found: Interval) -> str:
     """A difference of shares in percentage points: "+5.5 [-23, +33]"."""
     return f"{100 * found.value:+.1f} [{100 * found.low:+.0f}, {100 * found.high:+.0f}]"

@@ -161,18 +161,6 @@ class StudyRun:
         return {"study": self.name, "parent_run_id": self.id, "identity": identity}
 
 
-@dataclass(frozen=True)
-class ReportRun:
-    """The run of a report on several runs, while it is written."""
-
-    id: str
-    _backend: Backend
-
-    def artifact(self, path: str, data: bytes) -> None:
-        """Stores `data` at `path` in the run, or replaces it."""
-        self._backend.attach(self.id, path, data)
-
-
 @contextmanager
 def open_report(
     backend: Backend,
@@ -180,14 +168,14 @@ def open_report(
     identity: str,
     params: Mapping[str, object],
     tags: Mapping[str, str],
-) -> Iterator[ReportRun]:
-    """Opens the run of a report; the same identity gives the run that is there."""
+) -> Iterator[str]:
+    """Opens the run of a report and gives its id; the same identity gives the run that is there."""
     links = {"study": name, "identity": identity}
     found = backend.find_finished("report", name, identity)
     run_id = found or backend.create("report", name, {**tags, **links})
     with backend.closing(run_id):
         backend.write(run_id, {}, params)
-        yield ReportRun(run_id, backend)
+        yield run_id
 
 
 @contextmanager

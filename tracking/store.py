@@ -26,7 +26,7 @@ from tracking.archive import Record
 from tracking.backend import Backend, Kind
 from tracking.processes import HOST, is_alive, sigterm_raises
 from tracking.provenance import code, provenance, redact
-from tracking.runs import LevelRun, ReportRun, StudyRun, open_import, open_report, open_study
+from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
 
 T = TypeVar("T")
 
@@ -108,17 +108,16 @@ class Store:
             yield run
 
     @contextmanager
-    def reported(
-        self, name: str, identity: str, params: Mapping[str, object]
-    ) -> Iterator[ReportRun]:
-        """The run of a report on several runs, made once for the same ones and then gone on with.
+    def reported(self, name: str, identity: str, params: Mapping[str, object]) -> Iterator[str]:
+        """The id of a run for a report on several runs, made once for the same ones and then gone
+        on with; `attach` stores its files.
 
         Raises BadInput as `study` does.
         """
         check_name(name, "a report")
         opened = open_report(self._backend, name, identity, params, provenance(self.root))
-        with self._guarded(opened) as run:
-            yield run
+        with self._guarded(opened) as run_id:
+            yield run_id
 
     def records(self, run_ids: Sequence[str]) -> list[Record]:
         """Stored runs by their ids. Raises BadInput for an id that is none, naming it."""

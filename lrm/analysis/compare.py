@@ -16,6 +16,7 @@ from lrm.analysis.grid import Grid, Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.statistics import Difference
+from lrm.tables import some
 
 PAPER = ("aime", "folio", "temporal")
 """What the paper's Avg is the mean of: MuSiQue is not in it."""
@@ -121,9 +122,8 @@ def aligned(one: Grid, other: Grid, names: tuple[str, str]) -> tuple[Grid, Grid]
     for lacking, having, name in ((one, other, names[0]), (other, one, names[1])):
         missing = sorted(set(having.questions) - set(lacking.questions))
         if missing:
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise BadInput(
-                f"{name} did not answer {', '.join(missing[:5])}{more}, which "
+                f"{name} did not answer {some(missing)}, which "
                 f"{names[1] if name == names[0] else names[0]} did: compare what was asked the "
                 "same questions."
             )

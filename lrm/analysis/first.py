@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lrm import statistics
@@ -53,33 +53,49 @@ class First:
     whole: Interval | None
 
 
-def first(rows: Iterable[Mapping[str, Any]], unit: Unit = "tokens") -> First:
-    """Reads the rows of one benchmark once; forced answers are passed over."""
-    benchmark = ""
-    places: dict[str, list[float | None]] = {}
-    whole: dict[str, list[float]] = {}
-    for row in rows:
+@dataclass
+class Search:
+    """Takes the rows of one benchmark one by one; forced answers are passed over."""
+
+    unit: Unit = "tokens"
+    _benchmark: str = ""
+    _places: dict[str, list[float | None]] = field(default_factory=dict)
+    _whole: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Looks at a row. Raises BadInput as `first_correct` does."""
         if row.get("budget") is not None:
-            continue
-        benchmark = row["benchmark"]
-        places.setdefault(row["question"], []).append(first_correct(row, unit))
-        whole.setdefault(row["question"], []).append(float(sum(lengths(row, unit))))
-    if not places:
-        raise BadInput("The file holds no longest generation: the run is unfinished.")
-    said = {
-        question: [(at, of) for at, of in zip(row, whole[question], strict=True) if at is not None]
-        for question, row in places.items()
-    }
-    said = {question: row for question, row in said.items() if row}
-    return First(
-        benchmark=benchmark,
-        unit=unit,
-        found=statistics.accuracy(
-            [[float(at is not None) for at in row] for row in places.values()]
-        ),
-        tokens=statistics.mean([[at for at, _ in row] for row in said.values()]) if said else None,
-        whole=statistics.mean([[of for _, of in row] for row in said.values()]) if said else None,
-    )
+            return
+        self._benchmark = row["benchmark"]
+        self._places.setdefault(row["question"], []).append(first_correct(row, self.unit))
+        self._whole.setdefault(row["question"], []).append(float(sum(lengths(row, self.unit))))
+
+    def first(self) -> First:
+        """What was found. Raises BadInput where no row was a longest generation."""
+        if not self._places:
+            raise BadInput("The file holds no longest generation: the run is unfinished.")
+        pairs = (
+            [(at, of) for at, of in zip(row, whole, strict=True) if at is not None]
+            for row, whole in zip(self._places.values(), self._whole.values(), strict=True)
+        )
+        said = [row for row in pairs if row]
+        return First(
+            benchmark=self._benchmark,
+            unit=self.unit,
+            found=statistics.accuracy(
+                [[float(at is not None) for at in row] for row in self._places.values()]
+            ),
+            tokens=statistics.mean([[at for at, _ in row] for row in said]) if said else None,
+            whole=statistics.mean([[of for _, of in row] for row in said]) if said else None,
+        )
+
+
+def first(rows: Iterable[Mapping[str, Any]], unit: Unit = "tokens") -> First:
+    """Reads the rows of one benchmark once."""
+    search = Search(unit)
+    for row in rows:
+        search.add(row)
+    return search.first()
 
 
 def first_correct(row: Mapping[str, Any], unit: Unit = "tokens") -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lrm import frontier
 from lrm.analysis.compare import Comparison, Setting, compare
@@ -32,14 +33,13 @@ class Spot:
         return self.setting.variant.bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Front:
     """All spots in the order given, and the front among them; places are indices of `spots`.
 
     `front` has the spots that no other beats, cheapest first, `knee` where it bends (None: it does
-    not). `hypervolume` is in accuracy x tokens up to accuracy 0 and `worst_tokens`; `history` is
-    what it was after each spot. `neighbours` compares each spot of the front with the next cheaper
-    one. `front_with_bytes` and `volume` count the bytes of the weights as a third cost, up to
+    not). `hypervolume` is in accuracy x tokens up to accuracy 0 and `worst_tokens`.
+    `front_with_bytes` and `volume` count the bytes of the weights as a third cost, up to
     `worst_bytes`; None where they were not measured for every spot.
     """
 
@@ -49,11 +49,25 @@ class Front:
     knee: int | None
     worst_tokens: float
     hypervolume: float
-    history: tuple[float, ...]
-    neighbours: tuple[Comparison, ...]
     front_with_bytes: tuple[int, ...] | None
     worst_bytes: float | None
     volume: float | None
+
+    @cached_property
+    def neighbours(self) -> tuple[Comparison, ...]:
+        """Each spot of the front compared with the next cheaper one."""
+        pairs = zip(self.front[1:], self.front, strict=False)
+        return tuple(
+            compare(self.spots[dearer].setting, self.spots[cheaper].setting, self.benchmarks)
+            for dearer, cheaper in pairs
+        )
+
+    @property
+    def history(self) -> list[float]:
+        """What the hypervolume was after each spot."""
+        gains = [spot.accuracy.value for spot in self.spots]
+        costs = [spot.tokens.value for spot in self.spots]
+        return frontier.history(gains, costs, self.worst_tokens)
 
 
 def front(
@@ -78,7 +92,6 @@ def front(
     costs = [spot.tokens.value for spot in spots]
     reference = max(costs) if worst_tokens is None else worst_tokens
     kept = tuple(frontier.nondominated(gains, costs))
-    pairs = zip(kept[1:], kept, strict=False)
     sizes = [spot.bytes for spot in spots if spot.bytes is not None]
     sized = len(sizes) == len(spots)
     largest = (max(sizes) if worst_bytes is None else worst_bytes) if sized else None
@@ -89,10 +102,6 @@ def front(
         knee=frontier.knee(gains, costs),
         worst_tokens=reference,
         hypervolume=frontier.area(gains, costs, reference),
-        history=tuple(frontier.history(gains, costs, reference)),
-        neighbours=tuple(
-            compare(settings[dearer], settings[cheaper], benchmarks) for dearer, cheaper in pairs
-        ),
         front_with_bytes=tuple(frontier.nondominated(gains, costs, sizes)) if sized else None,
         worst_bytes=largest,
         volume=None

@@ -20,6 +20,7 @@ from lrm.errors import BadInput
 from lrm.records import Completion, Policy
 from lrm.replies import THINK_CLOSE
 from lrm.scores import Unit
+from lrm.tables import some
 
 
 class Reply(NamedTuple):
@@ -77,7 +78,7 @@ class Replies:
         ids = list(dict.fromkeys(question for question, _ in lacking))
         return (
             f"{len(lacking)} of {len(self.longest)} replies to {self.benchmark} have no answer at "
-            f"budget {budget} (questions {_some(ids)}): the run is unfinished, or never asked at "
+            f"budget {budget} (questions {some(ids)}): the run is unfinished, or never asked at "
             "that budget; let it finish, or leave the budget out."
         )
 
@@ -196,9 +197,3 @@ def _reply(row: Mapping[str, Any], unit: Unit, forced: bool) -> Reply:
         looped=row["looped"],
     )
     return Reply(float(score), completion, row["answer"] is not None, forced)
-
-
-def _some(ids: Sequence[str], most: int = 5) -> str:
-    """A few of many ids, and how many more there are."""
-    rest = len(ids) - most
-    return ", ".join(ids[:most]) + (f" and {rest} more" if rest > 0 else "")

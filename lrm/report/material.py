@@ -16,6 +16,10 @@ from lrm.analysis.grid import Grid, Variant
 from lrm.errors import BadInput
 from lrm.published import Published
 from lrm.scores import Unit
+from lrm.tables import some
+
+SHOWN = 6
+"""Questions or variants named of those that are left out."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def in_common(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
     for name in dict.fromkeys(name for variant in variants for name in variant.grids):
         lacking = [variant.name for variant in variants if name not in variant.grids]
         if lacking:
-            told.append(f"{name} is left out: it was not asked of {some(lacking)}.")
+            told.append(f"{name} is left out: it was not asked of {some(lacking, SHOWN)}.")
             continue
         asked = [variant.grids[name][None].questions for variant in variants]
         common = set.intersection(*map(set, asked))
@@ -132,7 +136,7 @@ def in_common(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
         if left:
             told.append(
                 f"{name}: the variants did not answer the same questions. Shown are the "
-                f"{len(common)} that all answered; left out are {some(left)}."
+                f"{len(common)} that all answered; left out are {some(left, SHOWN)}."
             )
         shared[name] = [question for question in asked[0] if question in common]
     if not shared:
@@ -154,9 +158,3 @@ def _take(grid: Grid, questions: Sequence[str]) -> Grid:
         return grid
     place = {question: i for i, question in enumerate(grid.questions)}
     return grid.take(np.array([place[question] for question in questions]))
-
-
-def some(words: Sequence[str], most: int = 6) -> str:
-    """A few of many words, and how many more there are."""
-    rest = len(words) - most
-    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
