@@ -115,6 +115,6 @@ def publish(folder: Path, out: Path, parent: Checkpoint, step: Mapping[str, Any]
 
 def _flush(folder: Path) -> None:
     """What is written in a folder is on the disk afterwards."""
-    for file in folder.iterdir():
+    for file in filter(Path.is_file, folder.rglob("*")):
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
