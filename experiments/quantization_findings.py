@@ -8,6 +8,7 @@ from typing import Any
 from experiments.findings import Findings
 from experiments.levels import HEADLINE, Level, label
 from experiments.present import look_further
+from experiments.recipes import QuantizerChoice
 from experiments.search import Outcome
 from lrm.records import Budget, Point
 from lrm.tables import Table, amount, percent
@@ -15,7 +16,8 @@ from lrm.tables import Table, amount, percent
 FRONT = ("recipe", "bytes", "budget", "accuracy", "tokens per question", "run")
 NOTE = (
     "Bits per weight are read back from the files: of all weights, of the blocks' linear layers, "
-    "and bytes of the whole file; error is ||W - Q||^2 / ||W||^2 over those layers; fell back "
+    "and bytes of the whole file; error is ||W - Q||^2 / ||W||^2 over those layers; perplexity is "
+    "that of worked replies, the same for every model; fell back "
     "counts tensors stored in a larger type than the recipe's; intervals: 95%."
 )
 
@@ -32,13 +34,22 @@ def by_recipe(found: Findings) -> Table:
     """Every recipe at the largest budget."""
     budget = Budget(max(found.budgets), HEADLINE)
     names = list(found.levels[0].scores(budget))
-    header = ("recipe", "bits", "in blocks", "bytes", "error", "fell back", *names)
+    header = ("recipe", "bits", "in blocks", "bytes", "error", "perplexity", "fell back", *names)
     return Table(
         f"Recipes at {budget.tokens} thinking tokens",
         (*header, "mean accuracy", "tokens per question"),
-        [_line(level, budget) for level in found.levels],
+        [_line(level, perplexity(level, found.levels), budget) for level in found.levels],
         NOTE,
     )
+
+
+def perplexity(level: Level, levels: Sequence[Level]) -> float | None:
+    """On a fixed text, as far as it was measured: that of the model itself is written down with
+    each checkpoint made from it."""
+    if level.key != QuantizerChoice.untouched:
+        return level.checkpoint.measured.get("perplexity")
+    told = (other.checkpoint.measured.get("perplexity/dense") for other in levels)
+    return next((value for value in told if value is not None), None)
 
 
 def text(outcome: Outcome) -> str:
@@ -62,7 +73,7 @@ def text(outcome: Outcome) -> str:
     )
 
 
-def _line(level: Level, budget: Budget) -> Sequence[str]:
+def _line(level: Level, perplexed: float | None, budget: Budget) -> Sequence[str]:
     told, point = level.checkpoint.measured, level.point(budget)
 
     def shown(name: str, form: str) -> str:
@@ -74,6 +85,7 @@ def _line(level: Level, budget: Budget) -> Sequence[str]:
         shown("bits_per_weight/blocks", ".2f"),
         shown("weights/bytes", ",.0f"),
         shown("reconstruction/error", ".4f"),
+        "" if perplexed is None else f"{perplexed:.3f}",
         shown("fallback/tensors", ".0f"),
         *(percent(score.accuracy) for score in level.scores(budget).values()),
         percent(point.accuracy),

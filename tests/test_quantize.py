@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,16 +17,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from experiments import plan_gguf
 from experiments.quantization_search import main
 from experiments.random_models import SHAPES
 from experiments.recipes import parse_quantizer
+from lrm.benchmarks import arithmetic, deduction, hops, timeline
+from lrm.benchmarks.twin import Draw
+from lrm.compression import perplexity
 from lrm.compression.checkpoints import RECEIPT, Weights, is_complete, open_checkpoint, steps_of
 from lrm.compression.gguf import check_config, write_f16
 from lrm.compression.gguf_files import reader, tensors
-from lrm.compression.protection import spared
+from lrm.compression.protection import ceilings, spared
 from lrm.compression.prune import Magnitude
 from lrm.compression.quantize import GGUF
 from lrm.compression.quantized import open_quantized
@@ -34,6 +38,7 @@ from lrm.engines.llama_cpp import LlamaCppEngine
 from lrm.errors import BadInput, CompressionFailed, MissingExtra
 from lrm.records import Calibration, Checkpoint, Decoding, Prompt
 from lrm.tiny.tokenizer import load
+from lrm.tiny.traces import argument_walk, chain_walk, day_walk, path_walk, train
 from tests.models import SMALLEST, TINY, copied
 
 INSTALL = "to test quantization: pip install -e '.[gguf]'"
@@ -60,7 +65,7 @@ SHAPE = {
     "bos_token_id": 0,
     "eos_token_id": 1,
 }
-CHEAP = ("Q8_0", "Q2_K", "dynamic-1.58", "Q2_K/final-mlp")
+CHEAP = ("Q8_0", "Q2_K", "dynamic-1.58", "Q2_K/final-mlp", "Q2_K/except:layers.1.mlp.up_proj")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def made(tiny: Checkpoint, tmp_path_factory: Any) -> dict[str, Checkpoint]:
     outs = {level: folder / level.replace("/", "-") for level in CHEAP}
     told: list[tuple[int, int]] = []
     levels = GGUF("Q8_0", CALIBRATION).apply_levels(tiny, outs, lambda *at: told.append(at))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told == [(done, len(CHEAP)) for done in range(1, len(CHEAP) + 1)]
     assert sorted(path.name for path in folder.iterdir()) == sorted(p.name for p in outs.values())
     return levels
 
@@ -107,11 +112,14 @@ def test_a_checkpoint_says_what_its_own_bytes_say(made: dict[str, Checkpoint]) -
         assert checkpoint.measured["fallback/tensors"] == 0
         assert checkpoint.lineage == (f"gguf:{level}",)
         rows = steps_of(checkpoint.path.parent)[0]["modules"]
-        assert {row["module"]: row["type"] for row in rows if row["block"]} == {
-            t.name: t.tensor_type.name for t in linear
-        }
+        types = {t.name: t.tensor_type.name for t in found}
+        assert {row["module"]: row["type"] for row in rows} == types
+        assert {row["module"] for row in rows if row["block"]} == {t.name for t in linear}
+        for kind in set(types.values()):
+            count = list(types.values()).count(kind)
+            assert checkpoint.measured[f"tensors/{kind}"] == count
     errors = [made[level].measured["reconstruction/error"] for level in CHEAP]
-    assert 0 < errors[0] < errors[3] < errors[1] < errors[2] < 1
+    assert 0 < errors[0] < errors[4] < errors[3] < errors[1] < errors[2] < 1
 
 
 def test_the_reconstruction_error_is_that_of_the_dequantized_weights(
@@ -142,6 +150,87 @@ def test_what_is_protected_stays_as_it_was(
         n: kind for n, kind in others.items() if n not in kept
     }
     assert made["Q2_K/final-mlp"].measured["protected/share"] == pytest.approx(0.25)
+
+
+def test_one_module_alone_is_quantized(made: dict[str, Checkpoint], tiny: Checkpoint) -> None:
+    """Embeddings and output stay too: of all matrices one is not float16."""
+    found = made["Q2_K/except:layers.1.mlp.up_proj"]
+    matrices = {t.name: t.type for t in tensors(found.path) if t.elements > t.row}
+    assert {n: kind for n, kind in matrices.items() if kind != "F16"} == {
+        "blk.1.ffn_up.weight": "Q2_K"
+    }
+    assert "token_embd.weight" in matrices
+    assert found.measured["protected/share"] == pytest.approx(1 - 65536 / 786432)
+    with pytest.raises(BadInput, match=r"nothing to protect is named 'layers[.]9'"):
+        GGUF("Q2_K", protect=("except:layers.9",)).check(tiny)
+
+
+def test_an_output_of_its_own_stays_too() -> None:
+    config = AutoConfig.for_model("qwen2", **SHAPE | {"tie_word_embeddings": False})
+    found = {t.name: t.type for t in plan_config(config, recipe("Q2_K"), ["except:q_proj"]).tensors}
+    assert found["output.weight"] == found["token_embd.weight"] == "F16"
+    others = plan_config(config, recipe("Q2_K"), ["layers.0"]).tensors
+    assert {t.name: t.type for t in others}["output.weight"] != "F16"
+
+
+# Perplexity
+
+
+@pytest.mark.parametrize("source", [SMALLEST, TINY], ids=lambda path: path.name)
+def test_perplexity_is_the_same_through_either_library(source: Path, tmp_path: Path) -> None:
+    file = write_f16(open_checkpoint(source), tmp_path / "model.gguf").path
+    assert perplexity.of_gguf(file) == pytest.approx(perplexity.of_folder(source), rel=1e-3)
+
+
+def test_perplexity_is_that_of_the_replies_alone() -> None:
+    """One text by hand, from the definition."""
+    tokenizer = AutoTokenizer.from_pretrained(SMALLEST)
+    model = AutoModelForCausalLM.from_pretrained(SMALLEST, dtype=torch.float32)
+    lost = count = 0
+    for prompt, reply in perplexity.TEXTS:
+        ids, told = tokenizer(prompt)["input_ids"], tokenizer(reply)["input_ids"]
+        with torch.inference_mode():
+            logs = model(torch.tensor([ids + told])).logits[0].log_softmax(-1)
+        for place, token in enumerate(told, len(ids)):
+            lost -= float(logs[place - 1, token])
+        count += len(told)
+    assert perplexity.of_folder(SMALLEST) == pytest.approx(np.exp(lost / count), rel=1e-5)
+
+
+def test_the_fixed_text_is_fixed() -> None:
+    source, kinds = (
+        Draw(2504),
+        (
+            (arithmetic, chain_walk),
+            (deduction, argument_walk),
+            (timeline, day_walk),
+            (hops, path_walk),
+        ),
+    )
+    drawn = [train(twin.draw, walk, source) for _ in range(16) for twin, walk in kinds]
+    assert drawn == perplexity.TEXTS
+    assert perplexity.DIGEST.startswith("03d2615a63bd")
+
+
+def test_a_checkpoint_says_its_perplexity_and_its_parents(
+    made: dict[str, Checkpoint], tiny: Checkpoint
+) -> None:
+    dense = perplexity.of_folder(tiny.path)
+    for checkpoint in made.values():
+        assert checkpoint.measured["perplexity/dense"] == pytest.approx(dense, rel=1e-3)
+        assert checkpoint.measured["perplexity"] == perplexity.of_gguf(checkpoint.path)
+    assert made["Q8_0"].measured["perplexity"] == pytest.approx(dense, rel=1e-2)
+
+
+def test_a_receipt_of_before_still_opens(made: dict[str, Checkpoint], tmp_path: Path) -> None:
+    shutil.copytree(made["Q8_0"].path.parent, tmp_path / "old")
+    receipt = json.loads((tmp_path / "old" / RECEIPT).read_text())
+    del receipt["steps"][-1]["perplexity"]
+    (tmp_path / "old" / RECEIPT).write_text(json.dumps(receipt))
+    found = made["Q8_0"].measured
+    assert open_quantized(tmp_path / "old").measured == {
+        name: value for name, value in found.items() if not name.startswith("perplexity")
+    }
 
 
 def test_a_dynamic_recipe_keeps_what_it_says_higher(made: dict[str, Checkpoint]) -> None:
@@ -394,6 +483,21 @@ def test_the_control_draws_as_much_as_is_asked() -> None:
         spared(SIZES, ["random:0.01"])
 
 
+def test_all_but_what_is_named_is_spared() -> None:
+    up = {name for name in SIZES if name.endswith("up")}
+    assert spared(SIZES, ["except:mlp.up"]) == SIZES.keys() - up
+    assert spared(SIZES, ["except:layers.1"]) == SIZES.keys() - {
+        "model.layers.1.mlp.up",
+        "model.layers.1.attn.q",
+    }
+    assert SIZES.keys() - spared(SIZES, ["except:final-mlp"]) == {"model.layers.9.mlp.up"}
+    assert ceilings(SIZES, ["except:mlp@0.3"]) == dict.fromkeys(sorted(SIZES.keys() - up), 0.3)
+    with pytest.raises(BadInput, match=r"nothing to protect is named 'layers[.]10'"):
+        spared(SIZES, ["except:layers.10"])
+    with pytest.raises(BadInput, match="leaves nothing to compress"):
+        spared(SIZES, ["except:mlp", "except:attn"])
+
+
 def test_pruning_protects_the_same_way(tiny: Checkpoint, tmp_path: Path) -> None:
     pruned = Magnitude(0.5, protect=("final-mlp",)).apply(tiny, tmp_path / "pruned")
     assert pruned.measured["protected/share"] == pytest.approx(0.25)
@@ -416,7 +520,8 @@ def test_recipes_are_searched_and_found_again(tmp_path: Path) -> None:
     flags = ("--recipes", "f16,Q8_0,Q2_K", "--method", "gguf:calibration=none")
     done = search(tmp_path, *flags)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"Q2_K +3\.14 +2\.93 +1,98\d,\d+ +0\.0\d+ +0 +\d+\.\d%", done.stdout)
+    assert re.search(r"Q2_K +3\.14 +2\.93 +1,98\d,\d+ +0\.0\d+ +1\.0\d\d +0 +\d+\.\d%", done.stdout)
+    assert re.search(r"f16 +16\.00 +9,974,152 +1\.011 ", done.stdout)
     assert "quantized 2 checkpoints" in done.stdout
     other = search(tmp_path, *flags, "--study", "other")
     assert other.returncode == 0, other.stderr

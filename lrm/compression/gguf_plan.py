@@ -12,11 +12,12 @@ from typing import Any
 from lrm.compression import llama_quantizer
 from lrm.compression.gguf import namer, write_hollow
 from lrm.compression.gguf_files import Tensor, bits_per_weight, library
-from lrm.compression.protection import spared
+from lrm.compression.protection import alone, spared
 from lrm.compression.recipes import Override, Recipe, first_blocks
 from lrm.errors import BadInput
 
 KEPT = "F16"
+ENDS = ("model.embed_tokens", "lm_head")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class Plan:
         return sum(tensor.bytes for tensor in self.tensors)
 
     def asked(self, tensor: Tensor) -> str:
-        """The type that the recipe means for a matrix, whatever a mixture raises it to."""
+        """The type that the recipe means for a matrix, whatever a mixture raises it to; vectors
+        stay as they are."""
+        if not is_matrix(tensor):
+            return tensor.type
         found = (kind for pattern, kind in self.overrides if re.search(pattern, tensor.name))
         return next(found, self.recipe.base)
 
@@ -59,8 +63,7 @@ class Plan:
 
 
 def plan_file(file: Path, config: Any, recipe: Recipe, kept: Iterable[str]) -> Plan:
-    """The plan for a float16 file. `kept` names linear layers, as a folder does, that stay in
-    float16."""
+    """The plan for a float16 file. `kept` names layers, as a folder does, that stay in float16."""
     overrides = overrides_of(config, recipe, kept)
     return Plan(recipe, overrides, llama_quantizer.plan(file, recipe, overrides))
 
@@ -70,7 +73,14 @@ def plan_config(config: Any, recipe: Recipe, protect: Sequence[str] = ()) -> Pla
     with TemporaryDirectory() as folder:
         file = Path(folder, "hollow.gguf")
         sizes = write_hollow(config, file)
-        return plan_file(file, config, recipe, spared(sizes, protect))
+        return plan_file(file, config, recipe, kept(sizes, protect))
+
+
+def kept(sizes: Mapping[str, int], protect: Sequence[str]) -> set[str]:
+    """The layers that stay in float16: the linear layers of the blocks that are spared (see
+    `lrm.compression.protection.spared`), and where what is quantized is named, embeddings and
+    output too."""
+    return spared(sizes, protect) | (set(ENDS) if alone(protect) else set())
 
 
 def overrides_of(config: Any, recipe: Recipe, kept: Iterable[str]) -> list[Override]:

@@ -81,7 +81,7 @@ def _run(
 ) -> str:
     """One call; returns what llama.cpp said."""
     lib, gguf = quantizer(), library()
-    listen, said, wrong = _listener(lib)
+    _, said, wrong = _listener(lib)
     types = gguf.GGMLQuantizationType
     params = lib.llama_model_quantize_default_params()
     params.ftype = gguf.LlamaFileType[f"MOSTLY_{recipe.file_type}"]
@@ -95,15 +95,22 @@ def _run(
     ]
     if columns:
         params.imatrix = (lib.llama_model_imatrix_data * (len(columns) + 1))(*columns)
-    said.clear()
-    wrong.clear()
-    lib.llama_log_set(listen, None)
+    heard(lib)
     if lib.llama_model_quantize(str(file).encode(), str(out).encode(), ctypes.byref(params)):
         reason = " ".join((wrong or ["it gives no reason"])[-1].split())
         if "unknown model architecture" in reason or "failed to load" in reason:
             raise BadInput(f"llama.cpp cannot read {file} ({reason}); give another model")
         raise CompressionFailed(f"llama.cpp could not write {out} as {recipe.name} ({reason})")
     return "".join(said)
+
+
+def heard(lib: Any) -> deque[str]:
+    """From now on llama.cpp prints nothing; the errors that it tells, which come in here."""
+    listen, said, wrong = _listener(lib)
+    said.clear()
+    wrong.clear()
+    lib.llama_log_set(listen, None)
+    return wrong
 
 
 @cache

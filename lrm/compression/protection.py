@@ -13,6 +13,7 @@ from lrm.errors import BadInput
 
 FINAL_MLP = "final-mlp"
 DRAWN = "random:"
+EXCEPT = "except:"
 BLOCK = re.compile(r"\blayers\.(\d+)\.")
 
 
@@ -49,7 +50,8 @@ def spared(sizes: Mapping[str, int], patterns: Sequence[str]) -> set[str]:
 
     A pattern is one of `protected`, or "final-mlp", the MLP of the last block, or
     "random:SHARE[:DRAW]", the control: whole modules drawn at random, as many as fit into that
-    share of all weights; DRAW, a whole number, says which draw.
+    share of all weights; DRAW, a whole number, says which draw. With "except:" before any of these
+    all modules stay dense but those it names.
     """
     found: set[str] = set()
     for pattern in patterns:
@@ -58,9 +60,21 @@ def spared(sizes: Mapping[str, int], patterns: Sequence[str]) -> set[str]:
             found |= protected(list(sizes), [f"layers.{last}.mlp"])
         elif pattern.startswith(DRAWN):
             found |= _drawn(sizes, pattern)
+        elif pattern.startswith(EXCEPT):
+            found |= set(sizes) - spared(sizes, [pattern.removeprefix(EXCEPT)])
         else:
             found |= protected(list(sizes), [pattern])
+    if len(found) == len(sizes) and alone(patterns):
+        raise BadInput(
+            f"protect={'+'.join(patterns)} leaves nothing to compress: give one except: that names "
+            "all of it."
+        )
     return found
+
+
+def alone(patterns: Sequence[str]) -> bool:
+    """Whether what is compressed is named, in place of what is not."""
+    return any(pattern.startswith(EXCEPT) for pattern in patterns)
 
 
 def _drawn(sizes: Mapping[str, int], pattern: str) -> set[str]:

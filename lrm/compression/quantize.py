@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,14 +13,13 @@ from typing import Any, ClassVar
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from lrm.compression import llama_quantizer
+from lrm.compression import llama_quantizer, perplexity
 from lrm.compression.checkpoints import Weights
 from lrm.compression.drafts import check_free, publish, workplace
 from lrm.compression.gguf import config_of, write_f16
 from lrm.compression.gguf_files import tensors
-from lrm.compression.gguf_plan import Plan, plan_config, plan_file
+from lrm.compression.gguf_plan import Plan, kept, plan_config, plan_file
 from lrm.compression.importance import importance
-from lrm.compression.protection import spared
 from lrm.compression.quantized import FILE, open_quantized, reports
 from lrm.compression.recipes import recipe
 from lrm.compression.writing import OnModule
@@ -35,7 +35,7 @@ class GGUF:
     """Quantizes by a recipe of `lrm.compression.recipes`.
 
     A calibration gives the importance matrix, which the lowest types cannot do without. Linear
-    layers that `protect` names (see `lrm.compression.protection.spared`) stay in float16. A tensor
+    layers that `protect` names (see `lrm.compression.gguf_plan.kept`) stay in float16. A tensor
     whose rows a type does not divide is refused, or with `fallback` "allow" gets the larger type
     that llama.cpp takes then, which its report says.
 
@@ -146,11 +146,16 @@ class _Work:
 
     def plan(self, method: GGUF) -> Plan:
         """What will be made; BadInput if it is not what is asked for."""
-        kept = spared(Weights(self.checkpoint.path).sizes(), method.protect)
-        made = plan_file(self.dense, self.config, recipe(method.recipe), kept)
+        layers = kept(Weights(self.checkpoint.path).sizes(), method.protect)
+        made = plan_file(self.dense, self.config, recipe(method.recipe), layers)
         if method.fallback == "refuse":
             made.check()
         return made
+
+    @cached_property
+    def perplexity(self) -> float:
+        """That of the model itself, in float16."""
+        return perplexity.of_gguf(self.dense)
 
     def importance(self, calibration: Calibration | None) -> llama_quantizer.Importance:
         """The importance matrix, measured if it is not there."""
@@ -182,5 +187,10 @@ class _Work:
             "method": f"{method.name}:{method.level}",
             "params": params,
             "modules": list(reports(self.dense, file, plan)),
+            "perplexity": {
+                "own": perplexity.of_gguf(file),
+                "dense": self.perplexity,
+                "text": perplexity.DIGEST,
+            },
         }
         publish(place, out, self.checkpoint, step)

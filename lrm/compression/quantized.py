@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,37 +27,43 @@ def open_quantized(folder: Path) -> Checkpoint:
     Beside what any GGUF file says: bits per weight of parts (`gguf_plan.bits`);
     `reconstruction/error`, ||W - Q||^2 / ||W||^2 over the linear layers of the blocks, W in
     float16; `fallback/tensors`, how many got a larger type than asked for; `protected/share`, the
-    share of those layers' weights that stayed in float16.
+    share of those layers' weights that stayed in float16; `tensors/TYPE`, how many are stored in a
+    type; `perplexity` (see `lrm.compression.perplexity`) and `perplexity/dense`, that of the model
+    before, which earlier versions did not measure.
     """
     file = folder / FILE
-    found, steps = open_gguf(file), steps_of(folder)
+    found, steps, stored = open_gguf(file), steps_of(folder), tensors(file)
+    fixed = steps[-1].get("perplexity")
     rows = [row for row in steps[-1]["modules"] if row["block"]]
     kept = sum(row["weights"] for row in rows if row["protected"])
     told = {
         "reconstruction/error": sum(row["lost"] for row in rows) / sum(row["norm"] for row in rows),
         "fallback/tensors": float(sum(row["fell_back"] for row in steps[-1]["modules"])),
         "protected/share": kept / sum(row["weights"] for row in rows),
+        **{f"tensors/{kind}": float(n) for kind, n in Counter(t.type for t in stored).items()},
+        **({"perplexity": fixed["own"], "perplexity/dense": fixed["dense"]} if fixed else {}),
     }
     return replace(
         found,
         lineage=tuple(step["method"] for step in steps),
-        measured={**found.measured, **bits(tensors(file)), **told},
+        measured={**found.measured, **bits(stored), **told},
     )
 
 
 def reports(dense: Path, file: Path, plan: Plan) -> Iterator[dict[str, Any]]:
-    """A row for every matrix: its type and bytes as they are in the file, the type asked for, and
-    the squares of what quantization lost (`lost`) and of the weights (`norm`)."""
+    """A row for every tensor: its type and bytes as they are in the file, the type asked for, and
+    the squares of what quantization lost (`lost`) and of the weights (`norm`). `block` marks the
+    linear layers of the blocks."""
     fallen = {tensor.name for tensor in plan.fallen}
     before = {str(one.name): one for one in reader(dense).tensors}
     after = {str(one.name): one for one in reader(file).tensors}
-    for tensor in filter(is_matrix, tensors(file)):
+    for tensor in tensors(file):
         lost, norm = _distance(before[tensor.name], after[tensor.name], tensor.row)
         if not np.isfinite(lost):
             raise CompressionFailed(f"{tensor.name} as {tensor.type} is not finite")
         yield {
             "module": tensor.name,
-            "block": tensor.name.startswith("blk."),
+            "block": is_matrix(tensor) and tensor.name.startswith("blk."),
             "weights": tensor.elements,
             "bytes": tensor.bytes,
             "type": tensor.type,
