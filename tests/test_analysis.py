@@ -48,12 +48,12 @@ def variant(
 ) -> Variant:
     """Measured at budget 64."""
     found = {"aime": grids} if isinstance(grids, Grid) else grids
-    told = {"bits": None, "bytes": None, "unit": "tokens"} | more
+    told = {"model": "m", "method": "none" if sparsity == 0 else "sparsegpt"}
+    told |= {"study": "", "engine": "", "unit": "tokens"}
+    told |= {"bits": None, "bytes": None, "packed_bytes": None} | more
     return Variant(
         name=name,
         run_id=f"run of {name}",
-        model="m",
-        method="none" if sparsity == 0 else "sparsegpt",
         sparsity=sparsity,
         grids={benchmark: {64: one} for benchmark, one in found.items()},
         **told,
