@@ -54,8 +54,9 @@ def at_equal_bytes(material: Material) -> Figure:
 
 def _members(line: Line) -> list[Variant]:
     """The points behind the dense model, if that is known."""
-    own = [line.dense] if line.dense and line.dense not in line.points else []
-    return [*own, *line.points]
+    if line.dense is None or line.dense.run_id in {one.run_id for one in line.points}:
+        return list(line.points)
+    return [line.dense, *line.points]
 
 
 def _dots(found: Sequence[Line], benchmark: str, budget: int | None) -> Iterator[Dot]:
