@@ -15,7 +15,8 @@ from lrm.statistics import HALF
 Axis = Literal["sparsity", "bits", "size"]
 """Of a `Variant`: what is harder the higher it is, or the lower (bits per weight, bytes)."""
 
-TOLD = {"sparsity": "{:.0%}", "bits": "{:.3g} bits", "size": "{:,.0f} bytes"}
+FORMS = {"sparsity": "{:.0%}", "bits": "{:.3g}", "size": "{:,.0f}"}
+UNITS = {"sparsity": "", "bits": " bits", "size": " bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,11 @@ class Collapse:
         """The point with its interval, as in a table."""
         if self.at is None:
             return "beyond" if self.low is None else f"beyond, perhaps {self._told(self.low)}"
-        return f"{self._told(self.at)} [{self._told(self.low)} to {self._told(self.high)}]"
+        ends = (
+            "beyond" if end is None else FORMS[self.axis].format(end)
+            for end in (self.low, self.high)
+        )
+        return f"{self._told(self.at)} [{' to '.join(ends)}]"
 
     @property
     def sentence(self) -> str:
@@ -61,8 +66,8 @@ class Collapse:
             f"{self.place}."
         )
 
-    def _told(self, level: float | None) -> str:
-        return "beyond" if level is None else TOLD[self.axis].format(level)
+    def _told(self, level: float) -> str:
+        return FORMS[self.axis].format(level) + UNITS[self.axis]
 
 
 def collapse(

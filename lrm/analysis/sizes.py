@@ -55,8 +55,10 @@ class Line:
 @dataclass(frozen=True)
 class Pair:
     """A model, and of another line the one that is nearest in bytes from above; on each benchmark
-    the accuracy of the `smaller` minus that of the `larger`, on the same questions."""
+    the accuracy of the `smaller` minus that of the `larger`, on the same questions. `lines` names
+    the line of either."""
 
+    lines: tuple[str, str]
     smaller: Variant
     larger: Variant
     differences: Mapping[str, Difference]
@@ -110,17 +112,21 @@ def pairs(found: Sequence[Line], benchmarks: Sequence[str], budget: int | None) 
                 nearest = min(above, key=_size)
                 both = frozenset((one.run_id, nearest.run_id))
                 if both not in matched:
-                    matched[both] = _pair(one, nearest, benchmarks, budget)
+                    found_in = (line.name, other.name)
+                    differences = _differences(one, nearest, benchmarks, budget)
+                    matched[both] = Pair(found_in, one, nearest, differences)
     return list(matched.values())
 
 
-def _pair(one: Variant, other: Variant, benchmarks: Sequence[str], budget: int | None) -> Pair:
+def _differences(
+    one: Variant, other: Variant, benchmarks: Sequence[str], budget: int | None
+) -> dict[str, Difference]:
     differences = {}
     for name in benchmarks:
         grids = one.grid(name, budget), other.grid(name, budget)
         scores = [grid.padded(grid.score) for grid in aligned(*grids, (one.name, other.name))]
         differences[name] = statistics.paired_difference(*scores)
-    return Pair(one, other, differences)
+    return differences
 
 
 def _dense_of(point: Variant, dense: Sequence[Variant]) -> Variant | None:

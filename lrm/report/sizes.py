@@ -38,7 +38,7 @@ def at_equal_bytes(material: Material) -> Figure:
             f"Accuracy {material.at_largest} over the bytes of the weights. {COUNTED} {INTERVALS}",
             *_left_out(material.variants),
             *_collapses(found, material),
-            _told(compared),
+            *_told(compared),
         ),
         panels=[
             Panel(name, curves(list(_dots(found, name, budget)), SIZE, ACCURACY))
@@ -98,16 +98,25 @@ def _collapses(found: Sequence[Line], material: Material) -> list[str]:
     ]
 
 
-def _told(compared: Sequence[Pair]) -> str:
-    every = [one for pair in compared for one in pair.differences.values()]
-    better = sum(one.significant and one.value > 0 for one in every)
-    worse = sum(one.significant and one.value < 0 for one in every)
-    return (
+def _told(compared: Sequence[Pair]) -> list[str]:
+    """How the pairs of any two lines come out."""
+    by_lines: dict[tuple[str, str], list[Difference]] = {}
+    for pair in compared:
+        by_lines.setdefault(pair.lines, []).extend(pair.differences.values())
+    told = []
+    for (smaller, larger), found in by_lines.items():
+        higher = sum(one.significant and one.value > 0 for one in found)
+        lower = sum(one.significant and one.value < 0 for one in found)
+        told.append(
+            f"{smaller} beside the nearest larger of {larger}: of {len(found)} accuracies "
+            f"{higher} are significantly higher, {lower} lower, and {len(found) - higher - lower} "
+            "show no significant difference."
+        )
+    return [
         "Each model beside the one of every other line that is nearest in bytes from above, on the "
-        f"same questions: of {len(every)} differences in accuracy, {better} are significantly in "
-        f"favour of the smaller one and {worse} of the larger; {len(every) - better - worse} show "
-        "no significant difference. About one in twenty such intervals misses the truth."
-    )
+        "same questions; about one in twenty such intervals misses the truth.",
+        *told,
+    ]
 
 
 def _sizes(found: Sequence[Line], material: Material) -> Table:
