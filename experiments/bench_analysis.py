@@ -81,9 +81,12 @@ def simulate(settings: BenchSettings, level: int) -> Variant:
         run_id=f"simulated-{level}",
         model="simulated",
         method="simulated" if level else "none",
+        study="",
+        engine="",
         sparsity=level / 10,
         bits=None,
         bytes=None,
+        packed_bytes=None,
         unit="tokens",
         grids={BENCHMARK: grids},
     )

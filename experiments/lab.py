@@ -31,7 +31,8 @@ class Lab:
     """Measures one level after the other; what it makes is kept in `checkpoints` and `folder`.
 
     Checkpoints are found again by what they are made from, replies by what was asked, so a
-    second lab over the same folder repeats nothing.
+    second lab over the same folder repeats nothing. `first` names what was done to the model
+    before, if anything was.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Lab:
     keys: Sequence[Key]
     budgets: Sequence[int]
     progress: Progress
+    first: str = ""
     reused: int = 0
     decoded: int = 0
     pruned: int = 0
@@ -127,10 +129,11 @@ class Lab:
             yield engine, store
 
     def method_params(self, key: Key) -> Mapping[str, object]:
-        """The method's parameters at a level; the dense model had none applied."""
+        """The method's parameters at a level; the model itself had none applied, or the `first`."""
+        begun = {"first_revision": self.model.checkpoint.revision} if self.first else {}
         if key == self.method.untouched:
-            return {"method": "none", self.method.axis: key}
-        return self.method.params(key, self.calibration)
+            return {"method": self.first or "none", self.method.axis: key, **begun}
+        return {**self.method.params(key, self.calibration), **begun}
 
     def _place(self, key: Key) -> Path:
         identity = {

@@ -1,4 +1,4 @@
-"""One HTML page from the stored generations of a study or of some runs; no model is run.
+"""One HTML page from the stored generations of studies or of some runs; no model is run.
 
 Example:
     python -m experiments.report --study NAME --out report.html
@@ -20,8 +20,8 @@ from lrm.errors import BadInput
 class ReportSettings:
     """What to report on, and where to."""
 
-    study: str | None = None
-    """A search, by its name."""
+    study: tuple[str, ...] = ()
+    """A search, by its name, or several, separated by spaces, to be compared."""
 
     runs: tuple[str, ...] = ()
     """Or the ids of runs, levels and imports, separated by spaces."""
@@ -34,7 +34,7 @@ class ReportSettings:
 
     def __post_init__(self) -> None:
         if bool(self.study) == bool(self.runs):
-            raise BadInput("Give either --study NAME or --runs ID..., and only one of them.")
+            raise BadInput("Give either --study NAME... or --runs ID..., and only one of them.")
         if self.out and (self.out.is_dir() or not _writable(self.out)):
             raise BadInput(f"--out {self.out} cannot be written: give a file in a writable folder.")
 
@@ -51,7 +51,7 @@ def report(settings: ReportSettings, root: Path | None) -> str:
 
     store = open_store(settings.tracking_uri, root)
     if settings.study:
-        selection = variants.of_study(store, settings.study)
+        selection = variants.of_studies(store, settings.study)
     else:
         selection = variants.of_runs(store, settings.runs)
     made = reporting.made(selection)

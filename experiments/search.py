@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import reporting
-from experiments.engines import parse_engine
+from experiments.chain import First, parse_first
+from experiments.engines import EngineChoice, parse_engine
 from experiments.findings import Findings
 from experiments.lab import Lab
 from experiments.levels import Key, Level
@@ -77,13 +78,9 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
     root = root or project_root()
     folder = root / "mlruns"
     engine = parse_engine(settings.engine)
-    sparsity = [key for key in axis.keys if not isinstance(key, str)]
-    model = find_runnable(settings.model, engine, sparsity).open()
-    if settings.track == "chat" and not model.has_chat_template:
-        raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
+    first = parse_first(settings.first) if settings.first else None
     method = axis.method
-    if axis.compresses:
-        method.check(model.checkpoint)
+    model = open_model(settings, axis, engine, first)
     questions = load_questions(settings)
     decoding = Decoding(
         max_tokens=max(settings.budgets) + model.answer_tokens,
@@ -92,7 +89,7 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
         samples=settings.samples,
     )
     identity = identity_of(settings, axis, model, questions, engine.made(model.checkpoint).identity)
-    name = settings.study or f"{model.name}-{method.name}-{of_json(identity)[:6]}"
+    name = settings.study or default_name(model, first, method, identity)
     storage = settings.storage or f"sqlite:///{folder / 'optuna.db'}"
     record = open_store(settings.tracking_uri, root)
     params = params_of(settings, model, method, decoding, identity)
@@ -128,18 +125,20 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
             budgets=settings.budgets,
             progress=progress,
         )
-        scribe = Scribe(study, params, lab.method_params, identity)
-        found = search.levels()
+        known = search.levels()
         try:
+            if first:
+                lab = first.applied(lab)
+            scribe = Scribe(study, params, lab.method_params, identity)
             levels = explore(search, lab, scribe, wanted)
         finally:
             progress.close()
         points = [scribe.points[level.key, b] for level in levels for b in settings.budgets]
         findings = axis.findings(levels, points, settings.budgets)
-        if len(levels) > len(found):
+        if len(levels) > len(known):
             study.log_curve(findings.curves())
         page = conclude(study, record, findings)
-    return Outcome(name, study.id, findings, len(found), lab, record, page)
+    return Outcome(name, study.id, findings, len(known), lab, record, page)
 
 
 def conclude(study: StudyRun, record: Store, findings: Findings) -> str:
@@ -182,6 +181,33 @@ def record_known(search: Search, scribe: Scribe, level: Level) -> str:
     return level_run_id
 
 
+def open_model(
+    settings: SearchSettings, axis: Axis, engine: EngineChoice, first: First | None
+) -> Model:
+    """The model. BadInput if what is asked cannot be done with it, where possible before its
+    weights are fetched."""
+    sparsity = [key for key in axis.keys if not isinstance(key, str)]
+    found = find_runnable(settings.model, engine, sparsity)
+    if first:
+        first.check(found)
+    model = found.open()
+    if settings.track == "chat" and not model.has_chat_template:
+        raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
+    if first:
+        first.method.check(model.checkpoint)
+    if axis.compresses:
+        axis.method.check(model.checkpoint)
+    return model
+
+
+def default_name(
+    model: Model, first: First | None, method: Choice, identity: dict[str, Any]
+) -> str:
+    """A study's name from what is done in it: the same flags, the same name."""
+    done = [first.label, method.name] if first else [method.name]
+    return "-".join([model.name, *done, of_json(identity)[:6]])
+
+
 def load_questions(settings: SearchSettings) -> dict[Benchmark, list[Question]]:
     """The first questions of each benchmark; says on stderr where a set has fewer."""
     questions = {}
@@ -203,6 +229,7 @@ def identity_of(
     engine: str,
 ) -> dict[str, Any]:
     """What all points of a study share, by the name of the flag that sets it."""
+    first = {"first": settings.first} if settings.first else {}
     return {
         "model": model.checkpoint.revision,
         "benchmarks": {
@@ -218,6 +245,7 @@ def identity_of(
         "engine": engine,
         "method": axis.text,
         "seed": settings.seed,
+        **first,
     }
 
 
@@ -234,6 +262,7 @@ def params_of(
         "model_revision": model.checkpoint.revision,
         "model_format": model.checkpoint.format,
         "method": method.name,
+        **({"first": settings.first} if settings.first else {}),
         "benchmarks": ",".join(settings.benchmarks),
         "track": settings.track,
         "truncation": TRUNCATION,

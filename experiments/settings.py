@@ -120,6 +120,10 @@ class SearchSettings:
     samples: int = 1
     """Replies per question."""
 
+    first: str | None = None
+    """A pruning method and its sparsity, applied to the model before all else; the search then
+    works on what it leaves: sparsegpt@0.5, or sparsegpt:calibration=text@0.5."""
+
     trials: int | None = None
     """Levels of compression to measure in this study, in all; each yields a point for every budget.
     All levels if left out."""

@@ -175,7 +175,8 @@ def _check(study: optuna.Study, name: str, identity: Mapping[str, Any]) -> None:
     if stored is None:
         study.set_user_attr(IDENTITY, dict(identity))
         return
-    for field, value in identity.items():
+    for field in {**identity, **stored}:
+        value = identity.get(field)
         if stored.get(field) != value:
             raise BadInput(
                 f"Study {name!r} was started with {field} = {_short(stored.get(field))}, not "

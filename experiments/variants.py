@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +77,19 @@ def of_runs(store: Store, run_ids: Sequence[str]) -> Selection:
     return Selection(title, records, budgets, left_out)
 
 
+def of_studies(store: Store, study_names: Sequence[str]) -> Selection:
+    """All finished levels of some studies, one study after the other. Raises as `of_study`."""
+    parts = [of_study(store, name) for name in dict.fromkeys(study_names)]
+    if len(parts) == 1:
+        return parts[0]
+    return Selection(
+        title=f"{len(parts)} studies",
+        records=[record for part in parts for record in part.records],
+        budgets=[budgets for part in parts for budgets in part.budgets],
+        left_out=[f"{part.title}: {told}" for part in parts for told in part.left_out],
+    )
+
+
 def _mildest_first(record: Record) -> tuple[float, float]:
     """By sparsity, or where levels are recipes by the bytes that are left."""
     return float(record.params.get("sparsity", 0)), -record.metrics.get("weights/bytes", 0.0)
@@ -114,10 +126,13 @@ def read(selection: Selection) -> Reading:
             name=name,
             run_id=record.id,
             model=record.params.get("model", ""),
-            method=record.params.get("method", ""),
+            method=_method(record),
+            study=_study(record),
+            engine=_engine(record),
             sparsity=_number(record.params.get("sparsity")),
             bits=record.metrics.get("bits_per_weight"),
             bytes=record.metrics.get("weights/bytes"),
+            packed_bytes=record.metrics.get("weights/packed_bytes"),
             unit=unit,
             grids={
                 one: grids(
@@ -142,24 +157,43 @@ def _published(record: Record, variant: Variant) -> Published | None:
 
 
 def names(records: Sequence[Record]) -> list[str]:
-    """How people tell the runs apart: by method, and sparsity or recipe with what it protects; and
-    the model where it differs."""
+    """How people tell the runs apart: by method, and sparsity or recipe with what it protects; by
+    the model where it differs; and where that is not enough, by engine, by study, or by run."""
     several = len({one.params.get("model") for one in records}) > 1
     found = []
     for one in records:
         words = [one.params.get("model", one.name)] if several else []
-        method, sparsity = one.params.get("method", ""), _number(one.params.get("sparsity"))
+        method, sparsity = _method(one), _number(one.params.get("sparsity"))
         words.append("dense" if method == "none" else method)
         if sparsity:
             words.append(f"{sparsity:.0%}")
         if method != "none":
             words += filter(None, (one.params.get("recipe"), one.params.get("protect")))
         found.append(" ".join(words))
-    counted = Counter(found)
-    return [
-        f"{name} ({one.id[:6]})" if counted[name] > 1 else name
-        for name, one in zip(found, records, strict=True)
-    ]
+    for telling in (_engine, _study, lambda one: one.id[:6]):
+        told = [telling(one) for one in records]
+        for name in set(found):
+            alike = [place for place, other in enumerate(found) if other == name]
+            if len(alike) > 1 and len({told[place] for place in alike}) == len(alike):
+                for place in alike:
+                    found[place] += f" ({told[place]})" if told[place] else ""
+    return found
+
+
+def _method(record: Record) -> str:
+    """The method, behind the one that was applied before it in a chain."""
+    method, first = record.params.get("method", ""), record.params.get("first")
+    return f"{first}, then {method}" if first and method != first else method
+
+
+def _engine(record: Record) -> str:
+    """What ran the model, without the details; "" where the replies were made elsewhere."""
+    return record.params.get("engine", "").partition(" ")[0]
+
+
+def _study(record: Record) -> str:
+    """The search that a level belongs to; "" for an import."""
+    return record.tags.get("study", "") if record.kind == "level" else ""
 
 
 def _watched(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +63,43 @@ def store_study(
     measured: Sequence[float] = SPARSITY,
     questions: int = 12,
     model: str = "tiny",
+    packed: Mapping[float, float] | None = None,
 ) -> list[str]:
-    """Writes a study of which some levels were measured; gives the ids of its level runs."""
+    """Writes a study of which some levels were measured; gives the ids of its level runs. `packed`
+    has the bytes without stored zeros by level, if they were measured."""
     config = {"budgets": BUDGETS, "sparsity": SPARSITY, "trials": None}
     ids = []
     with open_store(None, root).study(name, {"model": model}, {}, config) as study:
         for step, sparsity in enumerate(measured):
             method = "sparsegpt" if sparsity else "none"
             params = {"model": model, "method": method, "sparsity": sparsity}
-            params |= {"benchmarks": ",".join(benchmarks)}
+            params |= {"benchmarks": ",".join(benchmarks), "engine": "transformers float32"}
             with study.level(f"{sparsity}", f"{model} {sparsity:.0%}", params) as level:
                 for benchmark in benchmarks:
                     rows = level_rows(benchmark, sparsity, questions)
                     level.log_generations(benchmark, rows)
-                level.log_metrics({"weights/bytes": 1e6, "bits_per_weight": 16})
+                size = {"weights/packed_bytes": packed[sparsity]} if packed else {}
+                level.log_metrics({"weights/bytes": 1e6, "bits_per_weight": 16} | size)
             ids.append(level.id)
             study.log_metrics({"hypervolume": 40 + step}, step=step)
     return ids
+
+
+def store_recipes(
+    root: Path, name: str, recipes: Mapping[str, tuple[float, float]], **more: object
+) -> None:
+    """Writes a study of quantization: of each recipe the bytes, and the share of wrong answers.
+    `more` replaces any param."""
+    config = {"budgets": BUDGETS, "recipes": list(recipes), "trials": None}
+    with open_store(None, root).study(name, {"model": "tiny"}, {}, config) as study:
+        for recipe, (size, wrong) in recipes.items():
+            method = "none" if recipe == "f16" else "gguf"
+            params = {"model": "tiny", "method": method, "recipe": recipe, "engine": "llama_cpp"}
+            params |= {"benchmarks": "arithmetic,hops"} | more
+            with study.level(recipe, f"tiny {recipe}", params) as level:
+                for benchmark in ("arithmetic", "hops"):
+                    level.log_generations(benchmark, level_rows(benchmark, wrong))
+                level.log_metrics({"weights/bytes": size})
 
 
 def store_import(root: Path, name: str, rows: Sequence[dict[str, Any]], **params: object) -> str:

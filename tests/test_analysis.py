@@ -48,12 +48,12 @@ def variant(
 ) -> Variant:
     """Measured at budget 64."""
     found = {"aime": grids} if isinstance(grids, Grid) else grids
-    told = {"bits": None, "bytes": None, "unit": "tokens"} | more
+    told = {"model": "m", "method": "none" if sparsity == 0 else "sparsegpt"}
+    told |= {"study": "", "engine": "", "unit": "tokens"}
+    told |= {"bits": None, "bytes": None, "packed_bytes": None} | more
     return Variant(
         name=name,
         run_id=f"run of {name}",
-        model="m",
-        method="none" if sparsity == 0 else "sparsegpt",
         sparsity=sparsity,
         grids={benchmark: {64: one} for benchmark, one in found.items()},
         **told,
@@ -161,7 +161,7 @@ def test_collapse_with_its_sentence() -> None:
     assert found.sentence == ("aime: falls below 50% of the dense accuracy at 60% [60% to 60%].")
     bits = collapse(sweep({3.0: gone, 16.0: RIGHT, 4.0: RIGHT}, "bits"), "aime", 64, axis="bits")
     assert bits.at == 3
-    assert "at 3 bits [3 bits to 3 bits]" in bits.sentence
+    assert "at 3 bits [3 to 3]" in bits.sentence
     borderline = collapse(sweep({0.0: RIGHT, 0.5: HALF}), "aime", 64)
     assert (borderline.at, borderline.low, borderline.high) == (None, 0.5, None)
     assert "but perhaps at 50%" in borderline.sentence

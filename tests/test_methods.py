@@ -172,6 +172,10 @@ class TestEveryMethod:
         assert pruned.measured["bits_per_weight"] == 16
         file = pruned.path / "model.safetensors"
         assert pruned.measured["weights/bytes"] == file.stat().st_size
+        spared = sum(2 * int((tensor == 0).sum()) - -(-tensor.numel() // 8) for tensor in linear)
+        assert pruned.measured["weights/packed_bytes"] == file.stat().st_size - spared
+        dense = checkpoint.measured
+        assert dense["weights/packed_bytes"] == dense["weights/bytes"]
         assert checkpoint.measured["sparsity/achieved"] == 0
         for row in report(pruned):
             tensor = saved[row["module"]]

@@ -255,7 +255,7 @@ def test_what_cannot_be_reported_on(root: Path, capfd: pytest.CaptureFixture[str
     study = open_store(None, root).study_records("empty")[0]
     assert "holds no generations" in refused(root, capfd, "--runs", study.id)
     assert "There is no run 'abc'" in refused(root, capfd, "--runs", "abc")
-    assert "Give either --study NAME or --runs" in refused(root, capfd)
+    assert "Give either --study NAME... or --runs" in refused(root, capfd)
     both = refused(root, capfd, "--study", "made-up", "--runs", study.id)
     assert "only one of them" in both
 

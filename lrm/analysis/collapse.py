@@ -12,7 +12,11 @@ from lrm.analysis.grid import Variant
 from lrm.errors import BadInput
 from lrm.statistics import HALF
 
-Axis = Literal["sparsity", "bits"]
+Axis = Literal["sparsity", "bits", "size"]
+"""Of a `Variant`: what is harder the higher it is, or the lower (bits per weight, bytes)."""
+
+FORMS = {"sparsity": "{:.0%}", "bits": "{:.3g}", "size": "{:,.0f}"}
+UNITS = {"sparsity": "", "bits": " bits", "size": " bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +39,35 @@ class Collapse:
     high: float | None
 
     @property
-    def sentence(self) -> str:
-        def told(level: float | None) -> str:
-            if level is None:
-                return "beyond"
-            return f"{level:.0%}" if self.axis == "sparsity" else f"{level:.3g} bits"
+    def place(self) -> str:
+        """The point with its interval, as in a table."""
+        if self.at is None:
+            return "beyond" if self.low is None else f"beyond, perhaps {self._told(self.low)}"
+        ends = (
+            "beyond" if end is None else FORMS[self.axis].format(end)
+            for end in (self.low, self.high)
+        )
+        return f"{self._told(self.at)} [{' to '.join(ends)}]"
 
+    @property
+    def sentence(self) -> str:
         if self.dense == 0:
             return f"{self.benchmark}: the dense model is never right, so nothing can collapse."
         if len(self.levels) < 2:
             return f"{self.benchmark}: only the dense model was measured."
         if self.at is None:
-            perhaps = "" if self.low is None else f", but perhaps at {told(self.low)}"
+            perhaps = "" if self.low is None else f", but perhaps at {self._told(self.low)}"
             return (
                 f"{self.benchmark}: does not fall below {self.threshold:.0%} of the dense "
                 f"accuracy in the levels measured{perhaps}."
             )
         return (
             f"{self.benchmark}: falls below {self.threshold:.0%} of the dense accuracy at "
-            f"{told(self.at)} [{told(self.low)} to {told(self.high)}]."
+            f"{self.place}."
         )
+
+    def _told(self, level: float) -> str:
+        return FORMS[self.axis].format(level) + UNITS[self.axis]
 
 
 def collapse(
@@ -68,7 +81,8 @@ def collapse(
     """Collapse of one model and method over its levels on a benchmark at a budget.
 
     `levels` are variants in any order, the dense one among them: the lowest sparsity, or the most
-    bits. Raises BadInput where a level is not known, stands twice, or was asked other questions.
+    bits or bytes. Raises BadInput where a level is not known, stands twice, or was asked other
+    questions.
     """
     if not 0 < threshold < 1:
         raise BadInput(f"threshold must lie between 0 and 1, got {threshold}.")
@@ -80,13 +94,14 @@ def collapse(
             raise BadInput(
                 f"{axis} {place:g} stands twice: give the levels of one model and method."
             )
-    ordered = sorted(levels, key=lambda variant: getattr(variant, axis), reverse=axis == "bits")
+    falling = axis != "sparsity"
+    ordered = sorted(levels, key=lambda variant: getattr(variant, axis), reverse=falling)
     first = ordered[0].grid(benchmark, budget)
     scores = {}
     for variant in ordered:
         names = (ordered[0].name, variant.name)
         grid = aligned(first, variant.grid(benchmark, budget), names)[1]
         scores[float(getattr(variant, axis))] = grid.per_question(grid.score)
-    at, low, high = statistics.collapse(scores, threshold=threshold, falling=axis == "bits")
+    at, low, high = statistics.collapse(scores, threshold=threshold, falling=falling)
     dense = float(next(iter(scores.values())).mean())
     return Collapse(benchmark, budget, axis, threshold, tuple(scores), dense, at, low, high)

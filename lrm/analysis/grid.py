@@ -90,24 +90,34 @@ class Variant:
     """One compressed model (or the dense one) as it was measured, by one run.
 
     `name` is how people read it, unique within a report; `method` is "none" for the dense model.
-    `sparsity` is what was asked for, `bits` bits per weight and `bytes` the size of the weights,
-    None where nobody measured them. `grids` has a grid for each benchmark and budget; budget None:
-    the longest generation, with no budget set.
+    `study` is the search that measured it and `engine` what ran it, "" where there was none.
+    `sparsity` is what was asked for, `bits` bits per weight, `bytes` the size of the weights and
+    `packed_bytes` that without stored zeros (see `lrm.compression.checkpoints.measure`), None where
+    nobody measured them. `grids` has a grid for each benchmark and budget; budget None: the longest
+    generation, with no budget set.
     """
 
     name: str
     run_id: str
     model: str
     method: str
+    study: str
+    engine: str
     sparsity: float | None
     bits: float | None
     bytes: float | None
+    packed_bytes: float | None
     unit: Unit
     grids: Mapping[str, Mapping[int | None, Grid]]
 
     @property
     def dense(self) -> bool:
         return self.method == "none"
+
+    @property
+    def size(self) -> float | None:
+        """The bytes at which models are compared: without stored zeros where that was measured."""
+        return self.bytes if self.packed_bytes is None else self.packed_bytes
 
     def grid(self, benchmark: str, budget: int | None) -> Grid:
         """Raises BadInput where this benchmark was not measured at this budget."""

@@ -47,6 +47,7 @@ def _named(variant: Variant, benchmark: str, budget: int | None) -> dict[str, An
         "sparsity": variant.sparsity,
         "bits": variant.bits,
         "bytes": variant.bytes,
+        "packed_bytes": variant.packed_bytes,
         "unit": variant.unit,
         "benchmark": benchmark,
         "budget": budget,

@@ -8,7 +8,7 @@ from lrm.analysis.first import First
 from lrm.analysis.grid import Variant
 from lrm.errors import BadInput
 from lrm.published import Published
-from lrm.report import knowing, lengthwise, plane
+from lrm.report import knowing, lengthwise, plane, sizes
 from lrm.report.figure import Figure, Section
 from lrm.report.material import Material, in_common
 from lrm.report.page import Report
@@ -19,6 +19,7 @@ SECTIONS: Mapping[str, tuple[str, Draw]] = {
     "frontier": ("The frontier: accuracy against length", plane.the_frontier),
     "by_budget": ("Accuracy by budget", plane.by_budget),
     "by_level": ("Accuracy by level of compression, and where it collapses", plane.by_level),
+    "at_equal_bytes": ("At equal bytes", sizes.at_equal_bytes),
     "tokens_by_level": ("Length by level of compression", plane.tokens_by_level),
     "short_against_long": ("Shorter against longer", lengthwise.short_against_long),
     "knowledge": ("Knowledge against reasoning", knowing.knowledge),
