@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from experiments.levels import Key, Level, label
@@ -51,6 +51,7 @@ class Lab:
     reused: int = 0
     decoded: int = 0
     pruned: int = 0
+    _calibrations: dict[str, Calibration] = field(default_factory=dict, init=False)
 
     def measure(self, key: Key) -> Level:
         """Compresses to a level if need be, and answers all questions at all budgets."""
@@ -82,23 +83,27 @@ class Lab:
             self.progress.stage("compressing all levels")
             wanted = [level for level in self.keys if level != self.method.untouched]
             missing = [level for level in wanted if not is_complete(self._place(level))]
-            self.method.apply(
-                self.model.checkpoint,
-                self.calibration,
-                {level: self._place(level) for level in missing},
-                self.progress.module,
-            )
-            self.pruned += len(missing)
+            by_source = sorted(missing, key=lambda level: str(self.method.source(level)))
+            for _, levels in groupby(by_source, key=self.method.source):
+                outs = {level: self._place(level) for level in levels}
+                rows = self.calibration(next(iter(outs)))
+                self.method.apply(self.model.checkpoint, rows, outs, self.progress.module)
+                self.pruned += len(outs)
         return self.method.open(self._place(key))
 
-    @cached_property
-    def calibration(self) -> Calibration | None:
-        """What the method is calibrated on, or None if it needs nothing."""
-        if self.method.calibration is None:
+    def calibration(self, key: Key) -> Calibration | None:
+        """What the method is calibrated on at a level, or None if on nothing."""
+        source = self.method.source(key)
+        if source is None:
             return None
-        if self.method.calibration in calibration.TEXTS:
-            return calibration.plain_text(self.model.checkpoint, self.method.calibration)
-        if self.method.calibration == "prompts":
+        if source not in self._calibrations:
+            self._calibrations[source] = self._calibrated_on(source)
+        return self._calibrations[source]
+
+    def _calibrated_on(self, source: str) -> Calibration:
+        if source in calibration.TEXTS:
+            return calibration.plain_text(self.model.checkpoint, source)
+        if source == "prompts":
             return calibration.practice_prompts(
                 self.model.checkpoint, self.practice_twins, self.decoding.seed
             )
@@ -133,12 +138,12 @@ class Lab:
         begun = {"first_revision": self.model.checkpoint.revision} if self.first else {}
         if key == self.method.untouched:
             return {"method": self.first or "none", self.method.axis: key, **begun}
-        return {**self.method.params(key, self.calibration), **begun}
+        return {**self.method.params(key, self.calibration(key)), **begun}
 
     def _place(self, key: Key) -> Path:
         identity = {
             "parent": self.model.checkpoint.revision,
-            "method": self.method.params(key, self.calibration),
+            "method": self.method.params(key, self.calibration(key)),
         }
         return self.checkpoints / of_json(identity)[:24]
 

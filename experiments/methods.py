@@ -22,7 +22,9 @@ ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))
 
 class Choice(Protocol):
     """A method with the level left open. `axis` says what its levels are; at the level `untouched`
-    nothing is applied."""
+    nothing is applied. `source` says what a level is calibrated on: the model's own reasoning
+    ("traces"), the "prompts" of practice questions, a text of `lrm.calibration.TEXTS`, or None if
+    on nothing. Levels that are applied together have one source."""
 
     @property
     def name(self) -> str: ...
@@ -33,8 +35,7 @@ class Choice(Protocol):
     @property
     def untouched(self) -> Key: ...
 
-    @property
-    def calibration(self) -> str | None: ...
+    def source(self, key: Any) -> str | None: ...
 
     def params(self, key: Any, calibration: Calibration | None) -> dict[str, Any]: ...
 
@@ -55,8 +56,7 @@ class Choice(Protocol):
 class MethodChoice:
     """A method's class and its options, the sparsity left open.
 
-    `calibration` says what to calibrate on: the model's own reasoning ("traces"), the "prompts"
-    of practice questions, a text of `lrm.calibration.TEXTS`, or None if the method needs nothing.
+    `calibration` is the source for every level.
     """
 
     axis: ClassVar[str] = "sparsity"
@@ -66,6 +66,9 @@ class MethodChoice:
     kind: Any
     calibration: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def source(self, sparsity: float) -> str | None:
+        return self.calibration
 
     def made(self, sparsity: float, calibration: Calibration | None) -> Method:
         """The method itself, at one sparsity."""
@@ -111,7 +114,7 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
     """
     name = text.partition(":")[0]
     kind = registry.find("method", name, registry.METHODS)
-    calibration, values = read_options(text, "method", kind, "sparsity")
+    calibration, values = read_options(text, "method", kind, ("sparsity",))
     if calibration is not None:
         registry.require("calibration source", calibration, SOURCES)
     choice = MethodChoice(name, kind, calibration, values)
@@ -120,13 +123,15 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
     return choice
 
 
-def read_options(text: str, what: str, kind: Any, level: str) -> tuple[str | None, dict[str, Any]]:
+def read_options(
+    text: str, what: str, kind: Any, level: Collection[str]
+) -> tuple[str | None, dict[str, Any]]:
     """What --method says to calibrate on, None if `kind` needs nothing, and its other options.
 
-    The options are the fields of `kind`, but for the one that the `level` stands in.
+    The options are the fields of `kind`, but for those that the `level` says.
     """
     known = {field.name: field for field in fields(kind)}
-    named = options.parse("--method", text, what, set(known) - {level})
+    named = options.parse("--method", text, what, set(known) - set(level))
     values = {
         key: _value(named, key, str(known[key].type))
         for key in named.options

@@ -10,16 +10,20 @@ from typing import Any, ClassVar
 from experiments.levels import Key
 from experiments.methods import ONLY_TO_CHECK, SOURCES, read_options
 from lrm import registry
+from lrm.errors import BadInput
 from lrm.records import Calibration, Checkpoint
 
 NONE = "none"
+OF_LEVEL = ("recipe", "bits")
+"""Parameters of quantizers that a level says, and no option."""
 
 
 @dataclass(frozen=True)
 class QuantizerChoice:
     """A quantizer's class and its options, the recipe left open. Contract:
-    `experiments.methods.Choice`; a level is a recipe, "Q2_K", or one that protects something,
-    "Q2_K/final-mlp"."""
+    `experiments.methods.Choice`; a level is a recipe, "Q2_K" or "4-g128", or one that protects
+    something, "Q2_K/final-mlp", and with "@" behind it one that is calibrated on something else
+    than the others, "Q2_K@wikitext"."""
 
     axis: ClassVar[str] = "recipe"
     untouched: ClassVar[Key] = "f16"
@@ -30,10 +34,14 @@ class QuantizerChoice:
     levels: Collection[str]
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def source(self, level: str) -> str | None:
+        """What a level is calibrated on."""
+        _, named, source = level.partition("@")
+        return _source(source) if named else self.calibration
+
     def made(self, level: str, calibration: Calibration | None) -> Any:
         """The method itself, at one level."""
-        recipe = level.partition("/")[0]
-        return self.kind(recipe=recipe, calibration=calibration, **self.options).at(level)
+        return self.kind.of(level.partition("@")[0], calibration, **self.options)
 
     def params(self, level: str, calibration: Calibration | None) -> dict[str, Any]:
         return dict(self.made(level, calibration).params())
@@ -42,7 +50,11 @@ class QuantizerChoice:
         """BadInput if it cannot quantize the checkpoint to one of its levels, which is told before
         any work is done."""
         for level in self.levels:
-            self.made(level, ONLY_TO_CHECK if self.calibration else None).check(checkpoint)
+            self.hollow(level).check(checkpoint)
+
+    def hollow(self, level: str) -> Any:
+        """The method at a level before anything was calibrated; BadInput if it is none."""
+        return self.made(level, ONLY_TO_CHECK if self.source(level) else None)
 
     def apply(
         self,
@@ -52,27 +64,33 @@ class QuantizerChoice:
         on_module: Callable[[int, int], None],
     ) -> None:
         """Writes one checkpoint per level."""
-        self.made(next(iter(outs)), calibration).apply_levels(checkpoint, outs, on_module)
+        plain = {level.partition("@")[0]: out for level, out in outs.items()}
+        self.made(next(iter(plain)), calibration).apply_levels(checkpoint, plain, on_module)
 
     def open(self, place: Path) -> Checkpoint:
         """What was written there."""
-        from lrm.compression.quantized import open_quantized
-
-        return open_quantized(place)
+        checkpoint: Checkpoint = self.kind.open(place)
+        return checkpoint
 
 
 def parse_quantizer(text: str, levels: Collection[str]) -> QuantizerChoice:
-    """Reads "gguf" or "gguf:calibration=text,fallback=allow".
+    """Reads "gguf", "gguf:calibration=text,fallback=allow" or "gptq:act_order=weight".
 
     BadInput if it cannot make one of the levels.
     """
     name = text.partition(":")[0]
     kind = registry.find("quantizer", name, registry.QUANTIZERS)
-    source, values = read_options(text, "quantizer", kind, "recipe")
-    registry.require("calibration source", source or "", (*SOURCES, NONE))
-    source = None if source == NONE else source
+    source, values = read_options(text, "quantizer", kind, OF_LEVEL)
     quantized = [level for level in levels if level != QuantizerChoice.untouched]
-    choice = QuantizerChoice(name, kind, source, quantized, values)
+    choice = QuantizerChoice(name, kind, _source(source or NONE), quantized, values)
+    known: dict[tuple[str, str | None], str] = {}
     for level in quantized:
-        choice.made(level, ONLY_TO_CHECK if source else None)
+        same = known.setdefault((choice.hollow(level).level, choice.source(level)), level)
+        if same != level:
+            raise BadInput(f"{same} and {level} are the same recipe; leave one out.")
     return choice
+
+
+def _source(name: str) -> str | None:
+    registry.require("calibration source", name, (*SOURCES, NONE))
+    return None if name == NONE else name

@@ -9,6 +9,8 @@ from experiments.engines import EngineChoice
 from experiments.models import Found, find_model
 from lrm import formats
 from lrm.compression.gguf import write_f16
+from lrm.compression.packed import served, twin
+from lrm.contracts import RunsPacked
 from lrm.digests import of_file
 from lrm.errors import BadInput
 from lrm.records import Checkpoint
@@ -32,10 +34,19 @@ def find_runnable(name: str, engine: EngineChoice, sparsity: Sequence[float] = (
 
 def runnable(checkpoint: Checkpoint, engine: EngineChoice, folder: Path) -> Checkpoint:
     """The checkpoint as the engine loads it: a dense one, where it takes only GGUF files, as one in
-    float16, which is kept in `folder`."""
-    if checkpoint.format in engine.kind.formats:
+    float16, which is kept in `folder`; a packed one, where it has no kernels for it, as the same
+    weights unpacked."""
+    loaded = checkpoint.format in engine.kind.formats
+    if (unpacked := twin(checkpoint)) and not (loaded and _has_kernels(checkpoint, engine)):
+        return runnable(unpacked, engine, folder)
+    if loaded:
         return checkpoint
     place = folder / f"{checkpoint.revision[:24]}.gguf"
     if place.is_file():
         return Checkpoint(place, of_file(place), "gguf", checkpoint.lineage)
     return write_f16(checkpoint, place)
+
+
+def _has_kernels(checkpoint: Checkpoint, engine: EngineChoice) -> bool:
+    made = engine.made(checkpoint)
+    return isinstance(made, RunsPacked) and made.has_kernels and served(checkpoint.path)

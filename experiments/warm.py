@@ -8,6 +8,7 @@ from typing import Self
 
 from experiments.engines import EngineChoice
 from lrm.contracts import Engine, OnCompletion, Swappable
+from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
 
@@ -41,15 +42,25 @@ class Warm:
         return _Lease(self, self.choice.made(checkpoint), checkpoint)
 
     def _ready(self, fresh: Engine, checkpoint: Checkpoint) -> Engine:
-        if self._running and self._revision != checkpoint.revision:
-            if isinstance(self._running, Swappable):
-                self._running.swap(checkpoint)
-            else:
-                self.__exit__(None, None, None)
+        if (
+            self._running
+            and self._revision != checkpoint.revision
+            and not self._swapped(self._running, checkpoint)
+        ):
+            self.__exit__(None, None, None)
         if not self._running:
             self._running = fresh.__enter__()
         self._revision = checkpoint.revision
         return self._running
+
+    def _swapped(self, running: Engine, checkpoint: Checkpoint) -> bool:
+        if not isinstance(running, Swappable):
+            return False
+        try:
+            running.swap(checkpoint)
+        except BadInput:  # of another shape or format; opening another engine says what is wrong
+            return False
+        return True
 
 
 class _Lease:

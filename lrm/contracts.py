@@ -118,10 +118,19 @@ class Swappable(Protocol):
 
     * **After `swap` it answers as one freshly started on that checkpoint would**; whatever it
       remembers of the old weights (cached keys and values) is gone.
-    * A checkpoint of another shape or tokenizer raises `BadInput` and leaves the engine as it was.
+    * A checkpoint of another shape, format or tokenizer raises `BadInput` and leaves the engine as
+      it was.
     """
 
     def swap(self, checkpoint: Checkpoint) -> None: ...
+
+
+@runtime_checkable
+class RunsPacked(Protocol):
+    """What an engine offers that loads packed weights: whether it has kernels for them here."""
+
+    @property
+    def has_kernels(self) -> bool: ...
 
 
 class Method(Protocol):

@@ -36,6 +36,8 @@ METHODS = {
 }
 QUANTIZERS = {
     "gguf": "lrm.compression.quantize:GGUF",
+    "gptq": "lrm.compression.pack:GPTQ",
+    "awq": "lrm.compression.pack:AWQ",
 }
 
 

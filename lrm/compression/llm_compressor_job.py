@@ -44,7 +44,7 @@ class Failed(Exception):
 def telling(kind: type[Modifier]) -> type[Modifier]:
     """The same modifier, which tells after each part of the model how many are done."""
 
-    class Telling(kind):  # type: ignore[misc, valid-type]
+    class Telling(kind):  # type: ignore[misc]
         def on_sequential_epoch_end(self, state: Any, event: Any, **kwargs: Any) -> None:
             super().on_sequential_epoch_end(state, event, **kwargs)
             self._parts = getattr(self, "_parts", 0) + 1
@@ -53,7 +53,7 @@ def telling(kind: type[Modifier]) -> type[Modifier]:
     return Telling
 
 
-class Scaled(Modifier):
+class Scaled(Modifier):  # type: ignore[misc]
     """Keeps AWQ's scaled weights as they are before they are quantized."""
 
     file: str

@@ -1,10 +1,10 @@
-"""AWQ and GPTQ: integers of a few bits with a scale for each group of weights, by llm-compressor."""
+"""AWQ and GPTQ: integers of a few bits, a scale for each group of weights; by llm-compressor."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from safetensors.torch import save_file
 
-from lrm.compression import llm_compressor
+from lrm.compression import llm_compressor, perplexity
 from lrm.compression.checkpoints import COPIED, Weights, architecture
 from lrm.compression.drafts import check_free, publish, workplace
 from lrm.compression.packed import SCALED, TWIN, open_packed, reports
@@ -20,7 +20,7 @@ from lrm.compression.protection import BLOCK, spared
 from lrm.compression.writing import OnModule
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
-from lrm.records import Calibration, Checkpoint
+from lrm.records import Calibration, Checkpoint, Format
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 BITS = range(2, 9)
@@ -40,6 +40,7 @@ class _Packing:
     """
 
     name: ClassVar[str]
+    format: ClassVar[Format] = "compressed-tensors"
     version: ClassVar[int] = 1  # rises when the same parameters give other weights
 
     calibration: Calibration
@@ -116,6 +117,7 @@ class _Packing:
         for level, out in outs.items():
             check_free(out)
             methods[level].check(checkpoint)
+        before = perplexity.of_folder(checkpoint.path)
         parts = 1 + _blocks(checkpoint)
         total = parts * len(outs)
 
@@ -125,7 +127,7 @@ class _Packing:
                 if on_module:
                     on_module(min(before + done, total), total)
 
-            methods[level]._make(checkpoint, out, tell)
+            methods[level]._make(checkpoint, out, before, tell)
         return {level: self.open(out) for level, out in outs.items()}
 
     def check(self, checkpoint: Checkpoint) -> None:
@@ -157,7 +159,9 @@ class _Packing:
         """What was written there."""
         return open_packed(place)
 
-    def _make(self, checkpoint: Checkpoint, out: Path, on_part: Any) -> None:
+    def _make(
+        self, checkpoint: Checkpoint, out: Path, before: float, on_part: Callable[[int], None]
+    ) -> None:
         """Quantizes, reads everything back, and publishes."""
         identity = of_json([checkpoint.revision, dict(self.params())])
         with workplace(out.parent / f".{out.name}.{identity[:12]}", out) as work:
@@ -189,11 +193,16 @@ class _Packing:
                 if file.suffix in COPIED:
                     shutil.copyfile(file, place / TWIN / file.name)
             (place / "recipe.yaml").unlink(missing_ok=True)
-            before = work / SCALED if (work / SCALED).exists() else None
+            scaled = work / SCALED if (work / SCALED).exists() else None
             step = {
                 "method": f"{self.name}:{self.level}",
                 "params": {**self.params(), "quantizer": llm_compressor.compressor()},
-                "modules": list(reports(checkpoint.path, place, kept, self.bits, before)),
+                "modules": list(reports(checkpoint.path, place, kept, self.bits, scaled)),
+                "perplexity": {
+                    "own": perplexity.of_folder(place / TWIN),
+                    "dense": before,
+                    "text": perplexity.DIGEST,
+                },
             }
             publish(place, out, checkpoint, step)
         shutil.rmtree(work)
@@ -253,4 +262,6 @@ class AWQ(_Packing):
 
 
 def _blocks(checkpoint: Checkpoint) -> int:
-    return len({block[1] for block in map(BLOCK.search, Weights(checkpoint.path).linears()) if block})
+    return len(
+        {block[1] for block in map(BLOCK.search, Weights(checkpoint.path).linears()) if block}
+    )

