@@ -85,7 +85,7 @@ def _line(level: Level, perplexed: float | None, budget: Budget) -> Sequence[str
         shown("bits_per_weight/blocks", ".2f"),
         shown("weights/bytes", ",.0f"),
         shown("reconstruction/error", ".4f"),
-        "" if perplexed is None else f"{perplexed:.3f}",
+        "" if perplexed is None else f"{perplexed:.4f}",
         shown("fallback/tensors", ".0f"),
         *(percent(score.accuracy) for score in level.scores(budget).values()),
         percent(point.accuracy),

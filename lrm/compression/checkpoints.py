@@ -233,7 +233,8 @@ def steps_of(folder: Path) -> list[dict[str, Any]]:
         return []
     try:
         keys = ("method", "parent", "params", "modules")
-        return [{key: step[key] for key in keys} for step in json.loads(path.read_text())["steps"]]
+        steps = json.loads(path.read_text())["steps"]
+        return [{key: step[key] for key in keys} | step for step in steps]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _broken(path, error) from error
 
