@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -121,6 +123,11 @@ def test_one_method_alone_is_no_comparison() -> None:
 # The report
 
 
+def series(section: str) -> set[str]:
+    specs = re.findall(r'json">({"data".*?)</script>', section, re.S)
+    return {dot["series"] for spec in specs for dot in json.loads(spec)["data"]["values"]}
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Of a pruned, a quantized and a chained study of a model, and a smaller model."""
@@ -154,6 +161,20 @@ def test_several_studies_stand_in_one_report(page: str) -> None:
     assert "Counted with their zeros" in words(page)
     assert "tiny sparsegpt 50% (before)" in words(page)
     assert "before: The study is unfinished" in words(page)
+
+
+def test_each_is_measured_against_its_own_dense_model(page: str) -> None:
+    losses = {row[0]: row[8] for row in tables(page)["Losses"]}
+    assert set(losses) >= {"tiny gguf Q2_K", "tiny sparsegpt@0.5, then gguf Q8_0"}
+    assert "tiny gguf: knowledge benchmarks" in page
+    assert '<section id="inflation">' in page
+
+
+def test_many_variants_are_told_apart_by_more_than_colour(page: str) -> None:
+    frontier = page.partition('<section id="frontier">')[2].partition("</section>")[0]
+    assert {"tiny dense", "tiny gguf", "small dense"} <= series(frontier)
+    endings = page.partition('<section id="endings">')[2].partition("</section>")[0]
+    assert series(endings) == {"arithmetic", "hops"}
 
 
 def test_collapse_by_bytes_stands_beside_each_other(page: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -115,6 +115,11 @@ class Variant:
         return self.method == "none"
 
     @property
+    def origin(self) -> str:
+        """Its model and method, as people read them."""
+        return f"{self.model} {'dense' if self.dense else self.method}"
+
+    @property
     def size(self) -> float | None:
         """The bytes at which models are compared: without stored zeros where that was measured."""
         return self.bytes if self.packed_bytes is None else self.packed_bytes
@@ -128,3 +133,15 @@ class Variant:
                 f"{self.name} was not measured on {benchmark} {told}: take what all variants have."
             )
         return found
+
+
+def base_of(variant: Variant, among: Sequence[Variant]) -> Variant | None:
+    """The dense model that a compressed one is measured against: that of its study, else of its
+    engine, else the only one of its model. None for a dense one, or where it is not clear."""
+    own = [one for one in among if one.dense and one.model == variant.model]
+    same_study = [one for one in own if one.study == variant.study]
+    same_engine = [one for one in own if one.engine == variant.engine]
+    for candidates in (same_study, same_engine, own):
+        if len(candidates) == 1 and not variant.dense:
+            return candidates[0]
+    return None

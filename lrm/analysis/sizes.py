@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lrm import statistics
 from lrm.analysis.collapse import Collapse, collapse
 from lrm.analysis.compare import aligned
-from lrm.analysis.grid import Variant
+from lrm.analysis.grid import Variant, base_of
 from lrm.errors import BadInput
 from lrm.statistics import HALF, Difference
 
@@ -86,8 +86,9 @@ def lines(variants: Sequence[Variant]) -> list[Line]:
         points = [one for one in group if not (one.dense and one.model == original)]
         if points:
             points.sort(key=_size, reverse=True)
-            base = _dense_of(points[-1], dense)
-            found.append(Line(_name(points[-1]), base, tuple(points)))
+            hardest = points[-1]
+            base = hardest if hardest.dense else base_of(hardest, sized)
+            found.append(Line(hardest.origin, base, tuple(points)))
     names = [line.name for line in found]
     return [
         Line(f"{one.name} ({one.points[0].study})", one.dense, one.points)
@@ -127,21 +128,6 @@ def _differences(
         scores = [grid.padded(grid.score) for grid in aligned(*grids, (one.name, other.name))]
         differences[name] = statistics.paired_difference(*scores)
     return differences
-
-
-def _dense_of(point: Variant, dense: Sequence[Variant]) -> Variant | None:
-    """The dense model of the same study, else of the same engine, else the only one."""
-    own = [one for one in dense if one.model == point.model]
-    same_study = [one for one in own if one.study == point.study]
-    same_engine = [one for one in own if one.engine == point.engine]
-    for candidates in (same_study, same_engine, own):
-        if len(candidates) == 1:
-            return candidates[0]
-    return None
-
-
-def _name(point: Variant) -> str:
-    return f"{point.model} {'dense' if point.dense else point.method}"
 
 
 def _right(variant: Variant, benchmark: str, budget: int | None) -> float:

@@ -69,6 +69,8 @@ class Dot:
     told: Mapping[str, str] = field(default_factory=dict)
     across: Interval | None = None
     """The place's own interval, where it is an estimate too."""
+    part: str = ""
+    """Lines join the dots of one series and part."""
 
     def row(self, names: Sequence[str]) -> dict[str, object]:
         """As Vega's data; what hovering tells goes by number, so that any `names` will do."""
@@ -76,6 +78,7 @@ class Dot:
         told = {f"told{i}": self.told[name] for i, name in enumerate(names) if name in self.told}
         return {
             "series": self.series,
+            "part": self.part,
             "place": self.place,
             "value": self.value.value,
             "low": self.value.low,
@@ -106,7 +109,7 @@ def curves(
     axis = alt.Y("value:Q", **y.encoded())
     layers: list[alt.Chart] = [
         base.mark_rule(opacity=0.55).encode(y=alt.Y("low:Q", **y.encoded()), y2="high:Q"),
-        base.mark_line(strokeWidth=1.8).encode(y=axis),
+        base.mark_line(strokeWidth=1.8).encode(y=axis, detail="part:N"),
         base.mark_point(filled=True, size=46, opacity=1).encode(y=axis, tooltip=_told(dots)),
     ]
     if any(dot.across for dot in dots):
@@ -132,7 +135,7 @@ def intervals(
     """
     series, places = _series(dots), list(dict.fromkeys(str(dot.place) for dot in dots))
     base = _base().encode(
-        y=alt.Y("place:N", sort=places, title=None, axis=alt.Axis(labelLimit=130, ticks=False)),
+        y=alt.Y("place:N", sort=places, title=None, axis=alt.Axis(labelLimit=160, ticks=False)),
         color=_colour(dots, "nominal", legend=legend),
     )
     if legend:

@@ -24,10 +24,9 @@ KINDS = {
 
 def knowledge(material: Material) -> Figure:
     """What share of the dense accuracy each side lost, a panel for each contrast."""
-    dense = material.dense
     made = [
         (variant, one)
-        for variant in material.compressed
+        for variant, dense in material.based
         for one in contrasts(variant, dense, material.largest)
     ]
     if not made:
@@ -47,7 +46,7 @@ def knowledge(material: Material) -> Figure:
         ]
         if found:
             panels.append(Panel(title, spread(material, found, axis, mark=0)))
-        if sizes := _by_bytes(found):
+        if sizes := _by_bytes(material, found):
             panels.append(Panel(f"{title}, by bytes", curves(sizes, BYTES, axis)))
         rows += [_cells(variant, one) for variant, one in pairs]
     if not panels:
@@ -76,13 +75,20 @@ def _told(made: Sequence[Contrast]) -> list[str]:
     return [*told, f"The other {rest} contrasts show no significant difference."] if rest else told
 
 
-def _by_bytes(found: Sequence[Found]) -> list[Dot]:
+def _by_bytes(material: Material, found: Sequence[Found]) -> list[Dot]:
     """The same against the size of the weights, where that was measured and differs."""
-    sizes = {one.variant.bytes for one in found}
-    if None in sizes or len(sizes) < 2:
+    sizes = {one.variant.size for one in found}
+    if material.ladder == "sparsity" or None in sizes or len(sizes) < 2:
         return []
+    several = len({one.variant.origin for one in found}) > 1
     return [
-        Dot(one.series, one.variant.bytes or 0.0, one.value, one.hover("lost")) for one in found
+        Dot(
+            f"{one.variant.origin}: {one.series}" if several else one.series,
+            one.variant.size or 0.0,
+            one.value,
+            one.hover("lost"),
+        )
+        for one in found
     ]
 
 

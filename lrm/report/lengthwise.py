@@ -95,11 +95,10 @@ def _sides(made: Split) -> dict[str, str]:
 
 def inflation(material: Material) -> Figure:
     """Length of each compressed model over its own base's, paired by question."""
-    base = Setting(material.dense, None)
     found = []
-    for variant in material.compressed:
+    for variant, base in material.based:
         for name in material.benchmarks:
-            ratio = compare(Setting(variant, None), base, [name]).tokens
+            ratio = compare(Setting(variant, None), Setting(base, None), [name]).tokens
             found.append(Found(variant, name, ratio, times(ratio)))
     rows = [(one.variant.name, one.series, one.told) for one in found]
     axis = Axis(f"{material.unit} over the dense model's")
@@ -181,10 +180,6 @@ def scores(material: Material) -> Figure:
     """Accuracy and length in one number."""
     if material.unit != "tokens":
         raise BadInput("the scores are defined on tokens: count them with --tokenizer NAME.")
-    try:
-        base = material.dense
-    except BadInput:
-        base = None
     kinds = {
         "per_thousand": "points per 1,000 tokens",
         "ock_score": "OckScore",
@@ -193,9 +188,10 @@ def scores(material: Material) -> Figure:
     by_kind: dict[str, list[Found]] = {kind: [] for kind in kinds}
     rows = []
     for variant in material.variants:
+        base = material.base(variant)
         for name in material.benchmarks:
             grid, against = variant.grid(name, None), None
-            if base is not None and base is not variant:
+            if base is not None:
                 names = (variant.name, base.name)
                 against = aligned(grid, base.grid(name, None), names)[1]
             found = efficiency(grid, against)

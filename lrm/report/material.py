@@ -12,9 +12,10 @@ from lrm.analysis.collapse import Axis
 from lrm.analysis.compare import Setting
 from lrm.analysis.first import First
 from lrm.analysis.fronts import Spot
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.grid import Grid, Variant, base_of
 from lrm.errors import BadInput
 from lrm.published import Published
+from lrm.report.theme import OKABE_ITO
 from lrm.scores import Unit
 from lrm.tables import some
 
@@ -63,15 +64,21 @@ class Material:
             raise BadInput(f"lengths are in {' and in '.join(units)}: report such runs apart.")
         return self.variants[0].unit
 
+    def base(self, variant: Variant) -> Variant | None:
+        """The dense model that a compressed one is compared with, if it is clear which."""
+        return base_of(variant, self.variants)
+
     @property
-    def dense(self) -> Variant:
-        """What the others are compared with. Raises BadInput where it is not clear."""
-        found = [variant for variant in self.variants if variant.dense]
-        if len(found) != 1 or len({variant.model for variant in self.variants}) > 1:
+    def based(self) -> list[tuple[Variant, Variant]]:
+        """The compressed models, each with the dense one that it is compared with. Raises BadInput
+        where that is not clear."""
+        if all(variant.dense for variant in self.variants):
+            raise BadInput("only dense models were measured.")
+        pairs = [(variant, self.base(variant)) for variant in self.compressed]
+        found = [(variant, base) for variant, base in pairs if base is not None]
+        if len(found) < len(pairs):
             raise BadInput("it takes one dense model among the runs, which the others come from.")
-        if len(self.variants) == 1:
-            raise BadInput("only the dense model was measured.")
-        return found[0]
+        return found
 
     @property
     def compressed(self) -> list[Variant]:
@@ -103,9 +110,19 @@ class Material:
         """Where a variant stands on the ladder."""
         return float(getattr(variant, self.need_ladder))
 
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more variants than colours to tell them apart."""
+        return self.ladder is None and len(self.variants) > len(OKABE_ITO)
+
     def label(self, variant: Variant) -> str:
-        """A variant's name in a legend: its sparsity where that is all that tells them apart."""
-        return f"{variant.sparsity:.0%}" if self.ladder == "sparsity" else variant.name
+        """A variant's name in a legend: its sparsity where that is all that tells them apart, and
+        its model and method alone where there are too many."""
+        if self.ladder == "sparsity":
+            return f"{variant.sparsity:.0%}"
+        if self.crowded:
+            return variant.origin
+        return variant.name
 
     def settings(self) -> list[Setting]:
         """Every variant at every budget."""

@@ -145,6 +145,7 @@ def by_budget(material: Material) -> Figure:
                 one.setting.budget or 0,
                 one.accuracy,
                 hover(one),
+                part=one.setting.variant.name,
             )
             for one in spots
         ]
@@ -270,7 +271,8 @@ def _titled(title: str, names: Sequence[str]) -> str:
 
 def _dot(label: str, one: Spot) -> Dot:
     value, low, high = (_logged(x) for x in (one.tokens.value, one.tokens.low, one.tokens.high))
-    return Dot(label, value, one.accuracy, hover(one), across=Interval(value, low, high))
+    across = Interval(value, low, high)
+    return Dot(label, value, one.accuracy, hover(one), across, one.setting.variant.name)
 
 
 def _logged(length: float) -> float:

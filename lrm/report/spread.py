@@ -36,7 +36,8 @@ class Found:
 def spread(
     material: Material, found: Sequence[Found], axis: Axis, mark: float | None = None
 ) -> Chart:
-    """Curves over the ladder that the variants form, else intervals in rows.
+    """Curves over the ladder that the variants form, else intervals in rows: a group of rows for
+    each kind of question, or where there are many variants for each of those.
 
     Numbers without a finite interval are for the table alone. Raises BadInput where none has one.
     """
@@ -51,5 +52,10 @@ def spread(
             Dot(one.series, material.step(one.variant), one.value, one.hover(name)) for one in shown
         ]
         return curves(dots, LADDERS[material.ladder], axis, mark=mark)
-    dots = [Dot(one.variant.name, one.series, one.value, one.hover(name)) for one in shown]
+    dots = []
+    for one in shown:
+        series, place = one.variant.name, one.series
+        if material.crowded:
+            series, place = place, series
+        dots.append(Dot(series, place, one.value, one.hover(name)))
     return intervals(dots, axis, mark=mark)
