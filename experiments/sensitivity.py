@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
         named = parts(Weights(model.fetch()).sizes(), settings.by)
         levels = [settings.recipe, *(f"{settings.recipe}/{EXCEPT}{part}" for part in named)]
         method = parse_quantizer(settings.method, levels)
-        keys = (method.untouched, *levels)
+        keys = (str(method.untouched), *levels)
         axis = search.Axis(
             method=method,
             text=settings.method,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
 
+from lrm.analysis.compare import pooled
 from lrm.records import Interval
 from lrm.report.charts import Axis, Chart, Dot, intervals
 from lrm.report.figure import Figure, Panel
@@ -29,8 +31,8 @@ DATA = "parts"
 @dataclass(frozen=True)
 class Harm:
     """What quantizing one part does: its share of the weights, reconstruction error and perplexity,
-    None where not measured; accuracy by benchmark and their mean; `apart`, that mean less the
-    model's own."""
+    None where not measured; accuracy by benchmark and their mean; `each`, accuracy less the model's
+    own by benchmark."""
 
     part: str
     share: float | None
@@ -38,7 +40,12 @@ class Harm:
     perplexity: float | None
     accuracy: Mapping[str, Interval]
     mean: Interval
-    apart: Difference
+    each: Mapping[str, Difference]
+
+    @cached_property
+    def apart(self) -> Difference:
+        """The mean accuracy less the model's own."""
+        return pooled(list(self.each.values()))
 
     @property
     def place(self) -> tuple[str, str] | None:
