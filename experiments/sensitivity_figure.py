@@ -55,10 +55,10 @@ class Harm:
 
 
 def figure(harms: Sequence[Harm], dense: float | None) -> Figure:
-    """Two panels: perplexity, where it was measured, against `dense`, the model's own; and
-    accuracy. Single layers are drawn as a map of blocks and kinds, other parts as rows."""
-    single = [one for one in harms if one.place]
-    panels = _maps(single, dense) if single else _rows(harms, dense)
+    """Two panels on the parts of a model: perplexity, where it was measured, against `dense`, the
+    model's own; and accuracy. Single layers are drawn as a map of blocks and kinds, other parts as
+    rows."""
+    panels = _maps(harms, dense) if harms[0].place else _rows(harms, dense)
     return Figure(says=(), panels=panels, tables=())
 
 
@@ -70,9 +70,9 @@ def _rows(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
     return [Panel("Perplexity", _bars(rises)), *found] if rises else found
 
 
-def _maps(single: Sequence[Harm], dense: float | None) -> list[Panel]:
-    lost = [(one, 0 - one.apart.value) for one in single]
-    rises = _rises(single, dense)
+def _maps(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
+    lost = [(one, 0 - one.apart.value) for one in harms]
+    rises = _rises(harms, dense)
     found = [Panel("Accuracy lost (*: significant)", _map(lost, stars=True))]
     return [Panel("Perplexity, above the model's own", _map(rises)), *found] if rises else found
 

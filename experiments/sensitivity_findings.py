@@ -50,10 +50,15 @@ class SensitivityFindings(QuantizationFindings):
 
     def files(self) -> dict[str, bytes]:
         """The study's tables and its figure."""
-        if not self.harms:
+        if not self.alone:
             return super().files()
-        drawn = figure(self.harms, perplexity(self.levels[0], self.levels)).png()
+        drawn = figure(self.alone, perplexity(self.levels[0], self.levels)).png()
         return {**super().files(), "sensitivity/parts.csv": self.parts(), FIGURE: drawn}
+
+    @property
+    def alone(self) -> list[Harm]:
+        """Those of single parts."""
+        return [one for one in self.harms if one.part != ALL]
 
     def parts(self) -> bytes:
         """Every part as a line of CSV."""
@@ -84,7 +89,7 @@ def text(outcome: Outcome) -> str:
     found, lab = outcome.findings, outcome.lab
     assert isinstance(found, SensitivityFindings)
     asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in found.levels[0].evaluations)
-    place = outcome.record.records([outcome.run_id])[0].place(FIGURE)
+    place = outcome.record.records([outcome.run_id])[0].place(FIGURE) if found.alone else "none yet"
     return "\n\n".join(
         (
             f"Study {outcome.study}  (questions: {asked}; samples: {lab.decoding.samples})",

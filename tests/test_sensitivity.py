@@ -78,6 +78,7 @@ def found(samples: int = 1) -> SensitivityFindings:
 def test_the_most_harmful_come_first() -> None:
     harms = found().harms
     assert [one.part for one in harms] == ["all of it", "c", "a", "b"]
+    assert [one.part for one in found().alone] == ["c", "a", "b"]
     assert [one.apart.value for one in harms] == pytest.approx([-1, -1 / 12, -1 / 12, 0])
     assert [one.apart.significant for one in harms] == [True, False, False, False]
     expected = statistics.paired_difference([[1.0]] * 11 + [[0.0]], [[1.0]] * 12)
@@ -122,7 +123,7 @@ def test_single_layers_are_drawn_as_a_map() -> None:
         for block in range(3)
         for name in ("mlp.up_proj", "self_attn.q_proj")
     ]
-    drawn = figure([harm("all of it", -0.5), *single], 1.1)
+    drawn = figure(single, 1.1)
     assert [panel.title.partition(",")[0] for panel in drawn.panels] == [
         "Perplexity",
         "Accuracy lost (*: significant)",
