@@ -73,8 +73,10 @@ def _rows(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
 def _maps(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
     lost = [(one, 0 - one.apart.value) for one in harms]
     rises = _rises(harms, dense)
-    found = [Panel("Accuracy lost (*: significant)", _map(lost, stars=True))]
-    return [Panel("Perplexity, above the model's own", _map(rises)), *found] if rises else found
+    found = [Panel("Accuracy lost (*: significant)", _map(lost, ".1%", stars=True))]
+    return (
+        [Panel("Perplexity, above the model's own", _map(rises, ".2%")), *found] if rises else found
+    )
 
 
 def _rises(harms: Sequence[Harm], dense: float | None) -> list[tuple[Harm, float]]:
@@ -98,11 +100,11 @@ def _bars(values: Sequence[tuple[Harm, float]]) -> Chart:
     return _drawn(chart, rows, ROW * len(rows))
 
 
-def _map(values: Sequence[tuple[Harm, float]], stars: bool = False) -> Chart:
+def _map(values: Sequence[tuple[Harm, float]], form: str, stars: bool = False) -> Chart:
     rows = []
     for one, value in values:
         block, kind = one.place or ("", "")
-        told = f"{value:.1%}" + ("*" if stars and one.apart.significant else "")
+        told = format(value, form) + ("*" if stars and one.apart.significant else "")
         rows.append({"block": int(block), "kind": kind, "value": value, "told": told})
     base = alt.Chart(alt.NamedData(DATA)).encode(
         x=alt.X("kind:N", title=None, axis=alt.Axis(labelAngle=-40, ticks=False)),
