@@ -150,7 +150,7 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     ("flags", "words"),
     [
         (["--recipe", "Q9"], "there is no recipe 'Q9'"),
-        (["--recipe", "Q8_0/final-mlp"], "must be one recipe, without what it protects"),
+        (["--recipe", "Q8_0/final-mlp"], "must be a plain recipe"),
         (["--recipe", "f16"], "there is no recipe 'f16'"),
         (["--engine", "transformers"], "--engine llama_cpp"),
         (["--method", "gguf:calibration=none"], "needs a calibration"),
