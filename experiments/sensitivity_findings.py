@@ -24,11 +24,11 @@ from lrm.tables import Table, percent, signed
 FIGURE = "sensitivity/figure.png"
 ALL = "all of it"
 NOTE = (
-    "Parts were quantized alone, without embeddings and output; all of it as the recipe does. Share "
-    "is of the weights of the blocks' linear layers; error is ||W - Q||^2 / ||W||^2 over them; perplexity is that of "
-    "worked replies; against the model: mean accuracy less the model's on the same questions, in "
-    "percentage points; *: that benchmark alone differs significantly. Intervals: 95%, each for "
-    "itself: of 20 parts that do no harm one may well look significant."
+    "Parts were quantized alone, without embeddings and output; all of it as the recipe does. "
+    "Share is of the weights of the blocks' linear layers; error is ||W - Q||^2 / ||W||^2 over "
+    "them; perplexity is that of worked replies; against the model: mean accuracy less the model's "
+    "on the same questions, in percentage points; *: that benchmark alone differs significantly. "
+    "Intervals: 95%, each for itself: of 20 parts that do no harm one may well look significant."
 )
 
 
