@@ -21,6 +21,9 @@ ROW = 21
 CELL = 26
 """Pixels of a row of a heat map."""
 
+PALE = 0.01
+"""The darkest cell of a map stands for this share at least, so that noise stays pale."""
+
 ONE = "part"
 """The only series of the rows, so that all have one colour."""
 
@@ -71,11 +74,13 @@ def _rows(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
 
 
 def _maps(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
-    lost = [(one, 0 - one.apart.value) for one in harms]
+    lost = [(one, -one.apart.value) for one in harms]
     rises = _rises(harms, dense)
-    found = [Panel("Accuracy lost (*: significant)", _map(lost, ".1%", stars=True))]
+    found = [Panel("Accuracy lost (*: significant)", _map(lost, "z.1%", stars=True))]
     return (
-        [Panel("Perplexity, above the model's own", _map(rises, ".2%")), *found] if rises else found
+        [Panel("Perplexity, above the model's own", _map(rises, "z.2%")), *found]
+        if rises
+        else found
     )
 
 
@@ -110,12 +115,13 @@ def _map(values: Sequence[tuple[Harm, float]], form: str, stars: bool = False) -
         x=alt.X("kind:N", title=None, axis=alt.Axis(labelAngle=-40, ticks=False)),
         y=alt.Y("block:O", title="block"),
     )
-    middle = (min(v for _, v in values) + max(v for _, v in values)) / 2
+    top = max(PALE, *(value for _, value in values))
     words = base.mark_text(fontSize=10).encode(
         text="told:N",
-        color=alt.condition(alt.datum.value > middle, alt.value("white"), alt.value("#333")),
+        color=alt.condition(alt.datum.value > top / 2, alt.value("white"), alt.value("#333")),
     )
-    shade = alt.Color("value:Q", legend=None, scale=alt.Scale(scheme="oranges"))
+    scale = alt.Scale(scheme="oranges", domain=[0, top], clamp=True)
+    shade = alt.Color("value:Q", legend=None, scale=scale)
     cells = base.mark_rect().encode(color=shade)
     return _drawn(cells + words, rows, CELL * len({row["block"] for row in rows}))
 
