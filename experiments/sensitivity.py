@@ -40,16 +40,18 @@ class SensitivitySettings(SearchSettings):
     """Output-length budgets, in thinking tokens; the table shows the largest."""
 
     engine: str = QuantizationSettings.engine
-    """What runs the model, with options if any: llama_cpp:slots=32."""
+    """What runs the model, with options if any: llama_cpp:slots=32. Unless named, that of the
+    quantization search."""
 
     method: str = QuantizationSettings.method
     """Quantizer, with options if any: gguf:calibration=text."""
 
     def __post_init__(self) -> None:
         self.search([self.recipe])
-        if "/" in self.recipe or not self.recipe:
+        if set("/@").intersection(self.recipe):
             raise BadInput(
-                f"--recipe {self.recipe} must be one recipe, without what it protects: write IQ1_M."
+                f"--recipe {self.recipe} must be a plain recipe: write IQ1_M, and what it is "
+                "calibrated on as --method gguf:calibration=text."
             )
 
     def search(self, recipes: Sequence[str]) -> QuantizationSettings:
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
         named = parts(Weights(model.fetch()).sizes(), settings.by)
         levels = [settings.recipe, *(f"{settings.recipe}/{EXCEPT}{part}" for part in named)]
         method = parse_quantizer(settings.method, levels)
-        keys = (method.untouched, *levels)
+        keys = (str(method.untouched), *levels)
         axis = search.Axis(
             method=method,
             text=settings.method,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
 
+from lrm.analysis.compare import pooled
 from lrm.records import Interval
 from lrm.report.charts import Axis, Chart, Dot, intervals
 from lrm.report.figure import Figure, Panel
@@ -19,6 +21,9 @@ ROW = 21
 CELL = 26
 """Pixels of a row of a heat map."""
 
+PALE = 0.01
+"""The darkest cell of a map stands for this share at least, so that noise stays pale."""
+
 ONE = "part"
 """The only series of the rows, so that all have one colour."""
 
@@ -29,8 +34,8 @@ DATA = "parts"
 @dataclass(frozen=True)
 class Harm:
     """What quantizing one part does: its share of the weights, reconstruction error and perplexity,
-    None where not measured; accuracy by benchmark and their mean; `apart`, that mean less the
-    model's own."""
+    None where not measured; accuracy by benchmark and their mean; `each`, accuracy less the model's
+    own by benchmark."""
 
     part: str
     share: float | None
@@ -38,7 +43,12 @@ class Harm:
     perplexity: float | None
     accuracy: Mapping[str, Interval]
     mean: Interval
-    apart: Difference
+    each: Mapping[str, Difference]
+
+    @cached_property
+    def apart(self) -> Difference:
+        """The mean accuracy less the model's own."""
+        return pooled(list(self.each.values()))
 
     @property
     def place(self) -> tuple[str, str] | None:
@@ -48,10 +58,10 @@ class Harm:
 
 
 def figure(harms: Sequence[Harm], dense: float | None) -> Figure:
-    """Two panels: perplexity, where it was measured, against `dense`, the model's own; and
-    accuracy. Single layers are drawn as a map of blocks and kinds, other parts as rows."""
-    single = [one for one in harms if one.place]
-    panels = _maps(single, dense) if single else _rows(harms, dense)
+    """Two panels on the parts of a model: perplexity, where it was measured, against `dense`, the
+    model's own; and accuracy. Single layers are drawn as a map of blocks and kinds, other parts as
+    rows."""
+    panels = _maps(harms, dense) if harms[0].place else _rows(harms, dense)
     return Figure(says=(), panels=panels, tables=())
 
 
@@ -63,11 +73,15 @@ def _rows(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
     return [Panel("Perplexity", _bars(rises)), *found] if rises else found
 
 
-def _maps(single: Sequence[Harm], dense: float | None) -> list[Panel]:
-    lost = [(one, 0 - one.apart.value) for one in single]
-    rises = _rises(single, dense)
-    found = [Panel("Accuracy lost (*: significant)", _map(lost, stars=True))]
-    return [Panel("Perplexity, above the model's own", _map(rises)), *found] if rises else found
+def _maps(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
+    lost = [(one, -one.apart.value) for one in harms]
+    rises = _rises(harms, dense)
+    found = [Panel("Accuracy lost (*: significant)", _map(lost, "z.1%", stars=True))]
+    return (
+        [Panel("Perplexity, above the model's own", _map(rises, "z.2%")), *found]
+        if rises
+        else found
+    )
 
 
 def _rises(harms: Sequence[Harm], dense: float | None) -> list[tuple[Harm, float]]:
@@ -91,22 +105,23 @@ def _bars(values: Sequence[tuple[Harm, float]]) -> Chart:
     return _drawn(chart, rows, ROW * len(rows))
 
 
-def _map(values: Sequence[tuple[Harm, float]], stars: bool = False) -> Chart:
+def _map(values: Sequence[tuple[Harm, float]], form: str, stars: bool = False) -> Chart:
     rows = []
     for one, value in values:
         block, kind = one.place or ("", "")
-        told = f"{value:.1%}" + ("*" if stars and one.apart.significant else "")
+        told = format(value, form) + ("*" if stars and one.apart.significant else "")
         rows.append({"block": int(block), "kind": kind, "value": value, "told": told})
     base = alt.Chart(alt.NamedData(DATA)).encode(
         x=alt.X("kind:N", title=None, axis=alt.Axis(labelAngle=-40, ticks=False)),
         y=alt.Y("block:O", title="block"),
     )
-    middle = (min(v for _, v in values) + max(v for _, v in values)) / 2
+    top = max(PALE, *(value for _, value in values))
     words = base.mark_text(fontSize=10).encode(
         text="told:N",
-        color=alt.condition(alt.datum.value > middle, alt.value("white"), alt.value("#333")),
+        color=alt.condition(alt.datum.value > top / 2, alt.value("white"), alt.value("#333")),
     )
-    shade = alt.Color("value:Q", legend=None, scale=alt.Scale(scheme="oranges"))
+    scale = alt.Scale(scheme="oranges", domain=[0, top], clamp=True)
+    shade = alt.Color("value:Q", legend=None, scale=scale)
     cells = base.mark_rect().encode(color=shade)
     return _drawn(cells + words, rows, CELL * len({row["block"] for row in rows}))
 

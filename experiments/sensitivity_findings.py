@@ -15,7 +15,6 @@ from experiments.quantization_findings import QuantizationFindings, perplexity
 from experiments.search import Outcome
 from experiments.sensitivity_figure import Harm, figure
 from lrm import statistics
-from lrm.analysis.compare import pooled
 from lrm.compression.protection import EXCEPT
 from lrm.evaluate import Evaluation
 from lrm.judging import judge
@@ -25,11 +24,11 @@ from lrm.tables import Table, percent, signed
 FIGURE = "sensitivity/figure.png"
 ALL = "all of it"
 NOTE = (
-    "Parts were quantized alone, all of it with embeddings and output. Share is of the weights "
-    "of the blocks' linear layers; error is ||W - Q||^2 / ||W||^2 over them; perplexity is that of "
-    "worked replies; against the model: mean accuracy less the model's on the same questions, in "
-    "percentage points. Intervals: 95%, each for itself: of 20 parts that do no harm one may well "
-    "look significant."
+    "Parts were quantized alone, without embeddings and output; all of it as the recipe does. "
+    "Share is of the weights of the blocks' linear layers; error is ||W - Q||^2 / ||W||^2 over "
+    "them; perplexity is that of worked replies; against the model: mean accuracy less the model's "
+    "on the same questions, in percentage points; *: that benchmark alone differs significantly. "
+    "Intervals: 95%, each for itself: of 20 parts that do no harm one may well look significant."
 )
 
 
@@ -51,10 +50,15 @@ class SensitivityFindings(QuantizationFindings):
 
     def files(self) -> dict[str, bytes]:
         """The study's tables and its figure."""
-        if not self.harms:
+        if not self.alone:
             return super().files()
-        drawn = figure(self.harms, perplexity(self.levels[0], self.levels)).png()
+        drawn = figure(self.alone, perplexity(self.levels[0], self.levels)).png()
         return {**super().files(), "sensitivity/parts.csv": self.parts(), FIGURE: drawn}
+
+    @property
+    def alone(self) -> list[Harm]:
+        """Those of single parts."""
+        return [one for one in self.harms if one.part != ALL]
 
     def parts(self) -> bytes:
         """Every part as a line of CSV."""
@@ -63,10 +67,12 @@ class SensitivityFindings(QuantizationFindings):
     def _harm(self, level: Level, dense: Level) -> Harm:
         told = level.checkpoint.measured
         kept = told.get("protected/share")
-        apart = [
-            statistics.paired_difference(_scores(one, self.budget), _scores(other, self.budget))
+        each = {
+            one.benchmark.name: statistics.paired_difference(
+                _scores(one, self.budget), _scores(other, self.budget)
+            )
             for one, other in zip(level.evaluations, dense.evaluations, strict=True)
-        ]
+        }
         return Harm(
             part=str(level.key).partition(f"/{EXCEPT}")[2] or ALL,
             share=None if kept is None else 1 - kept,
@@ -74,7 +80,7 @@ class SensitivityFindings(QuantizationFindings):
             perplexity=perplexity(level, self.levels),
             accuracy={n: one.accuracy for n, one in level.scores(self.budget).items()},
             mean=level.point(self.budget).accuracy,
-            apart=pooled(apart),
+            each=each,
         )
 
 
@@ -83,7 +89,7 @@ def text(outcome: Outcome) -> str:
     found, lab = outcome.findings, outcome.lab
     assert isinstance(found, SensitivityFindings)
     asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in found.levels[0].evaluations)
-    place = outcome.record.records([outcome.run_id])[0].place(FIGURE)
+    place = outcome.record.records([outcome.run_id])[0].place(FIGURE) if found.alone else "none yet"
     return "\n\n".join(
         (
             f"Study {outcome.study}  (questions: {asked}; samples: {lab.decoding.samples})",
@@ -106,7 +112,7 @@ def table(found: SensitivityFindings) -> Table:
         "",
         "",
         _number(perplexity(dense, found.levels), ".4f"),
-        *(percent(one.accuracy) for one in scores.values()),
+        *(f"{percent(one.accuracy)} " for one in scores.values()),
         percent(dense.point(found.budget).accuracy),
         "",
         "",
@@ -134,7 +140,10 @@ def _cells(one: Harm) -> Sequence[str]:
         _number(one.share, ".1%"),
         _number(one.error, ".4f"),
         _number(one.perplexity, ".4f"),
-        *map(percent, one.accuracy.values()),
+        *(
+            percent(one.accuracy[name]) + ("*" if apart.significant else " ")
+            for name, apart in one.each.items()
+        ),
         percent(one.mean),
         signed(one.apart.interval),
         "yes" if one.apart.significant else "no",
@@ -160,6 +169,8 @@ def _row(one: Harm) -> Mapping[str, Any]:
         "difference_low": one.apart.low,
         "difference_high": one.apart.high,
         "significant": one.apart.significant,
+        **{f"difference_{name}": apart.value for name, apart in one.each.items()},
+        **{f"significant_{name}": apart.significant for name, apart in one.each.items()},
     }
 
 

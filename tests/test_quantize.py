@@ -502,6 +502,10 @@ def test_all_but_what_is_named_is_spared() -> None:
 def test_pruning_protects_the_same_way(tiny: Checkpoint, tmp_path: Path) -> None:
     pruned = Magnitude(0.5, protect=("final-mlp",)).apply(tiny, tmp_path / "pruned")
     assert pruned.measured["protected/share"] == pytest.approx(0.25)
+    alone = Magnitude(0.5, protect=("except:layers.1.mlp.up_proj",)).apply(tiny, tmp_path / "alone")
+    stored = Weights(alone.path)
+    sparse = [name for name in stored.linears() if (stored.read(name) == 0).any()]
+    assert sparse == ["model.layers.1.mlp.up_proj.weight"]
 
 
 # The search
