@@ -189,4 +189,9 @@ def test_pairs_say_where_nothing_differs(page: str) -> None:
     told = rows["tiny gguf Q8_0", "tiny sparsegpt 50% (pruned)"]
     assert "higher" in told or "no significant difference" in told
     assert any("no significant difference" in cell for cell in rows.values())
-    assert "tiny gguf beside the nearest larger of tiny sparsegpt (pruned): of" in words(page)
+    counts = {tuple(row[:2]): row[2:] for row in tables(page)["How the pairs come out"]}
+    cells = [told for (_, larger), told in rows.items() if larger == "small dense"]
+    assert cells
+    assert sum(map(int, counts["tiny gguf", "small dense"])) == 2 * len(
+        [row for row in rows if row[0].startswith("tiny gguf ") and row[1] == "small dense"]
+    )

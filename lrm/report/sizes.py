@@ -38,7 +38,8 @@ def at_equal_bytes(material: Material) -> Figure:
             f"Accuracy {material.at_largest} over the bytes of the weights. {COUNTED} {INTERVALS}",
             *_left_out(material.variants),
             *_collapses(found, material),
-            *_told(compared),
+            "Pairs are each model and the one of every other line that is nearest in bytes from "
+            "above, on the same questions.",
         ),
         panels=[
             Panel(name, curves(list(_dots(found, name, budget)), SIZE, ACCURACY))
@@ -47,6 +48,7 @@ def at_equal_bytes(material: Material) -> Figure:
         tables=[
             _sizes(found, material),
             _where(found, material),
+            _summary(compared),
             _pairs(compared, material.benchmarks),
         ],
     )
@@ -98,27 +100,6 @@ def _collapses(found: Sequence[Line], material: Material) -> list[str]:
     ]
 
 
-def _told(compared: Sequence[Pair]) -> list[str]:
-    """How the pairs of any two lines come out."""
-    by_lines: dict[tuple[str, str], list[Difference]] = {}
-    for pair in compared:
-        by_lines.setdefault(pair.lines, []).extend(pair.differences.values())
-    told = []
-    for (smaller, larger), found in by_lines.items():
-        higher = sum(one.significant and one.value > 0 for one in found)
-        lower = sum(one.significant and one.value < 0 for one in found)
-        told.append(
-            f"{smaller} beside the nearest larger of {larger}: of {len(found)} accuracies "
-            f"{higher} are significantly higher, {lower} lower, and {len(found) - higher - lower} "
-            "show no significant difference."
-        )
-    return [
-        "Each model beside the one of every other line that is nearest in bytes from above, on the "
-        "same questions; about one in twenty such intervals misses the truth.",
-        *told,
-    ]
-
-
 def _sizes(found: Sequence[Line], material: Material) -> Table:
     rows = [
         (
@@ -148,6 +129,25 @@ def _where(found: Sequence[Line], material: Material) -> Table:
         "measured. A smaller one may have more again: the last column, which has no interval."
     )
     return Table("Collapse by bytes", header, rows, note)
+
+
+def _summary(compared: Sequence[Pair]) -> Table:
+    """How the pairs of any two lines come out."""
+    by_lines: dict[tuple[str, str], list[Difference]] = {}
+    for pair in compared:
+        by_lines.setdefault(pair.lines, []).extend(pair.differences.values())
+    rows = []
+    for names, found in by_lines.items():
+        higher = sum(one.significant and one.value > 0 for one in found)
+        lower = sum(one.significant and one.value < 0 for one in found)
+        counts = higher, lower, len(found) - higher - lower
+        rows.append((*names, *map(str, counts)))
+    header = ("smaller of", "nearest larger of", "higher", "lower", "no significant difference")
+    note = (
+        "In how many benchmarks of how many pairs the smaller one's accuracy is significantly "
+        "higher or lower. About one in twenty such intervals misses the truth."
+    )
+    return Table("How the pairs come out", header, rows, note)
 
 
 def _pairs(compared: Sequence[Pair], benchmarks: Sequence[str]) -> Table:
