@@ -36,7 +36,7 @@ def at_equal_bytes(material: Material) -> Figure:
     return Figure(
         says=(
             f"Accuracy {material.at_largest} over the bytes of the weights. {COUNTED} {INTERVALS}",
-            *_left_out(material.variants),
+            *_left_out(material.variants, found),
             *_collapses(found, material),
             "Pairs are each model and the one of every other line that is nearest in bytes from "
             "above, on the same questions.",
@@ -69,8 +69,9 @@ def _dots(found: Sequence[Line], benchmark: str, budget: int | None) -> Iterator
             yield Dot(line.name, one.size or 0.0, right, told | {"run": one.run_id})
 
 
-def _left_out(variants: Sequence[Variant]) -> list[str]:
-    """What has no size, and what has one that counts stored zeros, in a sentence each."""
+def _left_out(variants: Sequence[Variant], found: Sequence[Line]) -> list[str]:
+    """What has no size, what has one that counts stored zeros, and what has no dense model to fall
+    from, in a sentence each."""
     unknown = [one.name for one in variants if one.size is None]
     with_zeros = [
         one.name for one in variants if one.sparsity and one.bytes and one.packed_bytes is None
@@ -82,6 +83,11 @@ def _left_out(variants: Sequence[Variant]) -> list[str]:
         told.append(
             f"Counted with their zeros, since these runs measured nothing else, and so too large: "
             f"{some(with_zeros, SHOWN)}."
+        )
+    if alone := [line.name for line in found if line.dense is None]:
+        told.append(
+            "Which dense model they come from is not clear, so no collapse is told of: "
+            f"{some(alone, SHOWN)}."
         )
     return told
 
