@@ -65,15 +65,12 @@ def provenance(selection: Selection) -> Mapping[str, Mapping[str, object]]:
     return {"All runs": shared, **own}
 
 
+MEASURED = ("weights/bytes", "weights/packed_bytes", "bits_per_weight", "sparsity/achieved")
 HIDDEN = ("mlflow.log", "mlflow.note", "pid", "process_start", "identity")
 
 
 def _facts(record: Record) -> dict[str, object]:
     """Params, provenance tags and measured size of a run."""
     tags = {name: value for name, value in record.tags.items() if not name.startswith(HIDDEN)}
-    measured = {
-        name: f"{value:,g}"
-        for name, value in record.metrics.items()
-        if name in ("weights/bytes", "bits_per_weight", "sparsity/achieved")
-    }
+    measured = {name: f"{value:,g}" for name, value in record.metrics.items() if name in MEASURED}
     return {**record.params, **measured, **dict(sorted(tags.items()))}

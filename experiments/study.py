@@ -128,13 +128,13 @@ def open_search(
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{name.replace(os.sep, '-')}.lock", timeout=0)
     try:
-        lock.acquire()
+        held = lock.acquire()
     except Timeout:
         raise BadInput(
             f"Study {name!r} is being run by another process here: wait for it, or start another "
             "with --study."
         ) from None
-    with lock:
+    with held:
         study = _create(name, storage, folder, seed, objectives)
         _check(study, name, identity)
         while study.get_trials(deepcopy=False, states=[TrialState.WAITING]):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from experiments.report import main
+from experiments.variants import names, of_studies
 from lrm.analysis.grid import Variant
 from lrm.analysis.sizes import Line, lines, pairs
 from lrm.errors import BadInput
@@ -111,8 +112,12 @@ def test_what_is_not_known_is_not_compared() -> None:
     borrowed = lines([*three()[:4], small(RIGHT, "c", 8e6, "chain", "gguf")])[-1]
     assert borrowed.dense is not None
     assert borrowed.dense.name == "m of quantized"
-    ambiguous = lines([dense("one"), dense("two"), small(RIGHT, "c", 8e6, "chain", "sparsegpt")])
-    assert ambiguous[-1].dense is None
+    ambiguous = [dense("one"), dense("two"), small(RIGHT, "c", 8e6, "chain", "sparsegpt")]
+    assert lines(ambiguous)[-1].dense is None
+    other = [dense("single", model="distilled", size=4.5e6), unsized]
+    figure = at_equal_bytes(Material([*ambiguous, *other], {}, {}, {}))
+    assert "Left out, since their bytes were not measured: unsized." in figure.says
+    assert any(told.endswith("no collapse is told of: m sparsegpt.") for told in figure.says)
 
 
 def test_one_method_alone_is_no_comparison() -> None:
@@ -141,9 +146,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     found = reported(root, "--study", "pruned", "quantized", "chained", "smaller", "before")
     (run,) = open_store(None, root)._backend.records("report")
     assert run.artifact("figures/at_equal_bytes.png")
-    assert main(["--study", "pruned"], root) == 0
-    assert len(open_store(None, root)._backend.records("report")) == 1
     return found
+
+
+def test_the_same_dense_model_of_two_studies_is_told_apart(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        store_study(tmp_path, name, measured=SPARSITY[:2])
+    selection = of_studies(open_store(None, tmp_path), ["one", "two", "one"])
+    assert names(selection.records) == [
+        "dense (one)", "sparsegpt 50% (one)", "dense (two)", "sparsegpt 50% (two)"
+    ]  # fmt: skip
+    assert of_studies(open_store(None, tmp_path), ["one"]).study is not None
 
 
 def test_several_studies_stand_in_one_report(page: str) -> None:
@@ -189,4 +202,9 @@ def test_pairs_say_where_nothing_differs(page: str) -> None:
     told = rows["tiny gguf Q8_0", "tiny sparsegpt 50% (pruned)"]
     assert "higher" in told or "no significant difference" in told
     assert any("no significant difference" in cell for cell in rows.values())
-    assert "tiny gguf beside the nearest larger of tiny sparsegpt (pruned): of" in words(page)
+    counts = {tuple(row[:2]): row[2:] for row in tables(page)["How the pairs come out"]}
+    cells = [told for (_, larger), told in rows.items() if larger == "small dense"]
+    assert cells
+    assert sum(map(int, counts["tiny gguf", "small dense"])) == 2 * len(
+        [row for row in rows if row[0].startswith("tiny gguf ") and row[1] == "small dense"]
+    )

@@ -36,9 +36,10 @@ def at_equal_bytes(material: Material) -> Figure:
     return Figure(
         says=(
             f"Accuracy {material.at_largest} over the bytes of the weights. {COUNTED} {INTERVALS}",
-            *_left_out(material.variants),
+            *_left_out(material.variants, found),
             *_collapses(found, material),
-            *_told(compared),
+            "Pairs are each model and the one of every other line that is nearest in bytes from "
+            "above, on the same questions.",
         ),
         panels=[
             Panel(name, curves(list(_dots(found, name, budget)), SIZE, ACCURACY))
@@ -47,6 +48,7 @@ def at_equal_bytes(material: Material) -> Figure:
         tables=[
             _sizes(found, material),
             _where(found, material),
+            _summary(compared),
             _pairs(compared, material.benchmarks),
         ],
     )
@@ -67,8 +69,9 @@ def _dots(found: Sequence[Line], benchmark: str, budget: int | None) -> Iterator
             yield Dot(line.name, one.size or 0.0, right, told | {"run": one.run_id})
 
 
-def _left_out(variants: Sequence[Variant]) -> list[str]:
-    """What has no size, and what has one that counts stored zeros, in a sentence each."""
+def _left_out(variants: Sequence[Variant], found: Sequence[Line]) -> list[str]:
+    """What has no size, what has one that counts stored zeros, and what has no dense model to fall
+    from, in a sentence each."""
     unknown = [one.name for one in variants if one.size is None]
     with_zeros = [
         one.name for one in variants if one.sparsity and one.bytes and one.packed_bytes is None
@@ -80,6 +83,11 @@ def _left_out(variants: Sequence[Variant]) -> list[str]:
         told.append(
             f"Counted with their zeros, since these runs measured nothing else, and so too large: "
             f"{some(with_zeros, SHOWN)}."
+        )
+    if alone := [line.name for line in found if line.dense is None]:
+        told.append(
+            "Which dense model they come from is not clear, so no collapse is told of: "
+            f"{some(alone, SHOWN)}."
         )
     return told
 
@@ -95,27 +103,6 @@ def _collapses(found: Sequence[Line], material: Material) -> list[str]:
         )
         for line in found
         if line.below
-    ]
-
-
-def _told(compared: Sequence[Pair]) -> list[str]:
-    """How the pairs of any two lines come out."""
-    by_lines: dict[tuple[str, str], list[Difference]] = {}
-    for pair in compared:
-        by_lines.setdefault(pair.lines, []).extend(pair.differences.values())
-    told = []
-    for (smaller, larger), found in by_lines.items():
-        higher = sum(one.significant and one.value > 0 for one in found)
-        lower = sum(one.significant and one.value < 0 for one in found)
-        told.append(
-            f"{smaller} beside the nearest larger of {larger}: of {len(found)} accuracies "
-            f"{higher} are significantly higher, {lower} lower, and {len(found) - higher - lower} "
-            "show no significant difference."
-        )
-    return [
-        "Each model beside the one of every other line that is nearest in bytes from above, on the "
-        "same questions; about one in twenty such intervals misses the truth.",
-        *told,
     ]
 
 
@@ -148,6 +135,25 @@ def _where(found: Sequence[Line], material: Material) -> Table:
         "measured. A smaller one may have more again: the last column, which has no interval."
     )
     return Table("Collapse by bytes", header, rows, note)
+
+
+def _summary(compared: Sequence[Pair]) -> Table:
+    """How the pairs of any two lines come out."""
+    by_lines: dict[tuple[str, str], list[Difference]] = {}
+    for pair in compared:
+        by_lines.setdefault(pair.lines, []).extend(pair.differences.values())
+    rows = []
+    for names, found in by_lines.items():
+        higher = sum(one.significant and one.value > 0 for one in found)
+        lower = sum(one.significant and one.value < 0 for one in found)
+        counts = higher, lower, len(found) - higher - lower
+        rows.append((*names, *map(str, counts)))
+    header = ("smaller of", "nearest larger of", "higher", "lower", "no significant difference")
+    note = (
+        "In how many benchmarks of how many pairs the smaller one's accuracy is significantly "
+        "higher or lower. About one in twenty such intervals misses the truth."
+    )
+    return Table("How the pairs come out", header, rows, note)
 
 
 def _pairs(compared: Sequence[Pair], benchmarks: Sequence[str]) -> Table:
