@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -20,11 +20,12 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
+from lrm.registry import unknown
 from tracking.archive import Record
 from tracking.processes import this_process
 from tracking.provenance import redact
 
-Kind = Literal["study", "level", "trial", "import", "report"]
+Kind = Literal["study", "level", "trial", "import", "report", "comparison"]
 Curves = Mapping[str, Mapping[int, float]]
 
 METRICS_A_BATCH = 800  # 1,000 entities a call, of which 100 params and 100 tags
@@ -64,8 +65,18 @@ class Backend:
             for name, values in curves.items()
             for step, value in values.items()
         ]
-        pairs = [Param(name, redact(str(value))) for name, value in (params or {}).items()]
-        marks = [RunTag(name, redact(value)) for name, value in (tags or {}).items()]
+        self.log(run_id, metrics, params or {}, tags or {})
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric],
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+    ) -> None:
+        """The same, of metrics that know their time; one that is there already stays single."""
+        pairs = [Param(name, redact(str(value))) for name, value in params.items()]
+        marks = [RunTag(name, redact(value)) for name, value in tags.items()]
         others = max(len(pairs), len(marks))
         for batch in range(
             max(ceil(len(metrics) / METRICS_A_BATCH), ceil(others / OTHERS_A_BATCH))
@@ -104,13 +115,25 @@ class Backend:
                 "the store that has it with --tracking-uri."
             ) from error
 
+    def study(self, name: str) -> Record:
+        """The run of a study. Raises BadInput for an unknown one, with the nearest name."""
+        # A name with a quote cannot be searched for, and is none.
+        if "'" not in name and (found := self.find("study", name)):
+            return self.record(found)
+        raise BadInput(unknown("study", name, {one.tags["study"] for one in self.records("study")}))
+
     def records(self, kind: Kind, study: str | None = None) -> list[Record]:
         """All runs of a kind, of one study if named, the newest first."""
         wanted = f"tags.kind = '{kind}'" + (f" and tags.study = '{study}'" if study else "")
+        return self.search(wanted, [kind])
+
+    def search(self, condition: str, kinds: Sequence[Kind]) -> list[Record]:
+        """All runs of these kinds' experiments under a search condition, the newest first."""
+        places = list(dict.fromkeys(self.experiments[kind] for kind in kinds))
         found: list[Record] = []
         token = None
         while True:
-            page = self.client.search_runs([self.experiments[kind]], wanted, page_token=token)
+            page = self.client.search_runs(places, condition, page_token=token)
             found += [Record(run, self.client) for run in page]
             token = page.token
             if not token:
@@ -129,6 +152,13 @@ class Backend:
     @contextmanager
     def closing(self, run_id: str) -> Iterator[None]:
         """FINISHED if the block ends; KILLED if it was interrupted; FAILED if it raised."""
+        with self.failing(run_id):
+            yield
+        self.client.set_terminated(run_id, "FINISHED")
+
+    @contextmanager
+    def failing(self, run_id: str) -> Iterator[None]:
+        """KILLED if the block was interrupted, FAILED if it raised; else left open."""
         try:
             yield
         except BaseException as error:
@@ -136,4 +166,3 @@ class Backend:
             reason = f"{type(error).__name__}: {error}"
             self.fail(run_id, reason, "KILLED" if interrupted else "FAILED")
             raise
-        self.client.set_terminated(run_id, "FINISHED")

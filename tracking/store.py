@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,12 +17,15 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
-from lrm.registry import require
-from tracking import address
+from tracking import address, exchange
 from tracking.archive import Record
 from tracking.backend import Backend, Kind
+from tracking.bundles import Bundle, Tell
+from tracking.exchange import Arrival
+from tracking.manifest import Manifest
+from tracking.owners import tags_of_every_run
 from tracking.processes import HOST, is_alive, sigterm_raises
-from tracking.provenance import code, provenance, redact
+from tracking.provenance import provenance, redact
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ EXPERIMENTS: Mapping[Kind, str] = {
     "trial": "lrm/trials",
     "import": "lrm/levels",
     "report": "lrm/studies",
+    "comparison": "lrm/studies",
 }
 LOCAL_UI = "http://127.0.0.1:5000"
 FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
@@ -107,6 +108,24 @@ class Store:
         with self._guarded(opened) as run:
             yield run
 
+    def export(self, study: str, out: Path, unfinished: bool, tell: Tell) -> Manifest:
+        """Writes a study into the bundle `out`; one that has not reached its end only if told so.
+
+        Raises BadInput for an unknown study, and for an unfinished one.
+        """
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return exchange.export(backend, redact(self.uri), study, out, unfinished, tell)
+
+    def bring_in(self, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
+        """Makes the runs of a bundle, or completes them; what is here already stays as it is.
+
+        `name` is what the study is called here, its own name if left out. Raises BadInput if
+        another study has that name.
+        """
+        check_name(name or bundle.manifest.study, "a study")
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return exchange.bring_in(backend, bundle, name, tell)
+
     @contextmanager
     def reported(self, name: str, identity: str, params: Mapping[str, object]) -> Iterator[str]:
         """The id of a run for a report on several runs, made once for the same ones and then gone
@@ -130,9 +149,7 @@ class Store:
         Raises BadInput for an unknown study, with the nearest name.
         """
         with self._guarded(nullcontext(self._backend)) as backend:
-            studies = {found.tags["study"]: found for found in backend.records("study")}
-            require("study", name, studies)
-            return studies[name], backend.records("level", name)
+            return backend.study(name), backend.records("level", name)
 
     def attach(self, run_id: str, path: str, data: bytes) -> None:
         """Stores `data` as the artifact `path` of a run that may have ended, or replaces it."""
@@ -157,15 +174,17 @@ def check_name(name: str, what: str) -> None:
         )
 
 
-def open_store(uri: str | None = None, root: Path | None = None) -> Store:
+def open_store(uri: str | None = None, root: Path | None = None, team: str | None = None) -> Store:
     """Opens the store at `uri`, else MLFLOW_TRACKING_URI, else mlruns/mlflow.db under `root`.
+
+    Runs made through it carry the tag `team`, from LRM_TEAM if left out.
 
     A new database is initialised by one process while others wait. Runs of this host that a dead
     process left open are marked FAILED. Raises BadInput if the store cannot be used.
     """
     root = (root or address.project_root()).resolve()
     place = uri or os.environ.get("MLFLOW_TRACKING_URI") or address.default_uri(root)
-    tags = _tags_of_every_run(root)
+    tags = tags_of_every_run(root, team)
     if address.is_server(place):
         return Store(place, root, _connect(place, None, tags, address.impatiently()))
     path = address.sqlite_path(place)
@@ -247,31 +266,3 @@ def _sweep(backend: Backend) -> None:
         if not is_alive(run.data.tags):
             reason = f"process {run.data.tags.get('pid')} ended without closing this run"
             backend.fail(run.info.run_id, reason, "FAILED")
-
-
-def _tags_of_every_run(root: Path) -> dict[str, str]:
-    """Who, what code, and the tags in MLFLOW_RUN_CONTEXT, which a plain client leaves out."""
-    remedy = 'MLFLOW_RUN_CONTEXT must be a JSON object of texts, for example {"team": "alpha"}.'
-    try:
-        context = json.loads(os.environ.get("MLFLOW_RUN_CONTEXT", "{}"))
-    except json.JSONDecodeError as error:
-        raise BadInput(remedy) from error
-    if not isinstance(context, dict):
-        raise BadInput(remedy)
-    source = code(root)
-    if "git.dirty" in source:
-        source["mlflow.source.git.commit"] = source["git.commit"]
-    return {
-        "mlflow.user": _user(),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": Path(sys.argv[0]).name,
-        **source,
-        **{str(key): str(value) for key, value in context.items()},
-    }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
