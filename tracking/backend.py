@@ -105,22 +105,33 @@ class Backend:
 
     def record(self, run_id: str) -> Record:
         """A stored run. Raises BadInput where there is none of that id."""
+        if found := self.find_run(run_id):
+            return found
+        raise BadInput(
+            f"There is no run {run_id!r} in this store: take an id that the UI shows, or give "
+            "the store that has it with --tracking-uri."
+        )
+
+    def find_run(self, run_id: str) -> Record | None:
+        """A stored run, None where there is none of that id."""
         try:
             return Record(self.client.get_run(run_id), self.client)
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            raise BadInput(
-                f"There is no run {run_id!r} in this store: take an id that the UI shows, or give "
-                "the store that has it with --tracking-uri."
-            ) from error
+            return None
 
     def study(self, name: str) -> Record:
         """The run of a study. Raises BadInput for an unknown one, with the nearest name."""
-        # A name with a quote cannot be searched for, and is none.
-        if "'" not in name and (found := self.find("study", name)):
-            return self.record(found)
+        if found := self.find_study(name):
+            return found
         raise BadInput(unknown("study", name, {one.tags["study"] for one in self.records("study")}))
+
+    def find_study(self, name: str) -> Record | None:
+        """The run of a study, None where there is none of that name."""
+        # A name with a quote cannot be searched for, and is none.
+        found = None if "'" in name else self.find("study", name)
+        return self.record(found) if found else None
 
     def records(self, kind: Kind, study: str | None = None) -> list[Record]:
         """All runs of a kind, of one study if named, the newest first."""

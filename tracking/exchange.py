@@ -137,7 +137,7 @@ def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> 
     told = bundle.manifest
     study, *parts = told.runs
     home, _, own_id = study.origin.partition("/")
-    if home == store_id(backend) and (own := _own(backend, own_id)):
+    if home == store_id(backend) and (own := backend.find_run(own_id)):
         return Arrival(own.tags["study"], own.id, known=len(told.runs), own=True)
     here = {
         one.tags[ORIGIN]: one
@@ -157,15 +157,6 @@ def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> 
     tell("importing", len(todo), len(todo))
     old = sum(run.origin in here for run in todo)
     return Arrival(name, ids[study.id], len(todo) - old, old, len(told.runs) - len(todo))
-
-
-def _own(backend: Backend, run_id: str) -> Record | None:
-    """The run of that id, if it is a study of this store."""
-    try:
-        found = backend.record(run_id)
-    except BadInput:
-        return None
-    return found if found.kind == "study" else None
 
 
 def _settled(backend: Backend, told: Manifest, known: Record | None, name: str | None) -> str:

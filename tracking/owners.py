@@ -15,7 +15,7 @@ TEAM = "LRM_TEAM"
 
 
 def tags_of_every_run(root: Path, team: str | None = None) -> dict[str, str]:
-    """Who, what code, which team, and what MLFLOW_RUN_CONTEXT says, which a plain client leaves out.
+    """Who, what code, which team, and MLFLOW_RUN_CONTEXT's tags, which a plain client leaves out.
 
     `team` counts before LRM_TEAM, and that before a team in MLFLOW_RUN_CONTEXT.
     """

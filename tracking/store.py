@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy
 from filelock import FileLock
@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from lrm.errors import BadInput
 from tracking import address, exchange
 from tracking.archive import Record
-from tracking.backend import Backend, Kind
+from tracking.backend import Backend, Curves, Kind
 from tracking.bundles import Bundle, Tell
 from tracking.exchange import Arrival
 from tracking.manifest import Manifest
@@ -40,6 +40,7 @@ EXPERIMENTS: Mapping[Kind, str] = {
 }
 LOCAL_UI = "http://127.0.0.1:5000"
 FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
+TAG = re.compile(r"[\w./-]+")
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/:-]*")
 
 
@@ -127,21 +128,63 @@ class Store:
             return exchange.bring_in(backend, bundle, name, tell)
 
     @contextmanager
-    def reported(self, name: str, identity: str, params: Mapping[str, object]) -> Iterator[str]:
+    def reported(
+        self,
+        name: str,
+        identity: str,
+        params: Mapping[str, object],
+        kind: Literal["report", "comparison"] = "report",
+    ) -> Iterator[str]:
         """The id of a run for a report on several runs, made once for the same ones and then gone
         on with; `attach` stores its files.
 
         Raises BadInput as `study` does.
         """
-        check_name(name, "a report")
-        opened = open_report(self._backend, name, identity, params, provenance(self.root))
+        check_name(name, f"a {kind}")
+        opened = open_report(self._backend, kind, name, identity, params, provenance(self.root))
         with self._guarded(opened) as run_id:
             yield run_id
+
+    def log_curve(self, run_id: str, curves: Curves) -> None:
+        """Writes metrics over a step into such a run."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            backend.write(run_id, curves)
 
     def records(self, run_ids: Sequence[str]) -> list[Record]:
         """Stored runs by their ids. Raises BadInput for an id that is none, naming it."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return [backend.record(run_id) for run_id in run_ids]
+
+    def find_run(self, run_id: str) -> Record | None:
+        """A stored run, None where there is none of that id."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return backend.find_run(run_id)
+
+    def find_study(self, name: str) -> Record | None:
+        """The run of a study, None where there is none of that name."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return backend.find_study(name)
+
+    def study_names(self) -> set[str]:
+        """The names of all studies."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return {one.tags["study"] for one in backend.records("study")}
+
+    def tagged(self, tag: str, value: str) -> list[Record]:
+        """Studies and imports that have this tag, the newest first.
+
+        Raises BadInput where tag or value cannot be searched for.
+        """
+        if not (TAG.fullmatch(tag) and "'" not in value):
+            raise BadInput(f"{tag}={value} cannot be searched for: give letters and digits.")
+        with self._guarded(nullcontext(self._backend)) as backend:
+            found = backend.search(f"tags.`{tag}` = '{value}'", ["study", "import"])
+        return [one for one in found if one.kind in ("study", "import")]
+
+    def origin(self, record: Record) -> str:
+        """What names a run in every store that it was brought into, and in its first."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return exchange.origin(record, exchange.store_id(backend))
 
     def study_records(self, name: str) -> tuple[Record, list[Record]]:
         """The run of a study and those of its levels, the newest first.
