@@ -104,7 +104,7 @@ def _bundled(backend: Backend, record: Record, store: str, writer: Writer) -> Bu
         record.download(Path(folder))
         files = writer.add(record.id, Path(folder))
     info, tags = record.run.info, record.tags
-    links = {tag: tags[tag] for tag in LINKS if tags.get(tag)}
+    links = {tag: tags[tag] for tag in LINKS if tag in tags}
     if ended := info.status in ("FINISHED", "FAILED", "KILLED"):
         reason = {}
     else:
