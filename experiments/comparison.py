@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments import joint as joining
-from experiments import reporting
 from experiments.comparable import join
 from experiments.joint import Joint, Pair
 from experiments.parties import Party
@@ -160,16 +159,18 @@ def keep(store: Store, compared: Compared, report: bool, out: Path | None) -> st
 
 def page(compared: Compared) -> bytes:
     """The report on all runs together, the joint front and the differences first."""
+    from experiments import reporting
     from lrm.report.build import build
     from lrm.report.figure import Figure, Section
 
     joint = compared.joint
+    reading = joining.read(joint.selection, joint.names)
     whole = build(
         title=joint.selection.title,
-        variants=joint.reading.variants,
-        samples=joint.reading.samples,
-        firsts=joint.reading.firsts,
-        against=joint.reading.against,
+        variants=reading.variants,
+        samples=reading.samples,
+        firsts=reading.firsts,
+        against=reading.against,
         warnings=compared.marks,
         provenance=reporting.provenance(joint.selection),
         volumes={},

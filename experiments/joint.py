@@ -33,8 +33,8 @@ class Pair:
 class Joint:
     """All variants of all parties on the benchmarks and questions that all answered.
 
-    `of` has each variant's party, `told` sentences on what is left out, `selection`
-    and `reading` all runs together, as a report takes them.
+    `of` has each variant's party, `told` sentences on what is left out, `selection` all runs
+    together, as a report takes them, and `names` what they are called.
     """
 
     parties: Sequence[Party]
@@ -43,7 +43,7 @@ class Joint:
     budgets: Sequence[int | None]
     told: Sequence[str]
     selection: Selection
-    reading: Reading
+    names: Sequence[str]
 
     @property
     def benchmarks(self) -> list[str]:
@@ -148,8 +148,7 @@ def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
             f"{party.label}: {told}" for party in parties for told in party.selection.left_out
         ],
     )
-    reading = _renamed(variants.read(selection), names)
-    shared, told = in_common(reading.variants)
+    shared, told = in_common(read(selection, names, texts=False).variants)
     return Joint(
         parties=parties,
         of=[party for party in parties for _ in party.selection.records],
@@ -157,12 +156,13 @@ def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
         budgets=list(budgets) or [None],
         told=[*selection.left_out, *told],
         selection=selection,
-        reading=reading,
+        names=names,
     )
 
 
-def _renamed(reading: Reading, names: Sequence[str]) -> Reading:
-    """The same with other names of the variants, given in their order."""
+def read(selection: Selection, names: Sequence[str], texts: bool = True) -> Reading:
+    """What `variants.read` gives, with other names of the variants, given in their order."""
+    reading = variants.read(selection, texts)
     new = {one.name: name for one, name in zip(reading.variants, names, strict=True)}
     return Reading(
         variants=[replace(one, name=new[one.name]) for one in reading.variants],

@@ -7,8 +7,11 @@ import json
 import shutil
 import socket
 import sqlite3
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,16 @@ def third(fresh: Path, teams: dict[str, Path]) -> Path:
 @pytest.fixture
 def here(fresh: Path, tmp_path: Path) -> Path:
     return copied(fresh, tmp_path / "here")
+
+
+@pytest.fixture(scope="module")
+def alike(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a study "one", for others to be compared with."""
+    root = copied(fresh, tmp_path_factory.mktemp("alike") / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LRM_TEAM", "t")
+        write(root, "one", ALPHA)
+    return root
 
 
 def compared(root: Path, capfd: pytest.CaptureFixture[str], *flags: str) -> str:
@@ -242,38 +255,37 @@ def test_the_report_shows_both(
     ],
 )  # fmt: skip
 def test_what_was_asked_otherwise_is_refused_by_name(
-    here: Path, capfd: pytest.CaptureFixture[str],
+    alike: Path, capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, field: str, asked: dict[str, object] | None, says: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("LRM_TEAM", "t")
-    write(here, "one", ALPHA)
     version, budgets = ("2" if field == "version" else "1"), ((32,) if field == "budgets" else None)
     other = Made({0.0: 8}, 8, {**ASKED, **(asked or {})}, version, budgets or BUDGETS)
-    write(here, "two", other)
-    flags = ("--study", "one", "two")
-    said = refused(here, capfd, *flags)
-    assert says.format(a="t/one", b="t/two") in said
+    write(alike, field, other)
+    flags = ("--study", "one", field)
+    before = len(kept(alike))
+    said = refused(alike, capfd, *flags)
+    told_of = says.format(a="t/one", b=f"t/{field}")
+    assert told_of in said
     assert f"--allow {field}" in said
-    assert not kept(here)
-    assert f"Not alike: {says.format(a='t/one', b='t/two')}." in compared(
-        here, capfd, *flags, "--allow", field
-    )
-    assert kept(here)[0].params["allowed"] == field
+    assert len(kept(alike)) == before
+    text = compared(alike, capfd, *flags, "--allow", field)
+    assert f"Not alike: {told_of}." in text
+    assert kept(alike)[0].params["allowed"] == field
 
 
 def test_what_does_no_harm_or_is_not_known_is_marked(
-    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    alike: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LRM_TEAM", "t")
-    write(here, "one", ALPHA)
     asked = {name: value for name, value in ASKED.items() if name != "top_p"}
-    write(here, "two", Made({0.0: 8}, 8, {**asked, "max_tokens": 200}, "1", (64, 128), 10))
-    text = compared(here, capfd, "--study", "one", "two")
+    write(alike, "two", Made({0.0: 8}, 8, {**asked, "max_tokens": 200}, "1", (64, 128), 10))
+    text = compared(alike, capfd, "--study", "one", "two")
     assert "Not alike: budgets is 16,64 of t/one and 64,128 of t/two." in text
     assert "Not alike: max_tokens is 96 of t/one and 200 of t/two." in text
     assert "Not alike: top_p is 0.95 of t/one and not known of t/two." in text
     assert "Shown are the 10 that all answered; left out are q10, q11." in text
-    assert {one["budget"] for one in told(here)["front"]} == {64}
+    assert {one["budget"] for one in told(alike)["front"]} == {64}
 
 
 def test_what_cannot_be_compared(
@@ -294,6 +306,23 @@ def test_what_cannot_be_compared(
     assert "There is no study 'x': there is none yet." in refused(here, capfd, "--study", "x", "y")
 
 
+@contextmanager
+def unwilling() -> Iterator[str]:
+    """A server on this machine that takes nobody's password, with one."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401, f"not {self.headers['Authorization']}")
+
+        def log_message(self, *words: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://me:hunter2@127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def test_stores_that_cannot_be_used(
     third: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -302,6 +331,11 @@ def test_stores_that_cannot_be_used(
         place = f"http://me:hunter2@127.0.0.1:{unused.getsockname()[1]}"
         said = refused(third, capfd, "--study", "x", "y", "--tracking-uri", place)
     assert "Cannot use the store http://***@127.0.0.1" in said
+    assert "hunter2" not in said
+    with unwilling() as place:
+        said = refused(third, capfd, "--study", "x", "y", "--tracking-uri", place)
+    assert "Cannot use the store http://***@127.0.0.1" in said
+    assert "401" in said
     assert "hunter2" not in said
     shutil.copytree(third / "mlruns", tmp_path / "mlruns")
     with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as database:
