@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import sqlalchemy
+from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput, MissingExtra
 from tracking.provenance import redact
@@ -18,6 +19,8 @@ from tracking.provenance import redact
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CONNECT_SECONDS = 10
+REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+"""What MLflow calls wrong credentials."""
 MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
 """A file for each schema that the installed MLflow knows, named by it."""
 
@@ -104,6 +107,11 @@ def require_database(address: str) -> None:
 
 def unusable(address: str, error: Exception) -> BadInput:
     """The sentence for a store that answers with an error, or not at all."""
+    if isinstance(error, MlflowException) and error.error_code in REFUSED:
+        return BadInput(
+            f"The store {redact(address)} does not let you in: set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what it knows you by."
+        )
     root: BaseException = error
     while cause := root.__cause__ or root.__context__:
         root = cause
