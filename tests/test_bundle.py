@@ -161,6 +161,17 @@ def test_what_was_brought_in_can_be_carried_on_and_home_again(
     assert len(runs(open_store(None, third))) == 5
 
 
+def test_what_was_deleted_at_home_comes_back(
+    alpha: Path, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(alpha, tmp_path / "alpha")
+    store = open_store(None, root)
+    for run_id in runs(store):
+        store._backend.client.delete_run(run_id)
+    assert "5 runs are new" in brought(capfd, root, str(bundle))
+    assert_same(open_store(None, alpha), store)
+
+
 def test_killed_in_the_middle_it_goes_on_without_doubles(
     alpha: Path, bundle: Path, there: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -21,7 +20,7 @@ from tracking.backend import Backend
 from tracking.bundles import Bundle, Tell, Writer
 from tracking.manifest import LINKS, BundledRun, Kind, Manifest, Status, Value
 from tracking.processes import this_process
-from tracking.provenance import redact
+from tracking.provenance import installed, redact
 
 ORIGIN = "origin"
 ORIGIN_STUDY = "origin.study"
@@ -82,14 +81,14 @@ def export(
         for done, record in enumerate((root, *parts), 1):
             runs.append(_bundled(backend, record, store, writer))
             tell("exporting", done, len(parts) + 1)
-        places = {kind: backend.client.get_experiment(backend.experiments[kind]) for kind in KINDS}
+        places = [backend.client.get_experiment(backend.experiments[kind]) for kind in KINDS]
         manifest = Manifest(
             study=study,
-            lrm=version("lrm"),
+            lrm=installed("lrm") or "unknown",
             exported=datetime.now(UTC).isoformat(timespec="microseconds"),
             store=root.tags.get(ORIGIN_STORE, address),
             store_id=store,
-            experiments={kind: str(place.name) for kind, place in places.items()},
+            experiments={str(place.name): str(place.experiment_id) for place in places},
             team=root.tags.get("team", ""),
             owner=root.tags.get("owner", root.tags.get("mlflow.user", "")),
             unfinished=redact(root.unfinished or ""),
@@ -137,7 +136,8 @@ def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> 
     told = bundle.manifest
     study, *parts = told.runs
     home, _, own_id = study.origin.partition("/")
-    if home == store_id(backend) and (own := backend.find_run(own_id)):
+    own = backend.find_run(own_id) if home == store_id(backend) else None
+    if own and own.run.info.lifecycle_stage == "active":
         return Arrival(own.tags["study"], own.id, known=len(told.runs), own=True)
     here = {
         one.tags[ORIGIN]: one

@@ -80,8 +80,8 @@ class BundledRun:
 class Manifest:
     """What a bundle holds and where it comes from: the study's run first, then levels and trials.
 
-    `store` is the address without credentials, `experiments` the names there by kind of run,
-    `exported` the time in UTC, `unfinished` how the study stood if it had not reached its end.
+    `store` is the address without credentials, `experiments` the ids there by name, `exported` the
+    time in UTC, `unfinished` how the study stood if it had not reached its end.
     """
 
     study: str
