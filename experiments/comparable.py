@@ -37,7 +37,7 @@ def join(parties: Sequence[Party], allowed: Collection[str]) -> tuple[list[int],
             f"These cannot be compared: {'; '.join(one.told for one in refused)}. Compare what was "
             f"asked alike, or go on with a mark by --allow {fields}."
         )
-    return sorted(_common(parties)), [f"Not alike: {one.told}." for one in found]
+    return sorted(_common(parties)), [f"Not alike in {one.told}." for one in found]
 
 
 def _common(parties: Sequence[Party]) -> set[int]:
@@ -82,5 +82,5 @@ def _of_field(field: str, name: str, values: Mapping[str, str], refused: bool) -
         by_value.setdefault("not known" if value in UNKNOWN else value, []).append(label)
     known = len(by_value) - ("not known" in by_value)
     if len(by_value) > 1:
-        told = " and ".join(f"{value} of {', '.join(who)}" for value, who in by_value.items())
-        yield Apart(field, f"{name} is {told}", refused and known > 1)
+        told = ", ".join(f"{value} ({', '.join(who)})" for value, who in by_value.items())
+        yield Apart(field, f"{name}: {told}", refused and known > 1)

@@ -160,8 +160,8 @@ def keep(store: Store, compared: Compared, report: bool, out: Path | None) -> st
 def page(compared: Compared) -> bytes:
     """The report on all runs together, the joint front and the differences first."""
     from experiments import reporting
+    from experiments.joint_figure import section
     from lrm.report.build import build
-    from lrm.report.figure import Figure, Section
 
     joint = compared.joint
     reading = joining.read(joint.selection, joint.names)
@@ -175,17 +175,7 @@ def page(compared: Compared) -> bytes:
         provenance=reporting.provenance(joint.selection),
         volumes={},
     )
-    tables = (
-        joining.parties_table(joint),
-        joining.front_table(joint),
-        joining.pairs_table(joint, joint.pairs),
-    )
-    shares = [
-        f"{party.label} holds {joint.held(party)} of {len(joint.on_front)} points of the joint "
-        "front."
-        for party in joint.parties
-    ]
-    own = Section("joint", "The joint front, and who holds it", Figure(shares, [], tables))
+    own = section(joint, compared.at_largest)
     return replace(whole, sections=[own, *whole.sections]).html.encode()
 
 

@@ -13,7 +13,7 @@ from experiments.variants import Reading, Selection
 from lrm.analysis.compare import Comparison, Setting, compare
 from lrm.analysis.fronts import Front, Spot, front
 from lrm.analysis.grid import Variant
-from lrm.frontier import area
+from lrm.frontier import area, nondominated
 from lrm.report.material import in_common
 from lrm.tables import Table, amount, percent, signed, times
 
@@ -77,9 +77,15 @@ class Joint:
         """How many points of the front are the party's; equal ones count for each."""
         return sum(any(one is party for one in self.holders(spot)) for spot in self.on_front)
 
+    def own_front(self, party: Party) -> list[Spot]:
+        """The points of the party that no other of its own beats, the cheapest first."""
+        own = [one for one in self.front.spots if self.party(one) is party]
+        gains, costs = [one.accuracy.value for one in own], [one.tokens.value for one in own]
+        return [own[place] for place in nondominated(gains, costs)]
+
     def hypervolume(self, party: Party) -> float:
         """What the party covers by itself, up to the longest point of all."""
-        own = [one for one in self.front.spots if self.party(one) is party]
+        own = self.own_front(party)
         gains, costs = [one.accuracy.value for one in own], [one.tokens.value for one in own]
         return area(gains, costs, self.front.worst_tokens)
 

@@ -245,13 +245,13 @@ def test_the_report_shows_both(
 @pytest.mark.parametrize(
     ("field", "asked", "says"),
     [
-        ("track", {"track": "chat"}, "track is paper of {a} and chat of {b}"),
-        ("temperature", {"temperature": 0}, "temperature is 0.6 of {a} and 0 of {b}"),
-        ("closing", {"closing": "s1"}, "closing is plain of {a} and s1 of {b}"),
+        ("track", {"track": "chat"}, "track: paper ({a}), chat ({b})"),
+        ("temperature", {"temperature": 0}, "temperature: 0.6 ({a}), 0 ({b})"),
+        ("closing", {"closing": "s1"}, "closing: plain ({a}), s1 ({b})"),
         ("rows", {"rows/arithmetic": "b" * 64},
-         "rows of arithmetic is aaaaaaaaaaaa of {a} and bbbbbbbbbbbb of {b}"),
-        ("version", None, "version of arithmetic is 1 of {a} and 2 of {b}"),
-        ("budgets", None, "budgets is 16,64 of {a} and 32 of {b}"),
+         "rows of arithmetic: aaaaaaaaaaaa ({a}), bbbbbbbbbbbb ({b})"),
+        ("version", None, "version of arithmetic: 1 ({a}), 2 ({b})"),
+        ("budgets", None, "budgets: 16,64 ({a}), 32 ({b})"),
     ],
 )  # fmt: skip
 def test_what_was_asked_otherwise_is_refused_by_name(
@@ -270,7 +270,7 @@ def test_what_was_asked_otherwise_is_refused_by_name(
     assert f"--allow {field}" in said
     assert len(kept(alike)) == before
     text = compared(alike, capfd, *flags, "--allow", field)
-    assert f"Not alike: {told_of}." in text
+    assert f"Not alike in {told_of}." in text
     assert kept(alike)[0].params["allowed"] == field
 
 
@@ -281,9 +281,9 @@ def test_what_does_no_harm_or_is_not_known_is_marked(
     asked = {name: value for name, value in ASKED.items() if name != "top_p"}
     write(alike, "two", Made({0.0: 8}, 8, {**asked, "max_tokens": 200}, "1", (64, 128), 10))
     text = compared(alike, capfd, "--study", "one", "two")
-    assert "Not alike: budgets is 16,64 of t/one and 64,128 of t/two." in text
-    assert "Not alike: max_tokens is 96 of t/one and 200 of t/two." in text
-    assert "Not alike: top_p is 0.95 of t/one and not known of t/two." in text
+    assert "Not alike in budgets: 16,64 (t/one), 64,128 (t/two)." in text
+    assert "Not alike in max_tokens: 96 (t/one), 200 (t/two)." in text
+    assert "Not alike in top_p: 0.95 (t/one), not known (t/two)." in text
     assert "Shown are the 10 that all answered; left out are q10, q11." in text
     assert {one["budget"] for one in told(alike)["front"]} == {64}
 
