@@ -46,9 +46,15 @@ def require(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if name in names:
         return name
+    raise BadInput(unknown(kind, name, names))
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that is not known, with the nearest match."""
+    names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}."
-    raise BadInput(f"There is no {kind} {name!r}: {hint}")
+    listed = f"choose from {', '.join(names)}." if names else "there is none yet."
+    return f"There is no {kind} {name!r}: " + (f"did you mean {near[0]!r}?" if near else listed)
 
 
 def find(kind: str, name: str, known: dict[str, str]) -> Any:

@@ -14,12 +14,12 @@ from math import exp, inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from lrm.bootstrap import DRAWS, LEVEL, SEED, resampled
 from lrm.records import Interval
 
-Z = float(stats.norm.ppf((1 + LEVEL) / 2))
+Z = float(special.ndtri((1 + LEVEL) / 2))
 HALF = 0.5
 """A model has collapsed where it keeps less than this share of the dense model's accuracy."""
 
@@ -305,7 +305,7 @@ def _t(count: int) -> float:
 
 @lru_cache(maxsize=64)
 def _student(count: int) -> float:
-    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+    return float(special.stdtrit(count - 1, (1 + LEVEL) / 2))
 
 
 def _same_length(one: Floats, other: Floats) -> None:

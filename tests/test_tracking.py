@@ -52,7 +52,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
 @pytest.fixture
 def root(fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder whose default store is fresh."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_CONTEXT"):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_CONTEXT", "LRM_TEAM"):
         monkeypatch.delenv(name, raising=False)
     shutil.copytree(fresh.folder, tmp_path / "mlruns")
     (tmp_path / "mlflow.db").symlink_to("mlruns/mlflow.db")
@@ -201,6 +201,18 @@ class TestRuns:
             trial = _write_trial(study)
         assert _read(store, study.id).data.tags["team"] == "alpha"
         assert _read(store, trial).data.tags["team"] == "alpha"
+
+    def test_a_team_that_is_named_counts_before_the_environment(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_RUN_CONTEXT", '{"team": "alpha", "purpose": "x"}')
+        monkeypatch.setenv("LRM_TEAM", "beta")
+        for team, expected in ((None, "beta"), ("gamma", "gamma")):
+            store = open_store(root=root, team=team)
+            with store.study(expected, {}, {}, {}) as study:
+                pass
+            tags = _read(store, study.id).data.tags
+            assert (tags["team"], tags["purpose"]) == (expected, "x")
 
     @pytest.mark.parametrize("context", ["team=alpha", "[]"])
     def test_broken_run_context_is_refused(

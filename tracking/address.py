@@ -6,9 +6,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
+import mlflow
 import sqlalchemy
+from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput, MissingExtra
 from tracking.provenance import redact
@@ -16,6 +19,10 @@ from tracking.provenance import redact
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CONNECT_SECONDS = 10
+REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+"""What MLflow calls wrong credentials."""
+MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+"""A file for each schema that the installed MLflow knows, named by it."""
 
 
 def project_root() -> Path:
@@ -78,7 +85,10 @@ def require_database(address: str) -> None:
     patience = {} if path else {"connect_timeout": CONNECT_SECONDS}
     try:
         engine = sqlalchemy.create_engine(address, connect_args=patience)
-        sqlalchemy.inspect(engine).get_table_names()
+        there = sqlalchemy.inspect(engine).get_table_names()
+        with engine.connect() as session:
+            ask = sqlalchemy.text("SELECT version_num FROM alembic_version")
+            schema = session.scalar(ask) if "alembic_version" in there else None
         engine.dispose()
     except ImportError as error:
         raise MissingExtra(
@@ -87,10 +97,21 @@ def require_database(address: str) -> None:
         ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise unusable(address, error) from error
+    if schema and not next(MIGRATIONS.glob(f"{schema}_*.py"), None):
+        raise BadInput(
+            f"The store {redact(address)} was made by a newer MLflow (its schema {schema} is not "
+            f"known to {version('mlflow')}): pip install -U mlflow, or give another with "
+            "--tracking-uri."
+        )
 
 
 def unusable(address: str, error: Exception) -> BadInput:
     """The sentence for a store that answers with an error, or not at all."""
+    if isinstance(error, MlflowException) and error.error_code in REFUSED:
+        return BadInput(
+            f"The store {redact(address)} does not let you in: set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what it knows you by."
+        )
     root: BaseException = error
     while cause := root.__cause__ or root.__context__:
         root = cause

@@ -82,6 +82,11 @@ class Record:
         with tempfile.TemporaryDirectory() as scratch:
             return Path(self._artifacts.download_artifacts(path, scratch)).read_bytes()
 
+    def download(self, folder: Path) -> None:
+        """Copies all artifacts into `folder`, which is there."""
+        if self._artifacts.list_artifacts(None):
+            self._artifacts.download_artifacts("", str(folder))
+
     def place(self, path: str) -> str:
         """Where an artifact lies: a file's path, or the address that the store gives it."""
         whole = f"{str(self.run.info.artifact_uri).rstrip('/')}/{path}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -20,11 +20,12 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
+from lrm.registry import unknown
 from tracking.archive import Record
 from tracking.processes import this_process
 from tracking.provenance import redact
 
-Kind = Literal["study", "level", "trial", "import", "report"]
+Kind = Literal["study", "level", "trial", "import", "report", "comparison"]
 Curves = Mapping[str, Mapping[int, float]]
 
 METRICS_A_BATCH = 800  # 1,000 entities a call, of which 100 params and 100 tags
@@ -64,8 +65,18 @@ class Backend:
             for name, values in curves.items()
             for step, value in values.items()
         ]
-        pairs = [Param(name, redact(str(value))) for name, value in (params or {}).items()]
-        marks = [RunTag(name, redact(value)) for name, value in (tags or {}).items()]
+        self.log(run_id, metrics, params or {}, tags or {})
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric],
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+    ) -> None:
+        """The same, of metrics that know their time; one that is there already stays single."""
+        pairs = [Param(name, redact(str(value))) for name, value in params.items()]
+        marks = [RunTag(name, redact(value)) for name, value in tags.items()]
         others = max(len(pairs), len(marks))
         for batch in range(
             max(ceil(len(metrics) / METRICS_A_BATCH), ceil(others / OTHERS_A_BATCH))
@@ -94,23 +105,46 @@ class Backend:
 
     def record(self, run_id: str) -> Record:
         """A stored run. Raises BadInput where there is none of that id."""
+        if found := self.find_run(run_id):
+            return found
+        raise BadInput(
+            f"There is no run {run_id!r} in this store: take an id that the UI shows, or give "
+            "the store that has it with --tracking-uri."
+        )
+
+    def find_run(self, run_id: str) -> Record | None:
+        """A stored run, None where there is none of that id."""
         try:
             return Record(self.client.get_run(run_id), self.client)
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            raise BadInput(
-                f"There is no run {run_id!r} in this store: take an id that the UI shows, or give "
-                "the store that has it with --tracking-uri."
-            ) from error
+            return None
+
+    def study(self, name: str) -> Record:
+        """The run of a study. Raises BadInput for an unknown one, with the nearest name."""
+        if found := self.find_study(name):
+            return found
+        raise BadInput(unknown("study", name, {one.tags["study"] for one in self.records("study")}))
+
+    def find_study(self, name: str) -> Record | None:
+        """The run of a study, None where there is none of that name."""
+        # A name with a quote cannot be searched for, and is none.
+        found = None if "'" in name else self.find("study", name)
+        return self.record(found) if found else None
 
     def records(self, kind: Kind, study: str | None = None) -> list[Record]:
         """All runs of a kind, of one study if named, the newest first."""
         wanted = f"tags.kind = '{kind}'" + (f" and tags.study = '{study}'" if study else "")
+        return self.search(wanted, [kind])
+
+    def search(self, condition: str, kinds: Sequence[Kind]) -> list[Record]:
+        """All runs of these kinds' experiments under a search condition, the newest first."""
+        places = list(dict.fromkeys(self.experiments[kind] for kind in kinds))
         found: list[Record] = []
         token = None
         while True:
-            page = self.client.search_runs([self.experiments[kind]], wanted, page_token=token)
+            page = self.client.search_runs(places, condition, page_token=token)
             found += [Record(run, self.client) for run in page]
             token = page.token
             if not token:
@@ -129,6 +163,13 @@ class Backend:
     @contextmanager
     def closing(self, run_id: str) -> Iterator[None]:
         """FINISHED if the block ends; KILLED if it was interrupted; FAILED if it raised."""
+        with self.failing(run_id):
+            yield
+        self.client.set_terminated(run_id, "FINISHED")
+
+    @contextmanager
+    def failing(self, run_id: str) -> Iterator[None]:
+        """KILLED if the block was interrupted, FAILED if it raised; else left open."""
         try:
             yield
         except BaseException as error:
@@ -136,4 +177,3 @@ class Backend:
             reason = f"{type(error).__name__}: {error}"
             self.fail(run_id, reason, "KILLED" if interrupted else "FAILED")
             raise
-        self.client.set_terminated(run_id, "FINISHED")

@@ -53,7 +53,7 @@ def provenance(root: Path) -> dict[str, str]:
     """
     return {
         **code(root),
-        **{f"version.{name}": found for name in PACKAGES if (found := _installed(name))},
+        **{f"version.{name}": found for name in PACKAGES if (found := installed(name))},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
@@ -71,7 +71,8 @@ def _output(command: list[str]) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """The version of a package, None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,5 +1,5 @@
 """The kinds of run: a study (one search), a level (one sparsity), a trial (one point), an import, a
-report on several runs.
+report on several runs, a comparison of several studies.
 
 All are flat: MLflow folds nested runs away and draws only what is unfolded, so a level and a
 trial name their study in tags. An import (replies made elsewhere) has the form of a level.
@@ -164,15 +164,16 @@ class StudyRun:
 @contextmanager
 def open_report(
     backend: Backend,
+    kind: Literal["report", "comparison"],
     name: str,
     identity: str,
     params: Mapping[str, object],
     tags: Mapping[str, str],
 ) -> Iterator[str]:
-    """Opens the run of a report and gives its id; the same identity gives the run that is there."""
+    """The id of a run on several others, which is made once for the same ones."""
     links = {"study": name, "identity": identity}
-    found = backend.find_finished("report", name, identity)
-    run_id = found or backend.create("report", name, {**tags, **links})
+    found = backend.find_finished(kind, name, identity)
+    run_id = found or backend.create(kind, name, {**tags, **links})
     with backend.closing(run_id):
         backend.write(run_id, {}, params)
         yield run_id

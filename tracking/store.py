@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy
 from filelock import FileLock
@@ -20,12 +17,15 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
-from lrm.registry import require
-from tracking import address
+from tracking import address, exchange
 from tracking.archive import Record
-from tracking.backend import Backend, Kind
+from tracking.backend import Backend, Curves, Kind
+from tracking.bundles import Bundle, Tell
+from tracking.exchange import Arrival
+from tracking.manifest import Manifest
+from tracking.owners import tags_of_every_run
 from tracking.processes import HOST, is_alive, sigterm_raises
-from tracking.provenance import code, provenance, redact
+from tracking.provenance import provenance, redact
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
 
 T = TypeVar("T")
@@ -36,9 +36,11 @@ EXPERIMENTS: Mapping[Kind, str] = {
     "trial": "lrm/trials",
     "import": "lrm/levels",
     "report": "lrm/studies",
+    "comparison": "lrm/studies",
 }
 LOCAL_UI = "http://127.0.0.1:5000"
 FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
+TAG = re.compile(r"[\w./-]+")
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/:-]*")
 
 
@@ -107,22 +109,82 @@ class Store:
         with self._guarded(opened) as run:
             yield run
 
+    def export(self, study: str, out: Path, unfinished: bool, tell: Tell) -> Manifest:
+        """Writes a study into the bundle `out`; one that has not reached its end only if told so.
+
+        Raises BadInput for an unknown study, and for an unfinished one.
+        """
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return exchange.export(backend, redact(self.uri), study, out, unfinished, tell)
+
+    def bring_in(self, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
+        """Makes the runs of a bundle, or completes them; what is here already stays as it is.
+
+        `name` is what the study is called here, its own name if left out. Raises BadInput if
+        another study has that name.
+        """
+        check_name(name or bundle.manifest.study, "a study")
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return exchange.bring_in(backend, bundle, name, tell)
+
     @contextmanager
-    def reported(self, name: str, identity: str, params: Mapping[str, object]) -> Iterator[str]:
+    def reported(
+        self,
+        name: str,
+        identity: str,
+        params: Mapping[str, object],
+        kind: Literal["report", "comparison"] = "report",
+    ) -> Iterator[str]:
         """The id of a run for a report on several runs, made once for the same ones and then gone
         on with; `attach` stores its files.
 
         Raises BadInput as `study` does.
         """
-        check_name(name, "a report")
-        opened = open_report(self._backend, name, identity, params, provenance(self.root))
+        check_name(name, f"a {kind}")
+        opened = open_report(self._backend, kind, name, identity, params, provenance(self.root))
         with self._guarded(opened) as run_id:
             yield run_id
+
+    def log_curve(self, run_id: str, curves: Curves) -> None:
+        """Writes metrics over a step into such a run."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            backend.write(run_id, curves)
 
     def records(self, run_ids: Sequence[str]) -> list[Record]:
         """Stored runs by their ids. Raises BadInput for an id that is none, naming it."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return [backend.record(run_id) for run_id in run_ids]
+
+    def find_run(self, run_id: str) -> Record | None:
+        """A stored run, None where there is none of that id."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return backend.find_run(run_id)
+
+    def find_study(self, name: str) -> Record | None:
+        """The run of a study, None where there is none of that name."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return backend.find_study(name)
+
+    def study_names(self) -> set[str]:
+        """The names of all studies."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return {one.tags["study"] for one in backend.records("study")}
+
+    def tagged(self, tag: str, value: str) -> list[Record]:
+        """Studies and imports that have this tag, the newest first.
+
+        Raises BadInput where tag or value cannot be searched for.
+        """
+        if not (TAG.fullmatch(tag) and "'" not in value):
+            raise BadInput(f"{tag}={value} cannot be searched for: give letters and digits.")
+        with self._guarded(nullcontext(self._backend)) as backend:
+            found = backend.search(f"tags.`{tag}` = '{value}'", ["study", "import"])
+        return [one for one in found if one.kind in ("study", "import")]
+
+    def origin(self, record: Record) -> str:
+        """What names a run in every store that it was brought into, and in its first."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return exchange.origin(record, exchange.store_id(backend))
 
     def study_records(self, name: str) -> tuple[Record, list[Record]]:
         """The run of a study and those of its levels, the newest first.
@@ -130,9 +192,7 @@ class Store:
         Raises BadInput for an unknown study, with the nearest name.
         """
         with self._guarded(nullcontext(self._backend)) as backend:
-            studies = {found.tags["study"]: found for found in backend.records("study")}
-            require("study", name, studies)
-            return studies[name], backend.records("level", name)
+            return backend.study(name), backend.records("level", name)
 
     def attach(self, run_id: str, path: str, data: bytes) -> None:
         """Stores `data` as the artifact `path` of a run that may have ended, or replaces it."""
@@ -157,15 +217,17 @@ def check_name(name: str, what: str) -> None:
         )
 
 
-def open_store(uri: str | None = None, root: Path | None = None) -> Store:
+def open_store(uri: str | None = None, root: Path | None = None, team: str | None = None) -> Store:
     """Opens the store at `uri`, else MLFLOW_TRACKING_URI, else mlruns/mlflow.db under `root`.
+
+    Runs made through it carry the tag `team`, from LRM_TEAM if left out.
 
     A new database is initialised by one process while others wait. Runs of this host that a dead
     process left open are marked FAILED. Raises BadInput if the store cannot be used.
     """
     root = (root or address.project_root()).resolve()
     place = uri or os.environ.get("MLFLOW_TRACKING_URI") or address.default_uri(root)
-    tags = _tags_of_every_run(root)
+    tags = tags_of_every_run(root, team)
     if address.is_server(place):
         return Store(place, root, _connect(place, None, tags, address.impatiently()))
     path = address.sqlite_path(place)
@@ -247,31 +309,3 @@ def _sweep(backend: Backend) -> None:
         if not is_alive(run.data.tags):
             reason = f"process {run.data.tags.get('pid')} ended without closing this run"
             backend.fail(run.info.run_id, reason, "FAILED")
-
-
-def _tags_of_every_run(root: Path) -> dict[str, str]:
-    """Who, what code, and the tags in MLFLOW_RUN_CONTEXT, which a plain client leaves out."""
-    remedy = 'MLFLOW_RUN_CONTEXT must be a JSON object of texts, for example {"team": "alpha"}.'
-    try:
-        context = json.loads(os.environ.get("MLFLOW_RUN_CONTEXT", "{}"))
-    except json.JSONDecodeError as error:
-        raise BadInput(remedy) from error
-    if not isinstance(context, dict):
-        raise BadInput(remedy)
-    source = code(root)
-    if "git.dirty" in source:
-        source["mlflow.source.git.commit"] = source["git.commit"]
-    return {
-        "mlflow.user": _user(),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": Path(sys.argv[0]).name,
-        **source,
-        **{str(key): str(value) for key, value in context.items()},
-    }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -1,0 +1,157 @@
+"""A study in one file, from one store to another: its runs, replies, front and report.
+
+Example:
+    python -m experiments.bundle export --study NAME --out FILE.zip
+    python -m experiments.bundle import FILE.zip
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from experiments.command import command
+from lrm.errors import BadInput
+
+if TYPE_CHECKING:
+    from tracking.bundles import Tell
+    from tracking.exchange import Arrival
+    from tracking.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes a study with its runs and artifacts to a bundle. No address in it has a password."""
+
+    study: str
+    """The study, by its name."""
+
+    out: Path
+    """File to write, replaced if it is there."""
+
+    unfinished: bool = False
+    """Export a study that has not reached its end: what is finished of it, and marked so."""
+
+    tracking_uri: str | None = None
+    """MLflow tracking server or database. mlruns/mlflow.db if left out."""
+
+    def __post_init__(self) -> None:
+        if self.out.is_dir() or not os.access(self.out.absolute().parent, os.W_OK):
+            raise BadInput(f"--out {self.out} cannot be written: give a file in a writable folder.")
+
+
+@dataclass(frozen=True)
+class Import:
+    """Brings a bundle in, once: a second time changes nothing, and what was stopped goes on.
+
+    The whole bundle is checked before anything is written.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """The bundle."""
+
+    as_: Annotated[str | None, tyro.conf.arg(name="as")] = None
+    """What to call the study here, if another one has its name."""
+
+    tracking_uri: str | None = None
+    """MLflow tracking server or database. mlruns/mlflow.db if left out."""
+
+
+KIND: Any = (
+    Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
+)
+
+
+def export(settings: Export, root: Path | None) -> str:
+    """Writes the bundle; returns what to tell."""
+    from tracking.store import open_store
+
+    store = open_store(settings.tracking_uri, root)
+    with _bar() as tell:
+        told = store.export(settings.study, settings.out, settings.unfinished, tell)
+    runs, files = len(told.runs), sum(len(run.files) for run in told.runs)
+    size = settings.out.stat().st_size
+    lines = [
+        f"Bundle: {settings.out.resolve()} ({size:,} bytes: {runs} runs, {files} files of study "
+        f"{told.study!r})"
+    ]
+    if told.unfinished:
+        lines.append(
+            f"The study is unfinished ({told.unfinished}); only what is finished is in it."
+        )
+    return "\n".join(lines)
+
+
+def bring_in(settings: Import, root: Path | None) -> str:
+    """Checks the bundle, then makes its runs; returns what to tell."""
+    from tracking.bundles import open_bundle
+    from tracking.store import open_store
+
+    with _bar() as tell:
+        bundle = open_bundle(settings.file, tell)
+        store = open_store(settings.tracking_uri, root)
+        arrival = store.bring_in(bundle, settings.as_, tell)
+    return "\n".join(
+        (
+            _arrived(arrival, bundle.manifest),
+            f"Look further: {store.ui_command()}",
+            f"  {store.page('study', arrival.run_id)}/artifacts  report, figures, front",
+        )
+    )
+
+
+def _arrived(arrival: Arrival, told: Manifest) -> str:
+    whose = f"of team {told.team}" if told.team else f"of {told.owner or 'unknown'}"
+    study = f"Study {arrival.study!r} {whose}, from {told.store}"
+    if arrival.own:
+        return f"{study}: it was made in this store; nothing was changed."
+    if not arrival.new + arrival.completed:
+        return f"{study}: all {arrival.known} runs are here already; nothing was changed."
+    counts = (
+        f"{arrival.new} runs are new",
+        f"{arrival.completed} were completed" if arrival.completed else "",
+        f"{arrival.known} were here already" if arrival.known else "",
+    )
+    return f"{study}: {', '.join(filter(None, counts))}."
+
+
+@contextmanager
+def _bar() -> Iterator[Tell]:
+    """A bar on stderr for each stage that takes longer than a moment."""
+    from tqdm import tqdm
+
+    with ExitStack() as stack:
+        bars: dict[str, Any] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bar = tqdm(desc=stage, total=total, file=sys.stderr, delay=1, leave=False)
+                bars[stage] = stack.enter_context(bar)
+            bars[stage].update(done - bars[stage].n)
+
+        yield tell
+
+
+def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
+    """Exports or imports; returns the exit status.
+
+    The store is mlruns/ under `root`, the project's folder if left out.
+    """
+
+    def work(settings: Export | Import) -> str:
+        return export(settings, root) if isinstance(settings, Export) else bring_in(settings, root)
+
+    stopped = "The same command goes on from here."
+    return command(KIND, "bundle", __doc__, arguments, work, stopped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
