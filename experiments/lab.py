@@ -16,6 +16,7 @@ from experiments.runnable import runnable
 from experiments.warm import Warm
 from lrm import calibration, registry
 from lrm.compression.checkpoints import is_complete
+from lrm.compression.loading import device
 from lrm.contracts import Benchmark, Engine
 from lrm.digests import of_json
 from lrm.evaluate import evaluate
@@ -87,6 +88,8 @@ class Lab:
             for _, levels in groupby(by_source, key=self.method.source):
                 outs = {level: self._place(level) for level in levels}
                 rows = self.calibration(next(iter(outs)))
+                if device() == "cuda":
+                    self.engine.rest()
                 self.method.apply(self.model.checkpoint, rows, outs, self.progress.module)
                 self.pruned += len(outs)
         return self.method.open(self._place(key))

@@ -91,7 +91,7 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
     identity = identity_of(settings, axis, model, questions, engine.made(model.checkpoint).identity)
     name = settings.study or default_name(model, first, method, identity)
     storage = settings.storage or f"sqlite:///{folder / 'optuna.db'}"
-    record = open_store(settings.tracking_uri, root)
+    record = open_store(settings.tracking_uri, root, team=settings.team)
     params = params_of(settings, model, method, decoding, identity)
     search_at = (name, storage, folder / "studies", identity)
     with (

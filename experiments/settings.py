@@ -148,6 +148,9 @@ class SearchSettings:
     tracking_uri: str | None = None
     """MLflow tracking server or database. mlruns/mlflow.db if left out."""
 
+    team: str | None = None
+    """Tags every run with a team. LRM_TEAM, if set, unless given."""
+
     seed: int = 0
     """Seed of calibration, sampling and search."""
 

@@ -37,6 +37,10 @@ class Warm:
         if running:
             running.__exit__(kind, error, trace)
 
+    def rest(self) -> None:
+        """Ends the running engine, whose memory something else needs now."""
+        self.__exit__(None, None, None)
+
     def on(self, checkpoint: Checkpoint) -> Engine:
         """An engine for the checkpoint, which costs nothing until it is opened."""
         return _Lease(self, self.choice.made(checkpoint), checkpoint)

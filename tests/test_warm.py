@@ -9,6 +9,7 @@ import pytest
 from experiments.engines import EngineChoice
 from experiments.warm import Warm
 from lrm.engines.scripted import ScriptedEngine
+from lrm.errors import BadInput
 from lrm.records import Checkpoint, Decoding, Prompt
 
 ONE, OTHER = (Checkpoint(Path(name), name) for name in ("one", "other"))
@@ -38,6 +39,11 @@ class Swapping(Plain):
         self.says = checkpoint.revision
 
 
+class Choosy(Swapping):
+    def swap(self, checkpoint: Checkpoint) -> None:
+        raise BadInput("of another shape")
+
+
 def said(warm: Warm, checkpoint: Checkpoint) -> str:
     with warm.on(checkpoint) as engine:
         return engine.generate([PROMPT], Decoding())[0].text
@@ -48,6 +54,7 @@ def said(warm: Warm, checkpoint: Checkpoint) -> str:
     [
         (Plain, ["start one", "end one", "start other", "end other"]),
         (Swapping, ["start one", "swap other", "end other"]),
+        (Choosy, ["start one", "end one", "start other", "end other"]),
     ],
 )
 def test_each_checkpoint_answers_for_itself(kind, log: list[str]) -> None:
@@ -56,6 +63,16 @@ def test_each_checkpoint_answers_for_itself(kind, log: list[str]) -> None:
         warm.on(OTHER)  # never opened, so it costs nothing
         assert [said(warm, ONE), said(warm, ONE), said(warm, OTHER)] == ["one", "one", "other"]
     assert kind.log == log
+
+
+def test_an_engine_that_rests_is_started_again_when_it_is_needed() -> None:
+    Plain.log = []
+    with Warm(EngineChoice("scripted", Plain)) as warm:
+        said(warm, ONE)
+        warm.rest()
+        warm.rest()
+        assert said(warm, ONE) == "one"
+    assert Plain.log == ["start one", "end one", "start one", "end one"]
 
 
 def test_an_engine_in_which_something_went_wrong_is_not_used_again() -> None:

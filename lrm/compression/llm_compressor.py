@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +21,7 @@ PYTHON = "LRM_COMPRESSOR"
 JOB = Path(__file__).with_name("llm_compressor_job.py")
 INSTALL = (
     "python3 -m venv .venv-compress && .venv-compress/bin/pip install -c constraints-compress.txt "
-    f"-e '.[compress]', then set {PYTHON}=.venv-compress/bin/python"
+    f"llmcompressor, then set {PYTHON}=.venv-compress/bin/python"
 )
 LOG_CHARACTERS = 400
 ENVIRONMENT = {
@@ -87,6 +88,8 @@ def run(job: Mapping[str, Any], on_part: Callable[[int], None]) -> None:
         finally:
             if not finished:
                 process.kill()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
         if not finished:
             raise CompressionFailed(f"llm-compressor's process ended and said last: {_last(log)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from lrm.compression import llm_compressor, perplexity
-from lrm.compression.checkpoints import COPIED, Weights, architecture
+from lrm.compression.checkpoints import COPIED, RECEIPT, Weights, architecture
 from lrm.compression.drafts import check_free, publish, workplace
 from lrm.compression.packed import SCALED, TWIN, open_packed, reports
 from lrm.compression.protection import BLOCK, spared
@@ -25,6 +25,7 @@ from lrm.records import Calibration, Checkpoint, Format
 FAMILIES = ("llama", "qwen2", "qwen3")
 BITS = range(2, 9)
 ORDERS = ("static", "weight", "none")
+INDEX = ".index.json"
 LEVEL = re.compile(r"(?P<bits>\d+)(-g(?P<group>\d+))?(/(?P<protect>.+))?")
 
 
@@ -117,7 +118,7 @@ class _Packing:
         for level, out in outs.items():
             check_free(out)
             methods[level].check(checkpoint)
-        before = perplexity.of_folder(checkpoint.path)
+        dense = perplexity.of_folder(checkpoint.path)
         parts = 1 + _blocks(checkpoint)
         total = parts * len(outs)
 
@@ -127,7 +128,7 @@ class _Packing:
                 if on_module:
                     on_module(min(before + done, total), total)
 
-            methods[level]._make(checkpoint, out, before, tell)
+            methods[level]._make(checkpoint, out, dense, tell)
         return {level: self.open(out) for level, out in outs.items()}
 
     def check(self, checkpoint: Checkpoint) -> None:
@@ -160,52 +161,52 @@ class _Packing:
         return open_packed(place)
 
     def _make(
-        self, checkpoint: Checkpoint, out: Path, before: float, on_part: Callable[[int], None]
+        self, checkpoint: Checkpoint, out: Path, dense: float, on_part: Callable[[int], None]
     ) -> None:
-        """Quantizes, reads everything back, and publishes."""
+        """Quantizes, reads everything back, and publishes; `dense` is the model's perplexity."""
         identity = of_json([checkpoint.revision, dict(self.params())])
+        kept = spared(Weights(checkpoint.path).sizes(), self.protect)
         with workplace(out.parent / f".{out.name}.{identity[:12]}", out) as work:
-            place = work / "made"
+            place, scaled = work / "made", work / SCALED
             shutil.rmtree(place, ignore_errors=True)
             (place / TWIN).mkdir(parents=True)
             self._check_room(checkpoint, work)
-            rows = work / "rows.safetensors"
-            lengths = [len(row) for row in self.calibration.rows]
-            tokens = [token for row in self.calibration.rows for token in row]
-            save_file({"tokens": torch.tensor(tokens), "lengths": torch.tensor(lengths)}, rows)
-            kept = spared(Weights(checkpoint.path).sizes(), self.protect)
-            job = {
-                "model": str(checkpoint.path.absolute()),
-                "out": str(place.absolute()),
-                "twin": str((place / TWIN).absolute()),
-                "scaled": str((work / SCALED).absolute()),
-                "rows": str(rows.absolute()),
-                "method": self.name,
-                "bits": self.bits,
-                "group": self.group,
-                "ignore": sorted(kept),
-                **self.settings(),
-            }
-            llm_compressor.run(job, on_part)
-            for file in checkpoint.path.iterdir():
-                if file.suffix in COPIED and not (place / file.name).exists():
-                    shutil.copyfile(file, place / file.name)
-                if file.suffix in COPIED:
-                    shutil.copyfile(file, place / TWIN / file.name)
-            (place / "recipe.yaml").unlink(missing_ok=True)
-            scaled = work / SCALED if (work / SCALED).exists() else None
+            torch.cuda.empty_cache()  # the other process wants the memory
+            llm_compressor.run(self._job(checkpoint, work, place, kept), on_part)
+            _complete(place, checkpoint.path)
             step = {
                 "method": f"{self.name}:{self.level}",
                 "params": {**self.params(), "quantizer": llm_compressor.compressor()},
                 "modules": list(reports(checkpoint.path, place, kept, self.bits, scaled)),
                 "perplexity": {
                     "own": perplexity.of_folder(place / TWIN),
-                    "dense": before,
+                    "dense": dense,
                     "text": perplexity.DIGEST,
                 },
             }
             publish(place, out, checkpoint, step)
         shutil.rmtree(work)
+
+    def _job(
+        self, checkpoint: Checkpoint, work: Path, place: Path, kept: Collection[str]
+    ) -> Mapping[str, Any]:
+        """What `lrm.compression.llm_compressor_job` is told, the calibration beside it."""
+        rows = work / "rows.safetensors"
+        lengths = [len(row) for row in self.calibration.rows]
+        tokens = [token for row in self.calibration.rows for token in row]
+        save_file({"tokens": torch.tensor(tokens), "lengths": torch.tensor(lengths)}, rows)
+        return {
+            "model": str(checkpoint.path.absolute()),
+            "out": str(place.absolute()),
+            "twin": str((place / TWIN).absolute()),
+            "scaled": str((work / SCALED).absolute()),
+            "rows": str(rows.absolute()),
+            "method": self.name,
+            "bits": self.bits,
+            "group": self.group,
+            "ignore": sorted(kept),
+            **self.settings(),
+        }
 
     def _check_room(self, checkpoint: Checkpoint, work: Path) -> None:
         """Room for the twin, AWQ's scaled weights and the packed ones."""
@@ -259,6 +260,18 @@ class AWQ(_Packing):
     """
 
     name: ClassVar[str] = "awq"
+
+
+def _complete(place: Path, source: Path) -> None:
+    """Adds what the library leaves out: tokenizer, chat template, and the twin's configs."""
+    for file in source.iterdir():
+        if file.suffix in COPIED and file.name != RECEIPT and not file.name.endswith(INDEX):
+            shutil.copyfile(file, place / TWIN / file.name)
+            if not (place / file.name).exists():
+                shutil.copyfile(file, place / file.name)
+    (place / "recipe.yaml").unlink(missing_ok=True)
+    for file in place.rglob("*.safetensors"):
+        file.chmod(0o644)  # the library's are for their owner alone
 
 
 def _blocks(checkpoint: Checkpoint) -> int:

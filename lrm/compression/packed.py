@@ -79,11 +79,11 @@ def _bits(rows: list[dict[str, Any]]) -> float:
 
 
 def reports(
-    source: Path, folder: Path, kept: Collection[str], bits: int, scaled: Path | None
+    source: Path, folder: Path, kept: Collection[str], bits: int, scaled: Path
 ) -> Iterator[dict[str, Any]]:
     """A row for every tensor of `source`: its type and bytes as they are in the packed `folder`,
     and for the linear layers of the blocks the squares of what quantization lost (`lost`) and of
-    the weights (`norm`), which are those of the file `scaled`, if any.
+    the weights (`norm`), which are those of the file `scaled`, if it is there.
 
     CompressionFailed if a layer that is not `kept` was not packed in so many bits, or one that is,
     was, or if the unpacked twin does not hold what the source does.
@@ -108,7 +108,7 @@ def reports(
             "protected": protected,
         }
         if name in inside:
-            w, q = _read(scaled, name) if scaled else dense.read(name), twin.read(name)
+            w, q = _read(scaled, name) if scaled.exists() else dense.read(name), twin.read(name)
             row |= {"lost": _squares(w.double() - q.double()), "norm": _squares(w.double())}
         yield row
 
