@@ -74,7 +74,7 @@ class Lab:
             )
             self.reused += store.reused
             self.decoded += store.decoded
-        return Level(key, checkpoint, evaluations, self.budgets)
+        return Level(key, checkpoint, evaluations, self.budgets, run.format)
 
     def checkpoint(self, key: Key) -> Checkpoint:
         """The model at a level, which may be the model itself. All levels are made in one pass."""

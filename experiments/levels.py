@@ -9,7 +9,7 @@ from typing import Any, get_args
 from lrm import statistics
 from lrm.evaluate import Evaluation, Item
 from lrm.judging import judge
-from lrm.records import Budget, Checkpoint, Point, Policy, Rule
+from lrm.records import Budget, Checkpoint, Format, Point, Policy, Rule
 from lrm.scores import Score, interval, logged, score
 
 HEADLINE: Policy = "force"
@@ -25,12 +25,17 @@ def label(key: Key) -> str:
 
 @dataclass(frozen=True)
 class Level:
-    """A checkpoint at one level, with every benchmark's evaluation and all budgets in it."""
+    """A checkpoint at one level, with every benchmark's evaluation and all budgets in it.
+
+    `loaded_as` is how its weights were stored when the engine loaded them: converted, or unpacked,
+    where the engine does not run them as they are.
+    """
 
     key: Key
     checkpoint: Checkpoint
     evaluations: Sequence[Evaluation]
     budgets: Sequence[int]
+    loaded_as: Format = "dense"
     _scores: dict[Budget, dict[str, Score]] = field(default_factory=dict)
 
     @property

@@ -32,7 +32,7 @@ class Scribe:
         identity = self._identity(level.key)
         if known := self.study.find("level", identity):
             return known
-        params = {**self.shared, **self.method(level.key)}
+        params = self._params(level)
         name = f"{params['model']} {params['method']} {label(level.key)}"
         with self.study.level(identity, name, params) as run:
             for evaluation in level.evaluations:
@@ -56,8 +56,7 @@ class Scribe:
             self._identity(level.key, tokens),
             f"{label(level.key)}{sparse}, {tokens} tokens",
             {
-                **self.shared,
-                **self.method(level.key),
+                **self._params(level),
                 "budget": tokens,
                 "policy": budget.policy,
             },
@@ -67,6 +66,9 @@ class Scribe:
         )
         self.points[level.key, tokens] = replace(point, run_id=run_id)
         return self.points[level.key, tokens]
+
+    def _params(self, level: Level) -> dict[str, object]:
+        return {**self.shared, **self.method(level.key), "loaded_as": level.loaded_as}
 
     def _identity(self, *place: Key) -> str:
         return of_json([dict(self.identity), *place])

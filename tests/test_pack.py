@@ -199,6 +199,14 @@ def test_gptq_is_nearer_to_the_model_than_rounding(
 
 
 @real
+def test_a_layer_that_would_only_be_rounded_fails(small: Checkpoint, tmp_path: Path) -> None:
+    few = Calibration("eight tokens for 128 columns", (tuple(range(8)),))
+    with pytest.raises(CompressionFailed, match=r"q_proj could not be factorised.*raise the damp"):
+        GPTQ(few, damping=1e-12).apply(small, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+@real
 def test_the_same_again_gives_the_same_bytes_also_after_a_kill(
     small: Checkpoint, made: dict[str, Checkpoint], tmp_path: Path
 ) -> None:

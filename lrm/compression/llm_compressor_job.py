@@ -42,11 +42,17 @@ class Failed(Exception):
 
 
 def telling(kind: type[Modifier]) -> type[Modifier]:
-    """The same modifier, which tells after each part of the model how many are done."""
+    """The same modifier, which tells after each part of the model how many are done, and fails
+    where GPTQ would only warn that it has rounded a layer instead."""
 
     class Telling(kind):  # type: ignore[misc]
         def on_sequential_epoch_end(self, state: Any, event: Any, **kwargs: Any) -> None:
             super().on_sequential_epoch_end(state, event, **kwargs)
+            if rounded := getattr(self, "_rtn_fallback_module_names", None):
+                raise Failed(
+                    f"the inputs of {rounded[0]} could not be factorised, and llm-compressor would "
+                    "only round it; calibrate on more rows, or raise the damping"
+                )
             self._parts = getattr(self, "_parts", 0) + 1
             tell(done=self._parts)
 
@@ -114,12 +120,6 @@ def quantize(job: dict[str, Any]) -> None:
         max_seq_length=max(map(len, tokens)),
         shuffle_calibration_samples=False,
     )
-    rounded = getattr(steps[0], "_rtn_fallback_module_names", [])
-    if rounded:
-        raise Failed(
-            f"{rounded[0]} and {len(rounded) - 1} more could not be factorised, and llm-compressor "
-            "would only round them; calibrate on more rows, or raise the damping"
-        )
     model.to(stored)
     model.save_pretrained(job["out"], save_compressed=True)
 
