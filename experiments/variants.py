@@ -161,7 +161,8 @@ def _published(record: Record, variant: Variant) -> Published | None:
 
 def names(records: Sequence[Record]) -> list[str]:
     """How people tell the runs apart: by method, and sparsity or recipe with what it protects; by
-    the model where it differs; and where that is not enough, by engine, by study, or by run."""
+    the model where it differs; and where that is not enough, by what they were calibrated on, by
+    engine, by study, or by run."""
     several = len({one.params.get("model") for one in records}) > 1
     found = []
     for one in records:
@@ -173,7 +174,7 @@ def names(records: Sequence[Record]) -> list[str]:
         if method != "none":
             words += filter(None, (one.params.get("recipe"), one.params.get("protect")))
         found.append(" ".join(words))
-    for telling in (_engine, _study, lambda one: one.id[:6]):
+    for telling in (_calibration, _engine, _study, lambda one: one.id[:6]):
         told = [telling(one) for one in records]
         for name in set(found):
             alike = [place for place, other in enumerate(found) if other == name]
@@ -187,6 +188,11 @@ def _method(record: Record) -> str:
     """The method, behind the one that was applied before it in a chain."""
     method, first = record.params.get("method", ""), record.params.get("first")
     return f"{first}, then {method}" if first and method != first else method
+
+
+def _calibration(record: Record) -> str:
+    """What a method was calibrated on, without the details; "" if on nothing."""
+    return record.params.get("calibration", "").partition(" on ")[0].partition(" of ")[0]
 
 
 def _engine(record: Record) -> str:

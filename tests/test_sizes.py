@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,18 @@ def test_the_same_dense_model_of_two_studies_is_told_apart(tmp_path: Path) -> No
         "dense (one)", "sparsegpt 50% (one)", "dense (two)", "sparsegpt 50% (two)"
     ]  # fmt: skip
     assert of_studies(open_store(None, tmp_path), ["one"]).study is not None
+
+
+def test_one_recipe_on_two_calibrations_is_told_apart() -> None:
+    shared = {"model": "m", "method": "gptq", "recipe": "3-g128"}
+    sources = ("own reasoning on practice questions of arithmetic", "C4 text")
+    records: Any = [
+        SimpleNamespace(
+            name="x", id=name, kind="level", tags={}, params={**shared, "calibration": name}
+        )
+        for name in sources
+    ]
+    assert names(records) == ["gptq 3-g128 (own reasoning)", "gptq 3-g128 (C4 text)"]
 
 
 def test_several_studies_stand_in_one_report(page: str) -> None:
