@@ -50,8 +50,9 @@ class QuantizationSettings(SearchSettings):
     """Recipes to search, in their order; f16 is the model itself. Of gguf: Q8_0, Q6_K, Q4_K_M,
     Q3_K_M, Q2_K, IQ2_XXS, IQ1_M, IQ1_S, TQ1_0, dynamic-2.51, dynamic-1.73, dynamic-1.58; of gptq
     and awq: BITS-gGROUP, as in 4-g128. NAME/PROTECTED keeps modules in 16 bits: Q2_K/final-mlp,
-    4-g128/layers.0+down_proj, or a control, Q2_K/random:0.02[:DRAW]. NAME@SOURCE calibrates it on
-    something else than the others: Q2_K@text. Unless named, all of gguf, or f16,4-g128,3-g128."""
+    4-g128/layers.0+down_proj, or a control, Q2_K/random:0.02[:DRAW]; NAME/except:MODULES quantizes
+    nothing else. NAME@SOURCE calibrates it on something else than the others: Q2_K@text. Unless
+    named, all of gguf, or f16,4-g128,3-g128."""
 
     engine: str = ""
     """What runs the model, with options if any: llama_cpp:slots=32. Unless named, llama_cpp for
