@@ -555,10 +555,10 @@ def test_recipes_are_searched_and_found_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--engine", "transformers"], "does not load GGUF files: give --engine llama_cpp"),
+        (["--engine", "transformers"], "does not run what gguf makes: give --engine llama_cpp"),
         (["--recipes", "f16,Q7"], "there is no recipe 'Q7'"),
         (["--recipes", ","], "--recipes names none"),
-        (["--method", "awq"], "no quantizer 'awq'"),
+        (["--method", "squeezellm"], "no quantizer 'squeezellm'"),
         (["--method", "gguf:calibration=none"], "needs a calibration"),
         (["--recipes", "Q8_0/nothing"], "nothing to protect is named 'nothing'"),
         (["--model", "tiny-1m", "--recipes", "f16,Q2_K"], "rows of 128 values, and Q2_K"),
