@@ -52,22 +52,37 @@ def perplexity(level: Level, levels: Sequence[Level]) -> float | None:
     return next((value for value in told if value is not None), None)
 
 
+def heading(outcome: Outcome) -> str:
+    """The study, and what was asked in it."""
+    evaluations = outcome.findings.levels[0].evaluations
+    asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in evaluations)
+    samples = outcome.lab.decoding.samples
+    return f"Study {outcome.study}  (questions: {asked}; samples: {samples})"
+
+
+def reused(outcome: Outcome) -> str:
+    """What was there already, and what was made."""
+    lab = outcome.lab
+    return (
+        f"Reused: {outcome.levels_found} of {len(outcome.findings.levels)} levels from the study, "
+        f"{lab.reused:,} of {lab.reused + lab.decoded:,} replies from the store; "
+        f"quantized {lab.pruned} checkpoints."
+    )
+
+
 def text(outcome: Outcome) -> str:
     """Everything the quantization search prints at its end."""
-    found, lab = outcome.findings, outcome.lab
-    asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in found.levels[0].evaluations)
+    found = outcome.findings
     return "\n\n".join(
         (
-            f"Study {outcome.study}  (questions: {asked}; samples: {lab.decoding.samples})",
+            heading(outcome),
             by_recipe(found).text(),
             Table(
                 "Pareto front: no other point is both more accurate and shorter",
                 FRONT,
                 [_cells(point) for point in found.front],
             ).text(),
-            f"Reused: {outcome.levels_found} of {len(found.levels)} levels from the study, "
-            f"{lab.reused:,} of {lab.reused + lab.decoded:,} replies from the store; "
-            f"quantized {lab.pruned} checkpoints.",
+            reused(outcome),
             look_further(outcome),
         )
     )

@@ -9,7 +9,7 @@ from experiments.engines import EngineChoice
 from experiments.models import Found, find_model
 from lrm import formats
 from lrm.compression.gguf import write_f16
-from lrm.compression.packed import served, twin
+from lrm.compression.packed import has_twin, served, twin
 from lrm.contracts import RunsPacked
 from lrm.digests import of_file
 from lrm.errors import BadInput
@@ -37,10 +37,10 @@ def runnable(checkpoint: Checkpoint, engine: EngineChoice, folder: Path) -> Chec
     float16, which is kept in `folder`; a packed one, where it has no kernels for it, as the same
     weights unpacked."""
     loaded = checkpoint.format in engine.kind.formats
-    if (unpacked := twin(checkpoint)) and not (loaded and _has_kernels(checkpoint, engine)):
-        return runnable(unpacked, engine, folder)
-    if loaded:
+    if loaded and (not has_twin(checkpoint) or _has_kernels(checkpoint, engine)):
         return checkpoint
+    if unpacked := twin(checkpoint):
+        return runnable(unpacked, engine, folder)
     place = folder / f"{checkpoint.revision[:24]}.gguf"
     if place.is_file():
         return Checkpoint(place, of_file(place), "gguf", checkpoint.lineage)

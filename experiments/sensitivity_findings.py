@@ -11,7 +11,7 @@ from typing import Any
 from experiments.findings import as_csv
 from experiments.levels import HEADLINE, Level
 from experiments.present import look_further
-from experiments.quantization_findings import QuantizationFindings, perplexity
+from experiments.quantization_findings import QuantizationFindings, heading, perplexity, reused
 from experiments.search import Outcome
 from experiments.sensitivity_figure import Harm, figure
 from lrm import statistics
@@ -86,18 +86,14 @@ class SensitivityFindings(QuantizationFindings):
 
 def text(outcome: Outcome) -> str:
     """Everything the sensitivity study prints at its end."""
-    found, lab = outcome.findings, outcome.lab
+    found = outcome.findings
     assert isinstance(found, SensitivityFindings)
-    asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in found.levels[0].evaluations)
     place = outcome.record.records([outcome.run_id])[0].place(FIGURE) if found.alone else "none yet"
     return "\n\n".join(
         (
-            f"Study {outcome.study}  (questions: {asked}; samples: {lab.decoding.samples})",
+            heading(outcome),
             table(found).text(),
-            f"The figure: {place}\n"
-            f"Reused: {outcome.levels_found} of {len(found.levels)} levels from the study, "
-            f"{lab.reused:,} of {lab.reused + lab.decoded:,} replies from the store; "
-            f"quantized {lab.pruned} checkpoints.",
+            f"The figure: {place}\n{reused(outcome)}",
             look_further(outcome),
         )
     )

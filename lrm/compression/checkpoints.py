@@ -77,6 +77,11 @@ class Weights:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._places[name].shape
 
+    def bytes(self, name: str) -> int:
+        """What a tensor takes in its file."""
+        place = self._places[name]
+        return place.end - place.start
+
     def dtype(self, name: str) -> torch.dtype:
         """How a weight is stored; BadInput if it is missing, or quantized."""
         if name not in self._places:

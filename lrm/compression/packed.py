@@ -115,10 +115,14 @@ def reports(
 
 def twin(checkpoint: Checkpoint) -> Checkpoint | None:
     """The same weights unpacked, if they lie beside the packed ones."""
-    folder = checkpoint.path / TWIN
-    if checkpoint.format == "dense" or not folder.is_dir():
+    if not has_twin(checkpoint):
         return None
-    return replace(open_checkpoint(folder), lineage=checkpoint.lineage)
+    return replace(open_checkpoint(checkpoint.path / TWIN), lineage=checkpoint.lineage)
+
+
+def has_twin(checkpoint: Checkpoint) -> bool:
+    """Whether they do; nothing is read."""
+    return checkpoint.format != "dense" and (checkpoint.path / TWIN).is_dir()
 
 
 def served(folder: Path) -> bool:
@@ -141,21 +145,20 @@ def _packed(stored: dict[str, _Stored]) -> dict[str, _Stored]:
 
 
 def _stored(folder: Path) -> dict[str, _Stored]:
-    """Every weight by the name that it has, or would have unpacked."""
+    """Every weight by the name that it has, or would have unpacked; from the files' headers."""
     weights = Weights(folder)
-    parts: dict[str, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, str]] = {}
     found = {}
     for name in weights:
-        tensor, part = weights.read(name), PART.fullmatch(name)
-        if part:
-            parts.setdefault(f"{part['module']}.weight", {})[part[2]] = tensor
+        if part := PART.fullmatch(name):
+            parts.setdefault(f"{part['module']}.weight", {})[part[2]] = name
         else:
-            kind = str(tensor.dtype).removeprefix("torch.")
-            found[name] = _Stored(tensor.numel(), tensor.nbytes, kind)
+            kind = str(weights.dtype(name)).removeprefix("torch.")
+            found[name] = _Stored(prod(weights.shape(name)), weights.bytes(name), kind)
     for name, those in parts.items():
-        rows, columns = those["shape"].tolist()
-        bits = 32 * those["packed"].shape[1] // columns
-        size = sum(tensor.nbytes for tensor in those.values())
+        rows, columns = weights.read(those["shape"]).tolist()
+        bits = 32 * weights.shape(those["packed"])[1] // columns
+        size = sum(map(weights.bytes, those.values()))
         found[name] = _Stored(rows * columns, size, f"int{bits}")
     return found
 
