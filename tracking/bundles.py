@@ -7,6 +7,7 @@ more than its own size. The manifest holds size and sha256 of each file, and its
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import stat
@@ -129,6 +130,10 @@ def _reading(path: Path) -> Iterator[None]:
         raise _refused(path, str(error)) from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise _refused(path, f"it is no whole zip: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what seeking to before the file says
+            raise
+        raise _refused(path, "its directory points outside of it") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _refused(path, "its manifest cannot be read") from error
 
