@@ -23,7 +23,6 @@ SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 fsync = off
-synchronous_commit = off
 full_page_writes = off
 max_connections = 200
 """
@@ -103,7 +102,7 @@ def _version(path: Path) -> float:
 
 def _run(command: list[str], user: str | None) -> None:
     # The server inherits stdout and stderr, so they must not be pipes that one waits on.
-    quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     group = pwd.getpwnam(user).pw_gid if user else None
     done = subprocess.run(
         command, user=user, group=group, extra_groups=[] if user else None, cwd="/", **quiet,
