@@ -222,6 +222,38 @@ def test_who_does_not_answer_is_given_up_in_seconds(
     assert "hunter2" not in str(refused.value)
 
 
+def test_artifacts_follow_a_moved_project(database: Postgres, tmp_path: Path) -> None:
+    # Other processes, as MLflow remembers where a run's artifacts lie as long as one lives.
+    uri = database.url("moving")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for root in (first, second):
+        root.mkdir()
+    script = """
+        import sys
+        from pathlib import Path
+        from lrm.errors import BadInput
+        try:
+            store = open_store(None, Path(sys.stdin.readline().strip()))
+        except BadInput as error:
+            sys.exit(str(error))
+        with store.study("demo", {}, {}, {}) as study:
+            print(store.find_study("demo").artifact("report.html"))
+            study.artifact("report.html", b"here")
+    """
+
+    def use(root: Path) -> str:
+        return python(script, uri).communicate(f"{root}\n")[0].strip()
+
+    assert use(first) == "None"
+    # Two folders, one database: all artifacts stay where they were first put.
+    assert use(second) == "b'here'"
+    first.rename(tmp_path / "renamed")
+    message = f"keeps its artifacts in {first}/mlruns/artifacts, which is not here"
+    assert message in use(second)
+    assert use(tmp_path / "renamed") == "b'here'"
+    assert not first.exists()
+
+
 def test_both_spellings_of_the_address_are_one_store(direct: Started, tmp_path: Path) -> None:
     plain = direct.uri.replace("postgresql+psycopg:", "postgresql:")
     assert plain != direct.uri
