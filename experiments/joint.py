@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -92,14 +92,16 @@ class Joint:
     @cached_property
     def pairs(self) -> list[Pair]:
         """Every two parties at each level that both have, at each budget; where they share no
-        level, the most accurate of each at the largest budget."""
+        level, the most accurate of each at the largest budget.
+
+        Where one has a level on several calibrations, each is paired with that of the same one.
+        """
         found = []
         for one, other in combinations(self.parties, 2):
-            mine, its = self._levels(one), self._levels(other)
-            shared = [level for level in mine if level in its]
-            for level in shared:
+            shared = list(self._shared(one, other))
+            for level, *both in shared:
                 for budget in self.budgets:
-                    found.append(self._pair(one, other, level, budget, mine[level], its[level]))
+                    found.append(self._pair(one, other, level, budget, *both))
             if not shared:
                 best = self._best(one), self._best(other)
                 found.append(self._pair(one, other, "best of each", self.budgets[-1], *best))
@@ -112,12 +114,23 @@ class Joint:
     def _own(self, party: Party) -> list[Variant]:
         return [one for one, its in zip(self.variants, self.of, strict=True) if its is party]
 
-    def _levels(self, party: Party) -> dict[str, Variant]:
-        """The party's variants by how far they are compressed."""
-        return {
-            _level(record.params): one
-            for record, one in zip(party.selection.records, self._own(party), strict=True)
-        }
+    def _shared(self, one: Party, other: Party) -> Iterator[tuple[str, Variant, Variant]]:
+        """Levels that both have, with the variant of each."""
+        mine, its = self._levels(one), self._levels(other)
+        for level in (level for level in mine if level in its):
+            if len(mine[level]) == len(its[level]) == 1:
+                yield level, *mine[level].values(), *its[level].values()
+                continue
+            for source in (source for source in mine[level] if source in its[level]):
+                yield f"{level} ({source})", mine[level][source], its[level][source]
+
+    def _levels(self, party: Party) -> dict[str, dict[str, Variant]]:
+        """The party's variants by how far they are compressed, then by what they are calibrated
+        on."""
+        found: dict[str, dict[str, Variant]] = {}
+        for record, one in zip(party.selection.records, self._own(party), strict=True):
+            found.setdefault(_level(record.params), {})[variants.calibration(record)] = one
+        return found
 
     def _best(self, party: Party) -> Variant:
         at = self.budgets[-1]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +23,7 @@ from experiments import variants
 from experiments.bundle import main
 from lrm.digests import of_json
 from lrm.errors import BadInput
+from tests import commands
 from tests.stored_runs import SPARSITY, store_study
 from tests.stores import copied, everything, mlflow_server, uri
 from tracking.archive import Record
@@ -74,13 +76,7 @@ def there(fresh: Path, tmp_path: Path) -> Path:
     return copied(fresh, tmp_path / "there")
 
 
-def refused(capfd: pytest.CaptureFixture[str], root: Path, *flags: str) -> str:
-    capfd.readouterr()
-    assert main(list(flags), root) == 2
-    printed = capfd.readouterr()
-    assert printed.out == ""
-    assert printed.err.count("\n") == 1
-    return printed.err
+refused = partial(commands.refused, main)
 
 
 def brought(capfd: pytest.CaptureFixture[str], root: Path, *flags: str) -> str:
@@ -157,7 +153,7 @@ def test_what_was_brought_in_can_be_carried_on_and_home_again(
     third = copied(fresh, tmp_path / "third")
     brought(capfd, third, str(again))
     assert_same(open_store(None, alpha), open_store(None, third))
-    assert "is here already" in refused(capfd, third, "import", str(bundle))
+    assert "is here already" in refused(third, capfd, "import", str(bundle))
     assert len(runs(open_store(None, third))) == 5
 
 
@@ -219,7 +215,7 @@ def test_a_later_export_adds_what_is_new_and_an_earlier_one_is_refused(
     with pytest.raises(KeyboardInterrupt), store.study("demo", {"model": "m"}, {}, config):
         raise KeyboardInterrupt
     flags = ["export", "--study", "demo", "--out", str(early)]
-    assert "is unfinished (KILLED" in refused(capfd, root, *flags)
+    assert "is unfinished (KILLED" in refused(root, capfd, *flags)
     assert not early.exists()
     assert main([*flags, "--unfinished"], root) == 0
     assert "The study is unfinished" in capfd.readouterr().out
@@ -231,7 +227,7 @@ def test_a_later_export_adds_what_is_new_and_an_earlier_one_is_refused(
     assert "1 runs are new, 1 were completed" in brought(capfd, there, str(late))
     assert_same(store, open_store(None, there))
     before = everything(there)
-    assert "A newer export of study 'demo'" in refused(capfd, there, "import", str(early))
+    assert "A newer export of study 'demo'" in refused(there, capfd, "import", str(early))
     assert everything(there) == before
 
 
@@ -241,26 +237,26 @@ def test_a_name_that_is_taken_takes_another(
     with open_store(None, there).study("demo", {}, {}, {}):
         pass
     before = everything(there)
-    assert "Another study here is called 'demo'" in refused(capfd, there, "import", str(bundle))
+    assert "Another study here is called 'demo'" in refused(there, capfd, "import", str(bundle))
     assert everything(there) == before
     assert "Study 'theirs' of team alpha" in brought(capfd, there, str(bundle), "--as", "theirs")
     study, levels = open_store(None, there).study_records("theirs")
     assert (study.name, len(levels)) == ("theirs", len(SPARSITY))
     assert "nothing was changed" in brought(capfd, there, str(bundle))
-    said = refused(capfd, there, "import", str(bundle), "--as", "other")
+    said = refused(there, capfd, "import", str(bundle), "--as", "other")
     assert "is here already, as 'theirs'" in said
-    assert "cannot name a study" in refused(capfd, there, "import", str(bundle), "--as", "it's")
+    assert "cannot name a study" in refused(there, capfd, "import", str(bundle), "--as", "it's")
 
 
 def test_what_cannot_be_exported(
     alpha: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "x.zip")
-    said = refused(capfd, alpha, "export", "--study", "dmo", "--out", out)
+    said = refused(alpha, capfd, "export", "--study", "dmo", "--out", out)
     assert "There is no study 'dmo': did you mean 'demo'?" in said
-    assert "no study" in refused(capfd, alpha, "export", "--study", "it's", "--out", out)
+    assert "no study" in refused(alpha, capfd, "export", "--study", "it's", "--out", out)
     nowhere = str(tmp_path / "nowhere" / "x.zip")
-    assert "writable folder" in refused(capfd, alpha, "export", "--study", "demo", "--out", nowhere)
+    assert "writable folder" in refused(alpha, capfd, "export", "--study", "demo", "--out", nowhere)
     assert not list(tmp_path.iterdir())
 
 
@@ -336,7 +332,7 @@ def test_a_changed_bundle_is_refused_and_nothing_is_written(
     with zipfile.ZipFile(tmp_path / "changed.zip", "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    assert says in refused(capfd, tmp_path, "import", str(tmp_path / "changed.zip"))
+    assert says in refused(tmp_path, capfd, "import", str(tmp_path / "changed.zip"))
     assert not (tmp_path / "mlruns").exists()
 
 
@@ -385,7 +381,7 @@ def test_a_damaged_file_is_refused_and_nothing_is_written(
     says: str,
 ) -> None:
     change(bundle, tmp_path / "changed.zip")
-    assert says in refused(capfd, tmp_path, "import", str(tmp_path / "changed.zip"))
+    assert says in refused(tmp_path, capfd, "import", str(tmp_path / "changed.zip"))
     assert not (tmp_path / "mlruns").exists()
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ import pytest
 from experiments.bundle import main as bundle
 from experiments.compare import main
 from lrm import statistics
+from lrm.digests import of_json
 from lrm.frontier import nondominated
+from tests import commands
 from tests.stored_runs import row
 from tests.stores import copied, uri
 from tracking.archive import Record
@@ -35,12 +38,15 @@ ASKED: Mapping[str, object] = {
 }  # fmt: skip
 
 
+Key = float | tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Made:
-    """A study to be written down: how many questions are right, and how long each thinks, by
-    sparsity."""
+    """A study to be written down: how many questions are right, by sparsity or by a recipe and what
+    it is calibrated on; and how long each thinks."""
 
-    right: Mapping[float, int]
+    right: Mapping[Key, int]
     thinking: int
     asked: Mapping[str, object]
     version: str = "1"
@@ -48,10 +54,10 @@ class Made:
     questions: int = QUESTIONS
 
 
-def rows(made: Made, sparsity: float) -> list[dict[str, Any]]:
+def rows(made: Made, key: Key) -> list[dict[str, Any]]:
     found = []
     for i in range(made.questions):
-        score, thinking = float(i < made.right[sparsity]), made.thinking + i
+        score, thinking = float(i < made.right[key]), made.thinking + i
         found.append(row("arithmetic", f"q{i}", score, thinking))
         found += [
             row("arithmetic", f"q{i}", score * (i % 2), budget, budget=budget)
@@ -61,15 +67,20 @@ def rows(made: Made, sparsity: float) -> list[dict[str, Any]]:
     return found
 
 
+def params_of(key: Key) -> dict[str, object]:
+    if isinstance(key, float):
+        return {"method": "wanda" if key else "none", "sparsity": key}
+    return {"method": "gptq", "recipe": key[0], "calibration": key[1]}
+
+
 def write(root: Path, name: str, made: Made) -> None:
     identity = {"benchmarks": {"arithmetic": [made.version, "a" * 64]}}
     config = {"budgets": made.budgets, "sparsity": list(made.right), "identity": identity}
     with open_store(None, root).study(name, {}, {}, config) as study:
-        for sparsity in made.right:
-            params = {**made.asked, "model": "tiny", "benchmarks": "arithmetic"}
-            params |= {"method": "wanda" if sparsity else "none", "sparsity": sparsity}
-            with study.level(f"{sparsity}", f"tiny {sparsity}", params) as level:
-                level.log_generations("arithmetic", rows(made, sparsity))
+        for key in made.right:
+            params = {**made.asked, "model": "tiny", "benchmarks": "arithmetic"} | params_of(key)
+            with study.level(of_json(key), f"tiny {key}", params) as level:
+                level.log_generations("arithmetic", rows(made, key))
                 level.log_metrics({"weights/bytes": 1e6})
 
 
@@ -130,13 +141,7 @@ def compared(root: Path, capfd: pytest.CaptureFixture[str], *flags: str) -> str:
     return capfd.readouterr().out
 
 
-def refused(root: Path, capfd: pytest.CaptureFixture[str], *flags: str) -> str:
-    capfd.readouterr()
-    assert main(list(flags), root) == 2
-    printed = capfd.readouterr()
-    assert printed.out == ""
-    assert printed.err.count("\n") == 1
-    return printed.err
+refused = partial(commands.refused, main)
 
 
 def kept(root: Path) -> list[Record]:
@@ -218,6 +223,28 @@ def test_one_name_in_two_stores_is_two_studies(
     places = [uri(third), *map(uri, teams.values())]
     compared(here, capfd, *tags, "--tracking-uri", *places)
     assert len(told(third)["parties"]) == 2
+
+
+def test_a_recipe_on_two_calibrations_is_two_levels(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own, text = "own reasoning on practice questions of arithmetic", "C4 text"
+    write(here, "one", Made({("3-g128", own): 9, ("3-g128", text): 6}, 8, ASKED))
+    write(here, "two", Made({("3-g128", text): 4, ("3-g128", own): 7}, 8, ASKED))
+    write(here, "single", Made({("3-g128", text): 4}, 8, ASKED))
+    write(here, "other", Made({("3-g128", own): 4}, 8, ASKED))
+
+    def apart(*studies: str) -> dict[str, float]:
+        compared(here, capfd, "--study", *studies)
+        found = told(here)["differences"]
+        return {one["level"]: one["accuracy"]["value"] for one in found if one["budget"] == 64}
+
+    both = apart("one", "two")
+    assert both == {
+        "3-g128 (own reasoning)": pytest.approx(2 / 12), "3-g128 (C4 text)": pytest.approx(2 / 12)
+    }  # fmt: skip
+    assert apart("one", "single") == {"3-g128 (C4 text)": pytest.approx(2 / 12)}
+    assert apart("single", "other") == {"3-g128": 0}
 
 
 def test_single_runs(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
