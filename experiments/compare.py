@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.command import command
+from experiments.command import command, uncollected
 from lrm import registry
 from lrm.errors import BadInput
 
@@ -83,12 +83,13 @@ def flat(words: Sequence[Sequence[str]]) -> list[str]:
 
 def compare(settings: CompareSettings, root: Path | None) -> str:
     """Compares, prints the tables, keeps them and makes the report; returns what to tell then."""
-    from experiments import comparison
-    from experiments.parties import Wanted, find
-    from tracking.store import open_store
+    with uncollected():
+        from experiments import comparison
+        from experiments.parties import Wanted, find
+        from tracking.store import open_store
 
-    places = flat(settings.tracking_uri)
-    stores = [open_store(place, root) for place in places] or [open_store(None, root)]
+        places = flat(settings.tracking_uri)
+        stores = [open_store(place, root) for place in places] or [open_store(None, root)]
     tags = [(tag, value) for tag, _, value in (one.partition("=") for one in flat(settings.tag))]
     wanted = Wanted(flat(settings.study), flat(settings.run), tags)
     made = comparison.made(*find(stores, wanted), settings.fields)

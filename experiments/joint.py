@@ -99,9 +99,9 @@ class Joint:
         found = []
         for one, other in combinations(self.parties, 2):
             shared = list(self._shared(one, other))
-            for level, *both in shared:
+            for level, mine, its in shared:
                 for budget in self.budgets:
-                    found.append(self._pair(one, other, level, budget, *both))
+                    found.append(self._pair(one, other, level, budget, mine, its))
             if not shared:
                 best = self._best(one), self._best(other)
                 found.append(self._pair(one, other, "best of each", self.budgets[-1], *best))
@@ -118,11 +118,12 @@ class Joint:
         """Levels that both have, with the variant of each."""
         mine, its = self._levels(one), self._levels(other)
         for level in (level for level in mine if level in its):
-            if len(mine[level]) == len(its[level]) == 1:
-                yield level, *mine[level].values(), *its[level].values()
+            by_source, others = mine[level], its[level]
+            if len(by_source) == len(others) == 1:
+                yield level, next(iter(by_source.values())), next(iter(others.values()))
                 continue
-            for source in (source for source in mine[level] if source in its[level]):
-                yield f"{level} ({source})", mine[level][source], its[level][source]
+            for source in (source for source in by_source if source in others):
+                yield f"{level} ({source})", by_source[source], others[source]
 
     def _levels(self, party: Party) -> dict[str, dict[str, Variant]]:
         """The party's variants by how far they are compressed, then by what they are calibrated

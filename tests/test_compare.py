@@ -153,9 +153,9 @@ def told(root: Path) -> dict[str, Any]:
     return found
 
 
-def seen(made: Made, sparsity: float, budget: int) -> tuple[list[float], list[float]]:
+def seen(made: Made, key: Key, budget: int) -> tuple[list[float], list[float]]:
     """Scores and lengths under a budget, by hand."""
-    found = rows(made, sparsity)
+    found = rows(made, key)
     forced = {one["question"]: one for one in found if one["budget"] == budget}
     at = [
         one if one["thinking_tokens"] <= budget else forced[one["question"]]

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from tracking.processes import HOST
 
@@ -79,8 +81,17 @@ class Record:
         folder = path.rpartition("/")[0]
         if path not in {item.path for item in self._artifacts.list_artifacts(folder or None)}:
             return None
+        with self._at_hand(path) as file:
+            return file.read_bytes()
+
+    @contextmanager
+    def _at_hand(self, path: str) -> Iterator[Path]:
+        """An artifact as a file here: itself where it lies on this machine, else a copy."""
+        if isinstance(self._artifacts, LocalArtifactRepository):
+            yield Path(self._artifacts.download_artifacts(path))
+            return
         with tempfile.TemporaryDirectory() as scratch:
-            return Path(self._artifacts.download_artifacts(path, scratch)).read_bytes()
+            yield Path(self._artifacts.download_artifacts(path, scratch))
 
     def download(self, folder: Path) -> None:
         """Copies all artifacts into `folder`, which is there."""
@@ -101,12 +112,12 @@ class Record:
 
     def rows(self, benchmark: str) -> Iterator[dict[str, Any]]:
         """Every stored generation of a benchmark, one after the other."""
-        path = f"{GENERATIONS}/{benchmark}{ENDING}"
-        with tempfile.TemporaryDirectory() as scratch:
-            file = self._artifacts.download_artifacts(path, scratch)
-            with gzip.open(file, "rt", encoding="utf-8") as lines:
-                for line in lines:
-                    yield json.loads(line)
+        with (
+            self._at_hand(f"{GENERATIONS}/{benchmark}{ENDING}") as file,
+            gzip.open(file, "rt", encoding="utf-8") as lines,
+        ):
+            for line in lines:
+                yield json.loads(line)
 
     def history(self, metric: str) -> dict[int, float]:
         """All values of a metric by step."""
