@@ -7,12 +7,9 @@ import json
 import shutil
 import socket
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +22,8 @@ from lrm import statistics
 from lrm.digests import of_json
 from lrm.frontier import nondominated
 from tests import commands
-from tests.stored_runs import row
-from tests.stores import copied, uri
+from tests.stored_runs import row, store_import
+from tests.stores import copied, unwilling, uri
 from tracking.archive import Record
 from tracking.store import open_store
 
@@ -75,7 +72,8 @@ def params_of(key: Key) -> dict[str, object]:
 
 def write(root: Path, name: str, made: Made) -> None:
     identity = {"benchmarks": {"arithmetic": [made.version, "a" * 64]}}
-    config = {"budgets": made.budgets, "sparsity": list(made.right), "identity": identity}
+    axis = "sparsity" if all(isinstance(key, float) for key in made.right) else "recipes"
+    config = {"budgets": made.budgets, axis: list(made.right), "identity": identity}
     with open_store(None, root).study(name, {}, {}, config) as study:
         for key in made.right:
             params = {**made.asked, "model": "tiny", "benchmarks": "arithmetic"} | params_of(key)
@@ -256,6 +254,44 @@ def test_single_runs(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert {one["run_id"] for one in told(third)["parties"]} == set(ids)
 
 
+def test_what_a_filter_finds(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Studies where some match, and levels where none does."""
+    flags = ("--filter", "tags.team = 'alpha'", "--filter", "tags.team = 'beta'")
+    by_name = compared(third, capfd, "--study", "alpha demo", "beta demo")
+    assert compared(third, capfd, *flags) == by_name
+    compared(third, capfd, "--filter", "params.sparsity = '0.5' and metrics.`weights/bytes` > 1")
+    parties = told(third)["parties"]
+    assert sorted(one["study"] for one in parties) == ["alpha demo", "beta demo"]
+    assert [one["levels"] for one in parties] == [[one["run_id"]] for one in parties]
+    said = refused(third, capfd, "--filter", "model is tiny")
+    assert "--filter 'model is tiny' cannot be searched for (Invalid clause(s)" in said
+    assert "what was asked for is nothing" in refused(third, capfd, "--filter", "tags.team = 'x'")
+
+
+def test_replies_made_elsewhere_beside_a_study(
+    alike: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import has no budgets: it may be compared with a study where replies were not cut."""
+    monkeypatch.setenv("LRM_TEAM", "t")
+    graded = [row("arithmetic", f"q{i}", float(i < 3), 5) for i in range(QUESTIONS)]
+    run_id = store_import(alike, "theirs", graded, **ASKED)
+    said = refused(alike, capfd, "--study", "one", "--run", run_id)
+    assert "budgets: 16,64 (t/one), none (t/theirs)" in said
+    flags = ("--study", "one", "--run", run_id, "--allow", "budgets")
+    assert "best of each" in compared(alike, capfd, *flags)
+    (pair,) = told(alike)["differences"]
+    assert (pair["budget"], pair["accuracy"]["value"]) == (None, 0.5)
+
+
+def test_studies_of_other_objectives_are_marked(
+    alike: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LRM_TEAM", "t")
+    write(alike, "recipes", Made({("3-g128", "C4 text"): 4}, 8, ASKED))
+    text = compared(alike, capfd, "--study", "one", "recipes")
+    assert "objectives: accuracy, tokens (t/one), accuracy, tokens, bytes (t/recipes)." in text
+
+
 def test_the_report_shows_both(
     third: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -331,23 +367,6 @@ def test_what_cannot_be_compared(
     ):
         assert says in refused(third, capfd, *flags)
     assert "There is no study 'x': there is none yet." in refused(here, capfd, "--study", "x", "y")
-
-
-@contextmanager
-def unwilling() -> Iterator[str]:
-    """A server on this machine that takes nobody's password, with one."""
-
-    class Refuses(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(401, f"not {self.headers['Authorization']}")
-
-        def log_message(self, *words: object) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://me:hunter2@127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_stores_that_cannot_be_used(

@@ -18,7 +18,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from tracking.processes import HOST
 
@@ -87,7 +86,7 @@ class Record:
     @contextmanager
     def _at_hand(self, path: str) -> Iterator[Path]:
         """An artifact as a file here: itself where it lies on this machine, else a copy."""
-        if isinstance(self._artifacts, LocalArtifactRepository):
+        if str(self.run.info.artifact_uri).startswith("file:"):
             yield Path(self._artifacts.download_artifacts(path))
             return
         with tempfile.TemporaryDirectory() as scratch:

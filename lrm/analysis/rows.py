@@ -21,7 +21,6 @@ from lrm.replies import THINK_CLOSE
 from lrm.scores import Unit
 from lrm.tables import some
 
-
 NUMBERS = np.dtype(
     [(name, np.float32) for name in ("score", "tokens", "thinking")]
     + [(name, np.bool_) for name in ("closed", "truncated", "looped", "forced", "answered")]
