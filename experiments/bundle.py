@@ -142,6 +142,7 @@ def _bar() -> Iterator[Tell]:
 
         def tell(stage: str, done: int, total: int) -> None:
             if stage not in bars:
+                stack.close()  # two at a time would move the cursor up and down
                 bar = tqdm(desc=stage, total=total, file=sys.stderr, delay=1, leave=False)
                 bars[stage] = stack.enter_context(bar)
             bars[stage].update(done - bars[stage].n)

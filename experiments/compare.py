@@ -64,7 +64,7 @@ class CompareSettings:
     def __post_init__(self) -> None:
         if not (self.study or self.run or self.tag or self.filter):
             raise BadInput(
-                "Give what to compare: --study A --study B, --tag team=A, --run ID or --filter TEXT."
+                "Give what to compare: --study A --study B, --tag team=A, --run ID, --filter TEXT."
             )
         for text in flat(self.tag):
             if not all(text.partition("=")):

@@ -14,10 +14,9 @@ from mlflow.entities import Metric
 
 from lrm.digests import of_json
 from lrm.errors import BadInput
-from lrm.files import atomic
 from tracking.archive import Record
 from tracking.backend import Backend
-from tracking.bundles import Bundle, Tell, Writer
+from tracking.bundles import Bundle, Tell, Writer, new_bundle
 from tracking.manifest import HOMES, LINKS, BundledRun, Kind, Manifest, Status, Value
 from tracking.processes import HOST, is_alive, this_process
 from tracking.provenance import installed, redact
@@ -83,8 +82,8 @@ def export(
         if one.unfinished is None
     ]
     store = store_id(backend)
-    with atomic(out) as file:
-        writer, runs = Writer(file), []
+    with new_bundle(out) as writer:
+        runs = []
         for done, record in enumerate((root, *parts), 1):
             runs.append(_bundled(backend, record, store, writer))
             tell("exporting", done, len(parts) + 1)
@@ -101,7 +100,7 @@ def export(
             unfinished=redact(root.unfinished or ""),
             runs=runs,
         )
-        writer.close(manifest)
+        writer.finish(manifest)
     return manifest
 
 
