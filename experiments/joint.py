@@ -33,8 +33,8 @@ class Pair:
 class Joint:
     """All variants of all parties on the benchmarks and questions that all answered.
 
-    `of` has each variant's party, `told` sentences on what is left out, `selection` all runs
-    together, as a report takes them, and `names` what they are called.
+    `of` has each variant's party, `told` sentences on what is left out, and `selection` all runs
+    together, as a report takes them.
     """
 
     parties: Sequence[Party]
@@ -43,7 +43,6 @@ class Joint:
     budgets: Sequence[int | None]
     told: Sequence[str]
     selection: Selection
-    names: Sequence[str]
 
     @property
     def benchmarks(self) -> list[str]:
@@ -76,6 +75,19 @@ class Joint:
     def held(self, party: Party) -> int:
         """How many points of the front are the party's; equal ones count for each."""
         return sum(any(one is party for one in self.holders(spot)) for spot in self.on_front)
+
+    @property
+    def stretches(self) -> list[tuple[str, float, float]]:
+        """The front from its cheapest point on: who holds a stretch of it, and the lengths at its
+        ends."""
+        found: list[tuple[str, float, float]] = []
+        for spot in self.on_front:
+            who, at = ", ".join(party.label for party in self.holders(spot)), spot.tokens.value
+            if found and found[-1][0] == who:
+                found[-1] = (who, found[-1][1], at)
+            else:
+                found.append((who, at, at))
+        return found
 
     def own_front(self, party: Party) -> list[Spot]:
         """The points of the party that no other of its own beats, the cheapest first."""
@@ -159,7 +171,6 @@ def _level(params: Mapping[str, str]) -> str:
 def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
     """Reads the generations of all parties. Raises BadInput where no question is in common."""
     records = [record for party in parties for record in party.selection.records]
-    names = [f"{party.label}: {name}" for party in parties for name in party.names]
     selection = Selection(
         title="Comparison of " + ", ".join(party.label for party in parties),
         records=records,
@@ -168,7 +179,7 @@ def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
             f"{party.label}: {told}" for party in parties for told in party.selection.left_out
         ],
     )
-    shared, told = in_common(read(selection, names, texts=False).variants)
+    shared, told = in_common(read(selection, parties, texts=False).variants)
     return Joint(
         parties=parties,
         of=[party for party in parties for _ in party.selection.records],
@@ -176,16 +187,21 @@ def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
         budgets=list(budgets) or [None],
         told=[*selection.left_out, *told],
         selection=selection,
-        names=names,
     )
 
 
-def read(selection: Selection, names: Sequence[str], texts: bool = True) -> Reading:
-    """What `variants.read` gives, with other names of the variants, given in their order."""
+def read(selection: Selection, parties: Sequence[Party], texts: bool = True) -> Reading:
+    """What `variants.read` gives of the parties' runs, with names of variants and of studies that
+    tell the parties apart."""
     reading = variants.read(selection, texts)
-    new = {one.name: name for one, name in zip(reading.variants, names, strict=True)}
+    named = [(party, f"{party.label}: {name}") for party in parties for name in party.names]
+    both = list(zip(reading.variants, named, strict=True))
+    new = {one.name: name for one, (_, name) in both}
     return Reading(
-        variants=[replace(one, name=new[one.name]) for one in reading.variants],
+        variants=[
+            replace(one, name=name, study=party.label if party.home.kind == "study" else one.study)
+            for one, (party, name) in both
+        ],
         samples=[replace(one, variant=new[one.variant]) for one in reading.samples],
         firsts={(new[name], benchmark): one for (name, benchmark), one in reading.firsts.items()},
         against={new[name]: one for name, one in reading.against.items()},
