@@ -1,7 +1,8 @@
-"""A study in one file, from one store to another: its runs, replies, front and report.
+"""A study or an import in one file, from one store to another: runs, replies, front and report.
 
 Example:
     python -m experiments.bundle export --study NAME --out FILE.zip
+    python -m experiments.bundle export --run RUN_ID --out FILE.zip
     python -m experiments.bundle import FILE.zip
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from experiments.command import command
+from experiments.command import command, uncollected
 from lrm.errors import BadInput
 
 if TYPE_CHECKING:
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export:
-    """Writes a study with its runs and artifacts to a bundle. No address in it has a password."""
-
-    study: str
-    """The study, by its name."""
+    """Writes a study with its runs, or an import, to a bundle. No address in it has a password."""
 
     out: Path
     """File to write, replaced if it is there."""
+
+    study: str | None = None
+    """The study, by its name."""
+
+    run: str | None = None
+    """The import (replies made elsewhere), or the study, by the id of its run."""
 
     unfinished: bool = False
     """Export a study that has not reached its end: what is finished of it, and marked so."""
@@ -43,6 +47,8 @@ class Export:
     """MLflow tracking server or database. mlruns/mlflow.db if left out."""
 
     def __post_init__(self) -> None:
+        if (self.study is None) == (self.run is None):
+            raise BadInput("Give what to export: --study NAME, or --run ID of an import.")
         if self.out.is_dir() or not os.access(self.out.absolute().parent, os.W_OK):
             raise BadInput(f"--out {self.out} cannot be written: give a file in a writable folder.")
 
@@ -58,7 +64,7 @@ class Import:
     """The bundle."""
 
     as_: Annotated[str | None, tyro.conf.arg(name="as")] = None
-    """What to call the study here, if another one has its name."""
+    """What to call it here, if another study has its name."""
 
     tracking_uri: str | None = None
     """MLflow tracking server or database. mlruns/mlflow.db if left out."""
@@ -72,16 +78,18 @@ KIND: Any = (
 
 def export(settings: Export, root: Path | None) -> str:
     """Writes the bundle; returns what to tell."""
-    from tracking.store import open_store
+    with uncollected():
+        from tracking.store import open_store
 
-    store = open_store(settings.tracking_uri, root)
+        store = open_store(settings.tracking_uri, root)
     with _bar() as tell:
-        told = store.export(settings.study, settings.out, settings.unfinished, tell)
+        home = settings.run or store.study_records(settings.study or "")[0].id
+        told = store.export(home, settings.out, settings.unfinished, tell)
     runs, files = len(told.runs), sum(len(run.files) for run in told.runs)
     size = settings.out.stat().st_size
     lines = [
-        f"Bundle: {settings.out.resolve()} ({size:,} bytes: {runs} runs, {files} files of study "
-        f"{told.study!r})"
+        f"Bundle: {settings.out.resolve()} ({size:,} bytes: {runs} runs, {files} files of "
+        f"{told.runs[0].kind} {told.study!r})"
     ]
     if told.unfinished:
         lines.append(
@@ -92,8 +100,9 @@ def export(settings: Export, root: Path | None) -> str:
 
 def bring_in(settings: Import, root: Path | None) -> str:
     """Checks the bundle, then makes its runs; returns what to tell."""
-    from tracking.bundles import open_bundle
-    from tracking.store import open_store
+    with uncollected():
+        from tracking.bundles import open_bundle
+        from tracking.store import open_store
 
     with _bar() as tell:
         bundle = open_bundle(settings.file, tell)
@@ -103,14 +112,14 @@ def bring_in(settings: Import, root: Path | None) -> str:
         (
             _arrived(arrival, bundle.manifest),
             f"Look further: {store.ui_command()}",
-            f"  {store.page('study', arrival.run_id)}/artifacts  report, figures, front",
+            f"  {store.page(arrival.kind, arrival.run_id)}/artifacts  report, figures, front",
         )
     )
 
 
 def _arrived(arrival: Arrival, told: Manifest) -> str:
     whose = f"of team {told.team}" if told.team else f"of {told.owner or 'unknown'}"
-    study = f"Study {arrival.study!r} {whose}, from {told.store}"
+    study = f"{arrival.kind.capitalize()} {arrival.study!r} {whose}, from {told.store}"
     if arrival.own:
         return f"{study}: it was made in this store; nothing was changed."
     if not arrival.new + arrival.completed:
@@ -133,6 +142,7 @@ def _bar() -> Iterator[Tell]:
 
         def tell(stage: str, done: int, total: int) -> None:
             if stage not in bars:
+                stack.close()  # two at a time would move the cursor up and down
                 bar = tqdm(desc=stage, total=total, file=sys.stderr, delay=1, leave=False)
                 bars[stage] = stack.enter_context(bar)
             bars[stage].update(done - bars[stage].n)

@@ -54,6 +54,8 @@ def _differences(parties: Sequence[Party]) -> Iterator[Apart]:
     harmless = {"budgets", "max_tokens"} if _common(parties) else set()
     for field in FIELDS[2:]:
         yield from _of_field(field, field, _each(parties, _asked, field), field not in harmless)
+    # The joint front is one of accuracy and tokens, whatever else was searched for.
+    yield from _of_field("objectives", "objectives", _each(parties, _objectives, ""), False)
 
 
 def _each(parties: Sequence[Party], read: Callable[[Party, str], str], name: str) -> dict[str, str]:
@@ -64,6 +66,13 @@ def _asked(party: Party, field: str) -> str:
     if field == "budgets":
         return ",".join(map(str, party.budgets)) or "none"
     return party.params.get(field, DEFAULTS.get(field, ""))
+
+
+def _objectives(party: Party, _: str) -> str:
+    """What a search was for: where its levels are recipes, fewer bytes, too."""
+    if party.home.kind != "study":
+        return ""
+    return "accuracy, tokens" + (", bytes" if "recipes" in party.config else "")
 
 
 def _version(party: Party, benchmark: str) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.command import command
+from experiments.command import command, uncollected
 from lrm import registry
 from lrm.errors import BadInput
 
@@ -44,6 +44,10 @@ class CompareSettings:
     tag: Many = ()
     """Studies and imports with a tag: team=alpha."""
 
+    filter: Many = ()
+    """Studies and imports that MLflow's search language finds: "params.model = 'tiny-5m'". Where it
+    finds none of them, levels."""
+
     tracking_uri: Many = ()
     """MLflow tracking servers or databases; the comparison is kept in the first. mlruns/mlflow.db
     if left out."""
@@ -58,8 +62,10 @@ class CompareSettings:
     """File to write the page to as well; it is always kept in MLflow."""
 
     def __post_init__(self) -> None:
-        if not (self.study or self.run or self.tag):
-            raise BadInput("Give what to compare: --study A --study B, --tag team=A or --run ID.")
+        if not (self.study or self.run or self.tag or self.filter):
+            raise BadInput(
+                "Give what to compare: --study A --study B, --tag team=A, --run ID, --filter TEXT."
+            )
         for text in flat(self.tag):
             if not all(text.partition("=")):
                 raise BadInput(f"--tag {text} is no tag: write NAME=VALUE, such as team=alpha.")
@@ -83,14 +89,15 @@ def flat(words: Sequence[Sequence[str]]) -> list[str]:
 
 def compare(settings: CompareSettings, root: Path | None) -> str:
     """Compares, prints the tables, keeps them and makes the report; returns what to tell then."""
-    from experiments import comparison
-    from experiments.parties import Wanted, find
-    from tracking.store import open_store
+    with uncollected():
+        from experiments import comparison
+        from experiments.parties import Wanted, find
+        from tracking.store import open_store
 
-    places = flat(settings.tracking_uri)
-    stores = [open_store(place, root) for place in places] or [open_store(None, root)]
+        places = flat(settings.tracking_uri)
+        stores = [open_store(place, root) for place in places] or [open_store(None, root)]
     tags = [(tag, value) for tag, _, value in (one.partition("=") for one in flat(settings.tag))]
-    wanted = Wanted(flat(settings.study), flat(settings.run), tags)
+    wanted = Wanted(flat(settings.study), flat(settings.run), tags, flat(settings.filter))
     made = comparison.made(*find(stores, wanted), settings.fields)
     print(made.text, flush=True)
     page = comparison.keep(stores[0], made, settings.report, settings.out)

@@ -164,7 +164,7 @@ def page(compared: Compared) -> bytes:
     from lrm.report.build import build
 
     joint = compared.joint
-    reading = joining.read(joint.selection, joint.names)
+    reading = joining.read(joint.selection, joint.parties)
     whole = build(
         title=joint.selection.title,
         variants=reading.variants,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -33,8 +33,8 @@ class Pair:
 class Joint:
     """All variants of all parties on the benchmarks and questions that all answered.
 
-    `of` has each variant's party, `told` sentences on what is left out, `selection` all runs
-    together, as a report takes them, and `names` what they are called.
+    `of` has each variant's party, `told` sentences on what is left out, and `selection` all runs
+    together, as a report takes them.
     """
 
     parties: Sequence[Party]
@@ -43,7 +43,6 @@ class Joint:
     budgets: Sequence[int | None]
     told: Sequence[str]
     selection: Selection
-    names: Sequence[str]
 
     @property
     def benchmarks(self) -> list[str]:
@@ -77,6 +76,19 @@ class Joint:
         """How many points of the front are the party's; equal ones count for each."""
         return sum(any(one is party for one in self.holders(spot)) for spot in self.on_front)
 
+    @property
+    def stretches(self) -> list[tuple[str, float, float]]:
+        """The front from its cheapest point on: who holds a stretch of it, and the lengths at its
+        ends."""
+        found: list[tuple[str, float, float]] = []
+        for spot in self.on_front:
+            who, at = ", ".join(party.label for party in self.holders(spot)), spot.tokens.value
+            if found and found[-1][0] == who:
+                found[-1] = (who, found[-1][1], at)
+            else:
+                found.append((who, at, at))
+        return found
+
     def own_front(self, party: Party) -> list[Spot]:
         """The points of the party that no other of its own beats, the cheapest first."""
         own = [one for one in self.front.spots if self.party(one) is party]
@@ -92,14 +104,16 @@ class Joint:
     @cached_property
     def pairs(self) -> list[Pair]:
         """Every two parties at each level that both have, at each budget; where they share no
-        level, the most accurate of each at the largest budget."""
+        level, the most accurate of each at the largest budget.
+
+        Where one has a level on several calibrations, each is paired with that of the same one.
+        """
         found = []
         for one, other in combinations(self.parties, 2):
-            mine, its = self._levels(one), self._levels(other)
-            shared = [level for level in mine if level in its]
-            for level in shared:
+            shared = list(self._shared(one, other))
+            for level, mine, its in shared:
                 for budget in self.budgets:
-                    found.append(self._pair(one, other, level, budget, mine[level], its[level]))
+                    found.append(self._pair(one, other, level, budget, mine, its))
             if not shared:
                 best = self._best(one), self._best(other)
                 found.append(self._pair(one, other, "best of each", self.budgets[-1], *best))
@@ -112,12 +126,24 @@ class Joint:
     def _own(self, party: Party) -> list[Variant]:
         return [one for one, its in zip(self.variants, self.of, strict=True) if its is party]
 
-    def _levels(self, party: Party) -> dict[str, Variant]:
-        """The party's variants by how far they are compressed."""
-        return {
-            _level(record.params): one
-            for record, one in zip(party.selection.records, self._own(party), strict=True)
-        }
+    def _shared(self, one: Party, other: Party) -> Iterator[tuple[str, Variant, Variant]]:
+        """Levels that both have, with the variant of each."""
+        mine, its = self._levels(one), self._levels(other)
+        for level in (level for level in mine if level in its):
+            by_source, others = mine[level], its[level]
+            if len(by_source) == len(others) == 1:
+                yield level, next(iter(by_source.values())), next(iter(others.values()))
+                continue
+            for source in (source for source in by_source if source in others):
+                yield f"{level} ({source})", by_source[source], others[source]
+
+    def _levels(self, party: Party) -> dict[str, dict[str, Variant]]:
+        """The party's variants by how far they are compressed, then by what they are calibrated
+        on."""
+        found: dict[str, dict[str, Variant]] = {}
+        for record, one in zip(party.selection.records, self._own(party), strict=True):
+            found.setdefault(_level(record.params), {})[variants.calibration(record)] = one
+        return found
 
     def _best(self, party: Party) -> Variant:
         at = self.budgets[-1]
@@ -145,7 +171,6 @@ def _level(params: Mapping[str, str]) -> str:
 def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
     """Reads the generations of all parties. Raises BadInput where no question is in common."""
     records = [record for party in parties for record in party.selection.records]
-    names = [f"{party.label}: {name}" for party in parties for name in party.names]
     selection = Selection(
         title="Comparison of " + ", ".join(party.label for party in parties),
         records=records,
@@ -154,7 +179,7 @@ def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
             f"{party.label}: {told}" for party in parties for told in party.selection.left_out
         ],
     )
-    shared, told = in_common(read(selection, names, texts=False).variants)
+    shared, told = in_common(read(selection, parties, texts=False).variants)
     return Joint(
         parties=parties,
         of=[party for party in parties for _ in party.selection.records],
@@ -162,16 +187,21 @@ def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
         budgets=list(budgets) or [None],
         told=[*selection.left_out, *told],
         selection=selection,
-        names=names,
     )
 
 
-def read(selection: Selection, names: Sequence[str], texts: bool = True) -> Reading:
-    """What `variants.read` gives, with other names of the variants, given in their order."""
+def read(selection: Selection, parties: Sequence[Party], texts: bool = True) -> Reading:
+    """What `variants.read` gives of the parties' runs, with names of variants and of studies that
+    tell the parties apart."""
     reading = variants.read(selection, texts)
-    new = {one.name: name for one, name in zip(reading.variants, names, strict=True)}
+    named = [(party, f"{party.label}: {name}") for party in parties for name in party.names]
+    both = list(zip(reading.variants, named, strict=True))
+    new = {one.name: name for one, (_, name) in both}
     return Reading(
-        variants=[replace(one, name=new[one.name]) for one in reading.variants],
+        variants=[
+            replace(one, name=name, study=party.label if party.home.kind == "study" else one.study)
+            for one, (party, name) in both
+        ],
         samples=[replace(one, variant=new[one.variant]) for one in reading.samples],
         firsts={(new[name], benchmark): one for (name, benchmark), one in reading.firsts.items()},
         against={new[name]: one for name, one in reading.against.items()},

@@ -13,6 +13,9 @@ from lrm.report.figure import Figure, Panel, Section
 from lrm.report.plane import ACCURACY, hover
 from lrm.tables import signed
 
+STRETCHES = 8
+"""Of the front told in words; a table has all its points."""
+
 
 def section(joint: Joint, at_largest: Sequence[Pair]) -> Section:
     """Who holds what, drawn and in words, with all tables of the comparison."""
@@ -24,12 +27,16 @@ def section(joint: Joint, at_largest: Sequence[Pair]) -> Section:
     figure = Figure(
         says=(
             "A line is a party's own Pareto front, the dashed line that of all together. Beside it "
-            "two parties at the same level, on the same questions; 95% intervals.",
+            "two parties at the same level, on the same questions; 95% intervals. To the right of "
+            "the zero the first named is the more accurate.",
             *(
                 f"{party.label} holds {joint.held(party)} of {len(joint.on_front)} points of the "
                 "joint front."
                 for party in joint.parties
             ),
+            f"By {unit} per question: "
+            + "; ".join(_stretch(*one) for one in joint.stretches[:STRETCHES])
+            + ("; and so on, as the table tells." if len(joint.stretches) > STRETCHES else "."),
         ),
         panels=[
             Panel(
@@ -45,6 +52,10 @@ def section(joint: Joint, at_largest: Sequence[Pair]) -> Section:
         ),
     )
     return Section("joint", "The joint front, and who holds it", figure)
+
+
+def _stretch(who: str, start: float, end: float) -> str:
+    return f"{start:,.0f}: {who}" if start == end else f"{start:,.0f} to {end:,.0f}: {who}"
 
 
 def _dot(label: str, spot: Spot) -> Dot:

@@ -13,6 +13,7 @@ from experiments.variants import Selection
 from lrm.errors import BadInput
 from lrm.registry import unknown
 from tracking.archive import Record
+from tracking.backend import Kind
 from tracking.provenance import redact
 from tracking.store import Store
 
@@ -63,11 +64,13 @@ class Party:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to compare: names of studies, ids of runs, and tags with their values."""
+    """What to compare: names of studies, ids of runs, tags with their values, and conditions in
+    MLflow's search language."""
 
     studies: Sequence[str]
     runs: Sequence[str]
     tags: Sequence[tuple[str, str]]
+    filters: Sequence[str] = ()
 
 
 def find(stores: Sequence[Store], wanted: Wanted) -> tuple[list[Party], list[str]]:
@@ -92,7 +95,8 @@ def find(stores: Sequence[Store], wanted: Wanted) -> tuple[list[Party], list[str
         found = ", ".join(party.label for party in parties.values()) or "nothing"
         raise BadInput(
             f"A comparison takes two studies or runs, and what was asked for is {found}: name more "
-            "with --study, --run or --tag, or give the store that has them with --tracking-uri."
+            "with --study, --run, --tag or --filter, or give the store that has them with "
+            "--tracking-uri."
         )
     return _told_apart(list(parties.values())), told
 
@@ -116,6 +120,14 @@ def _homes(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, Rec
         for store in stores:
             for home in store.tagged(tag, value):
                 yield store, home
+    for condition in wanted.filters:
+        yield from _matching(stores, condition, "study", "import") or _matching(
+            stores, condition, "level"
+        )
+
+
+def _matching(stores: Sequence[Store], condition: str, *kinds: Kind) -> list[tuple[Store, Record]]:
+    return [(store, home) for store in stores for home in store.matching(condition, kinds)]
 
 
 def _party(store: Store, home: Record, origin: str) -> Party:

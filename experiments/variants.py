@@ -174,7 +174,7 @@ def names(records: Sequence[Record]) -> list[str]:
         if method != "none":
             words += filter(None, (one.params.get("recipe"), one.params.get("protect")))
         found.append(" ".join(words))
-    for telling in (_calibration, _engine, _study, lambda one: one.id[:6]):
+    for telling in (calibration, _engine, _study, lambda one: one.id[:6]):
         told = [telling(one) for one in records]
         for name in set(found):
             alike = [place for place, other in enumerate(found) if other == name]
@@ -190,7 +190,7 @@ def _method(record: Record) -> str:
     return f"{first}, then {method}" if first and method != first else method
 
 
-def _calibration(record: Record) -> str:
+def calibration(record: Record) -> str:
     """What a method was calibrated on, without the details; "" if on nothing."""
     return record.params.get("calibration", "").partition(" on ")[0].partition(" of ")[0]
 

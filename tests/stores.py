@@ -10,11 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tracking.store import open_store
@@ -130,3 +132,20 @@ def _wait(page: str, process: subprocess.Popen[bytes], seconds: float = 120) -> 
         except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"the MLflow server did not come up: {process.poll()}")
+
+
+@contextmanager
+def unwilling() -> Iterator[str]:
+    """A server on this machine that takes nobody's password, with one."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401, f"not {self.headers['Authorization']}")
+
+        def log_message(self, *words: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://me:hunter2@127.0.0.1:{server.server_port}"
+        server.shutdown()

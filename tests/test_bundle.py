@@ -7,25 +7,33 @@ import os
 import random
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import textwrap
+import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
+from io import StringIO
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from experiments import variants
-from experiments.bundle import main
+from experiments.bundle import _bar, main
 from lrm.digests import of_json
 from lrm.errors import BadInput
-from tests.stored_runs import SPARSITY, store_study
-from tests.stores import copied, everything, mlflow_server, uri
+from tests import commands
+from tests.stored_runs import SPARSITY, row, store_import, store_study
+from tests.stores import copied, everything, mlflow_server, unwilling, uri
 from tracking.archive import Record
-from tracking.bundles import open_bundle
+from tracking.bundles import Bundle, Writer, open_bundle
 from tracking.store import Store, open_store
 
 ROOT = Path(__file__).parents[1]
@@ -74,13 +82,7 @@ def there(fresh: Path, tmp_path: Path) -> Path:
     return copied(fresh, tmp_path / "there")
 
 
-def refused(capfd: pytest.CaptureFixture[str], root: Path, *flags: str) -> str:
-    capfd.readouterr()
-    assert main(list(flags), root) == 2
-    printed = capfd.readouterr()
-    assert printed.out == ""
-    assert printed.err.count("\n") == 1
-    return printed.err
+refused = partial(commands.refused, main)
 
 
 def brought(capfd: pytest.CaptureFixture[str], root: Path, *flags: str) -> str:
@@ -157,7 +159,7 @@ def test_what_was_brought_in_can_be_carried_on_and_home_again(
     third = copied(fresh, tmp_path / "third")
     brought(capfd, third, str(again))
     assert_same(open_store(None, alpha), open_store(None, third))
-    assert "is here already" in refused(capfd, third, "import", str(bundle))
+    assert "is here already" in refused(third, capfd, "import", str(bundle))
     assert len(runs(open_store(None, third))) == 5
 
 
@@ -194,9 +196,8 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
             open_bundle(Path(sys.argv[2]), quiet), None, quiet
         )
     """
-    lines = script.splitlines()
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(line[8:] for line in lines), str(there), str(bundle)],
+        [sys.executable, "-c", textwrap.dedent(script), str(there), str(bundle)],
         cwd=ROOT,
         check=False,
     )
@@ -209,6 +210,120 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
     assert not [one for one in runs(half).values() if "reason" in one.tags]
 
 
+def test_two_at_once_make_nothing_twice(alpha: Path, bundle: Path, there: Path) -> None:
+    script = """
+        import sys
+        from pathlib import Path
+        from tracking.bundles import open_bundle
+        from tracking.store import open_store
+        quiet = lambda *words: None
+        store, told = open_store(None, Path(sys.argv[1])), open_bundle(Path(sys.argv[2]), quiet)
+        print("ready", flush=True)
+        input()
+        print(store.bring_in(told, None, quiet).new)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(there), str(bundle)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert sorted(process.communicate(timeout=120)[0] for process in both) == ["0\n", "5\n"]
+    assert_same(open_store(None, alpha), open_store(None, there))
+    origins = [value for key, value, _ in everything(there)["tags"] if key == "origin"]
+    assert len(origins) == len(set(origins)) == 5
+
+
+def test_of_two_that_see_each_other_none_goes_on(
+    bundle: Path, there: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server, where no lock holds two machines apart."""
+    create = MlflowClient.create_run
+
+    def with_another(client: MlflowClient, *given: Any, **named: Any) -> Any:
+        create(client, *given, **named)
+        return create(client, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", with_another)
+        said = refused(there, capfd, "import", str(bundle))
+    assert "Another process began to bring in 'demo' at the same moment" in said
+    assert len(runs(open_store(None, there))) == 1
+
+
+def test_what_another_machine_brings_in_is_left_to_it(
+    alpha: Path, bundle: Path, there: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    brought(capfd, there, str(bundle))
+    store = open_store(None, there)
+    client, study = store._backend.client, store.study_records("demo")[0]
+    client.update_run(study.id, status="RUNNING")
+    client.set_tag(study.id, "host", "elsewhere")
+    said = refused(there, capfd, "import", str(bundle))
+    assert "'demo' is being brought in by process" in said
+    assert f"on elsewhere: wait for its end. If that machine is gone, delete run {study.id}" in said
+    client.delete_run(study.id)
+    assert "1 runs are new, 4 were completed" in brought(capfd, there, str(bundle))
+    assert_same(open_store(None, alpha), store)
+
+
+@pytest.mark.parametrize("when", [1, 3])
+def test_stopped_by_hand_it_goes_on(
+    alpha: Path, bundle: Path, there: Path, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, when: int,
+) -> None:  # fmt: skip
+    """Ctrl-C in the middle, in both directions."""
+    out = there / "out.zip"
+    out.write_bytes(b"of before")
+
+    def stops(known: Callable[..., Any]) -> Callable[..., Any]:
+        calls = count(1)
+
+        def stopping(*given: Any) -> Any:
+            if next(calls) == when:
+                raise KeyboardInterrupt
+            return known(*given)
+
+        return stopping
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "add", stops(Writer.add))
+        assert main(["export", "--study", "demo", "--out", str(out)], alpha) == 130
+        patch.setattr(Bundle, "unpacked", stops(Bundle.unpacked))
+        assert main(["import", str(bundle)], there) == 130
+    assert "Stopped. The same command goes on from here." in capfd.readouterr().err
+    assert {path.name for path in there.iterdir()} == {"mlruns", "out.zip"}
+    assert out.read_bytes() == b"of before"
+    assert "KILLED" in str(open_store(None, there).study_records("demo")[0].unfinished)
+    brought(capfd, there, str(bundle))
+    assert_same(open_store(None, alpha), open_store(None, there))
+    assert main(["export", "--study", "demo", "--out", str(out)], alpha) == 0
+    assert "nothing was changed" in brought(capfd, there, str(out))
+
+
+def test_an_import_travels_too(
+    fresh: Path, there: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root, out = copied(fresh, tmp_path / "beta"), str(tmp_path / "theirs.zip")
+    graded = [row("arithmetic", f"q{i}", float(i < 3), 5) for i in range(4)]
+    run_id = store_import(root, "theirs", graded)
+    assert main(["export", "--run", run_id, "--out", out], root) == 0
+    assert "1 runs, 1 files of import 'theirs'" in capfd.readouterr().out
+    said = brought(capfd, there, out)
+    assert "Import 'theirs' of " in said
+    assert "1 runs are new" in said
+    assert "nothing was changed" in brought(capfd, there, out)
+    (arrived,) = open_store(None, there).tagged("origin.run_id", run_id)
+    (sent,) = open_store(None, root).records([run_id])
+    assert (arrived.kind, arrived.name, arrived.params) == ("import", sent.name, sent.params)
+    assert files(arrived) == files(sent)
+    assert list(arrived.rows("arithmetic")) == graded
+
+
 def test_a_later_export_adds_what_is_new_and_an_earlier_one_is_refused(
     fresh: Path, there: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +334,7 @@ def test_a_later_export_adds_what_is_new_and_an_earlier_one_is_refused(
     with pytest.raises(KeyboardInterrupt), store.study("demo", {"model": "m"}, {}, config):
         raise KeyboardInterrupt
     flags = ["export", "--study", "demo", "--out", str(early)]
-    assert "is unfinished (KILLED" in refused(capfd, root, *flags)
+    assert "is unfinished (KILLED" in refused(root, capfd, *flags)
     assert not early.exists()
     assert main([*flags, "--unfinished"], root) == 0
     assert "The study is unfinished" in capfd.readouterr().out
@@ -231,7 +346,7 @@ def test_a_later_export_adds_what_is_new_and_an_earlier_one_is_refused(
     assert "1 runs are new, 1 were completed" in brought(capfd, there, str(late))
     assert_same(store, open_store(None, there))
     before = everything(there)
-    assert "A newer export of study 'demo'" in refused(capfd, there, "import", str(early))
+    assert "A newer export of study 'demo'" in refused(there, capfd, "import", str(early))
     assert everything(there) == before
 
 
@@ -241,27 +356,63 @@ def test_a_name_that_is_taken_takes_another(
     with open_store(None, there).study("demo", {}, {}, {}):
         pass
     before = everything(there)
-    assert "Another study here is called 'demo'" in refused(capfd, there, "import", str(bundle))
+    assert "Another study here is called 'demo'" in refused(there, capfd, "import", str(bundle))
     assert everything(there) == before
     assert "Study 'theirs' of team alpha" in brought(capfd, there, str(bundle), "--as", "theirs")
     study, levels = open_store(None, there).study_records("theirs")
     assert (study.name, len(levels)) == ("theirs", len(SPARSITY))
     assert "nothing was changed" in brought(capfd, there, str(bundle))
-    said = refused(capfd, there, "import", str(bundle), "--as", "other")
+    said = refused(there, capfd, "import", str(bundle), "--as", "other")
     assert "is here already, as 'theirs'" in said
-    assert "cannot name a study" in refused(capfd, there, "import", str(bundle), "--as", "it's")
+    assert "cannot name a study" in refused(there, capfd, "import", str(bundle), "--as", "it's")
 
 
 def test_what_cannot_be_exported(
     alpha: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "x.zip")
-    said = refused(capfd, alpha, "export", "--study", "dmo", "--out", out)
+    said = refused(alpha, capfd, "export", "--study", "dmo", "--out", out)
     assert "There is no study 'dmo': did you mean 'demo'?" in said
-    assert "no study" in refused(capfd, alpha, "export", "--study", "it's", "--out", out)
+    assert "no study" in refused(alpha, capfd, "export", "--study", "it's", "--out", out)
+    level = open_store(None, alpha).study_records("demo")[1][0]
+    said = refused(alpha, capfd, "export", "--run", level.id, "--out", out)
+    assert f"Run {level.id} ({level.name}) is a level: give the study" in said
+    assert "There is no run 'x'" in refused(alpha, capfd, "export", "--run", "x", "--out", out)
+    for flags in ((), ("--study", "demo", "--run", level.id)):
+        assert "Give what to export" in refused(alpha, capfd, "export", *flags, "--out", out)
     nowhere = str(tmp_path / "nowhere" / "x.zip")
-    assert "writable folder" in refused(capfd, alpha, "export", "--study", "demo", "--out", nowhere)
+    assert "writable folder" in refused(alpha, capfd, "export", "--study", "demo", "--out", nowhere)
     assert not list(tmp_path.iterdir())
+
+
+def test_stores_that_cannot_be_used(
+    bundle: Path, there: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = there / "x.zip"
+    with socket.socket() as unused, unwilling() as place:
+        unused.bind(("127.0.0.1", 0))
+        silent = f"http://me:hunter2@127.0.0.1:{unused.getsockname()[1]}"
+        for flags in (("import", str(bundle)), ("export", "--study", "demo", "--out", str(out))):
+            said = refused(there, capfd, *flags, "--tracking-uri", silent)
+            assert "Cannot use the store http://***@127.0.0.1" in said
+            denied = refused(there, capfd, *flags, "--tracking-uri", place)
+            assert "does not let you in: set MLFLOW_TRACKING_USERNAME" in denied
+            assert "hunter2" not in said + denied
+    assert not out.exists()
+
+
+def test_one_bar_follows_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once would leave the codes that move the cursor between them."""
+    screen = StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with _bar() as tell:
+        for stage in ("checking", "importing"):
+            tell(stage, 1, 3)
+            time.sleep(1.1)
+            tell(stage, 2, 3)
+    assert "checking:  67%" in screen.getvalue()
+    assert "importing:  67%" in screen.getvalue()
+    assert "\x1b" not in screen.getvalue()
 
 
 Change = Callable[[dict[str, bytes]], None]
@@ -336,7 +487,7 @@ def test_a_changed_bundle_is_refused_and_nothing_is_written(
     with zipfile.ZipFile(tmp_path / "changed.zip", "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
-    assert says in refused(capfd, tmp_path, "import", str(tmp_path / "changed.zip"))
+    assert says in refused(tmp_path, capfd, "import", str(tmp_path / "changed.zip"))
     assert not (tmp_path / "mlruns").exists()
 
 
@@ -385,7 +536,7 @@ def test_a_damaged_file_is_refused_and_nothing_is_written(
     says: str,
 ) -> None:
     change(bundle, tmp_path / "changed.zip")
-    assert says in refused(capfd, tmp_path, "import", str(tmp_path / "changed.zip"))
+    assert says in refused(tmp_path, capfd, "import", str(tmp_path / "changed.zip"))
     assert not (tmp_path / "mlruns").exists()
 
 

@@ -7,11 +7,9 @@ import json
 import shutil
 import socket
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,11 @@ import pytest
 from experiments.bundle import main as bundle
 from experiments.compare import main
 from lrm import statistics
+from lrm.digests import of_json
 from lrm.frontier import nondominated
-from tests.stored_runs import row
-from tests.stores import copied, uri
+from tests import commands
+from tests.stored_runs import row, store_import
+from tests.stores import copied, unwilling, uri
 from tracking.archive import Record
 from tracking.store import open_store
 
@@ -35,12 +35,15 @@ ASKED: Mapping[str, object] = {
 }  # fmt: skip
 
 
+Key = float | tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Made:
-    """A study to be written down: how many questions are right, and how long each thinks, by
-    sparsity."""
+    """A study to be written down: how many questions are right, by sparsity or by a recipe and what
+    it is calibrated on; and how long each thinks."""
 
-    right: Mapping[float, int]
+    right: Mapping[Key, int]
     thinking: int
     asked: Mapping[str, object]
     version: str = "1"
@@ -48,10 +51,10 @@ class Made:
     questions: int = QUESTIONS
 
 
-def rows(made: Made, sparsity: float) -> list[dict[str, Any]]:
+def rows(made: Made, key: Key) -> list[dict[str, Any]]:
     found = []
     for i in range(made.questions):
-        score, thinking = float(i < made.right[sparsity]), made.thinking + i
+        score, thinking = float(i < made.right[key]), made.thinking + i
         found.append(row("arithmetic", f"q{i}", score, thinking))
         found += [
             row("arithmetic", f"q{i}", score * (i % 2), budget, budget=budget)
@@ -61,15 +64,21 @@ def rows(made: Made, sparsity: float) -> list[dict[str, Any]]:
     return found
 
 
+def params_of(key: Key) -> dict[str, object]:
+    if isinstance(key, float):
+        return {"method": "wanda" if key else "none", "sparsity": key}
+    return {"method": "gptq", "recipe": key[0], "calibration": key[1]}
+
+
 def write(root: Path, name: str, made: Made) -> None:
     identity = {"benchmarks": {"arithmetic": [made.version, "a" * 64]}}
-    config = {"budgets": made.budgets, "sparsity": list(made.right), "identity": identity}
+    axis = "sparsity" if all(isinstance(key, float) for key in made.right) else "recipes"
+    config = {"budgets": made.budgets, axis: list(made.right), "identity": identity}
     with open_store(None, root).study(name, {}, {}, config) as study:
-        for sparsity in made.right:
-            params = {**made.asked, "model": "tiny", "benchmarks": "arithmetic"}
-            params |= {"method": "wanda" if sparsity else "none", "sparsity": sparsity}
-            with study.level(f"{sparsity}", f"tiny {sparsity}", params) as level:
-                level.log_generations("arithmetic", rows(made, sparsity))
+        for key in made.right:
+            params = {**made.asked, "model": "tiny", "benchmarks": "arithmetic"} | params_of(key)
+            with study.level(of_json(key), f"tiny {key}", params) as level:
+                level.log_generations("arithmetic", rows(made, key))
                 level.log_metrics({"weights/bytes": 1e6})
 
 
@@ -130,13 +139,7 @@ def compared(root: Path, capfd: pytest.CaptureFixture[str], *flags: str) -> str:
     return capfd.readouterr().out
 
 
-def refused(root: Path, capfd: pytest.CaptureFixture[str], *flags: str) -> str:
-    capfd.readouterr()
-    assert main(list(flags), root) == 2
-    printed = capfd.readouterr()
-    assert printed.out == ""
-    assert printed.err.count("\n") == 1
-    return printed.err
+refused = partial(commands.refused, main)
 
 
 def kept(root: Path) -> list[Record]:
@@ -148,9 +151,9 @@ def told(root: Path) -> dict[str, Any]:
     return found
 
 
-def seen(made: Made, sparsity: float, budget: int) -> tuple[list[float], list[float]]:
+def seen(made: Made, key: Key, budget: int) -> tuple[list[float], list[float]]:
     """Scores and lengths under a budget, by hand."""
-    found = rows(made, sparsity)
+    found = rows(made, key)
     forced = {one["question"]: one for one in found if one["budget"] == budget}
     at = [
         one if one["thinking_tokens"] <= budget else forced[one["question"]]
@@ -220,6 +223,28 @@ def test_one_name_in_two_stores_is_two_studies(
     assert len(told(third)["parties"]) == 2
 
 
+def test_a_recipe_on_two_calibrations_is_two_levels(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own, text = "own reasoning on practice questions of arithmetic", "C4 text"
+    write(here, "one", Made({("3-g128", own): 9, ("3-g128", text): 6}, 8, ASKED))
+    write(here, "two", Made({("3-g128", text): 4, ("3-g128", own): 7}, 8, ASKED))
+    write(here, "single", Made({("3-g128", text): 4}, 8, ASKED))
+    write(here, "other", Made({("3-g128", own): 4}, 8, ASKED))
+
+    def apart(*studies: str) -> dict[str, float]:
+        compared(here, capfd, "--study", *studies)
+        found = told(here)["differences"]
+        return {one["level"]: one["accuracy"]["value"] for one in found if one["budget"] == 64}
+
+    both = apart("one", "two")
+    assert both == {
+        "3-g128 (own reasoning)": pytest.approx(2 / 12), "3-g128 (C4 text)": pytest.approx(2 / 12)
+    }  # fmt: skip
+    assert apart("one", "single") == {"3-g128 (C4 text)": pytest.approx(2 / 12)}
+    assert apart("single", "other") == {"3-g128": 0}
+
+
 def test_single_runs(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Two levels of other sparsities are compared as they are."""
     _, levels = open_store(None, third).study_records("beta demo")
@@ -227,6 +252,44 @@ def test_single_runs(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
     text = compared(third, capfd, "--run", *ids)
     assert "best of each" in text
     assert {one["run_id"] for one in told(third)["parties"]} == set(ids)
+
+
+def test_what_a_filter_finds(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Studies where some match, and levels where none does."""
+    flags = ("--filter", "tags.team = 'alpha'", "--filter", "tags.team = 'beta'")
+    by_name = compared(third, capfd, "--study", "alpha demo", "beta demo")
+    assert compared(third, capfd, *flags) == by_name
+    compared(third, capfd, "--filter", "params.sparsity = '0.5' and metrics.`weights/bytes` > 1")
+    parties = told(third)["parties"]
+    assert sorted(one["study"] for one in parties) == ["alpha demo", "beta demo"]
+    assert [one["levels"] for one in parties] == [[one["run_id"]] for one in parties]
+    said = refused(third, capfd, "--filter", "model is tiny")
+    assert "--filter 'model is tiny' cannot be searched for (Invalid clause(s)" in said
+    assert "what was asked for is nothing" in refused(third, capfd, "--filter", "tags.team = 'x'")
+
+
+def test_replies_made_elsewhere_beside_a_study(
+    alike: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import has no budgets: it may be compared with a study where replies were not cut."""
+    monkeypatch.setenv("LRM_TEAM", "t")
+    graded = [row("arithmetic", f"q{i}", float(i < 3), 5) for i in range(QUESTIONS)]
+    run_id = store_import(alike, "theirs", graded, **ASKED)
+    said = refused(alike, capfd, "--study", "one", "--run", run_id)
+    assert "budgets: 16,64 (t/one), none (t/theirs)" in said
+    flags = ("--study", "one", "--run", run_id, "--allow", "budgets")
+    assert "best of each" in compared(alike, capfd, *flags)
+    (pair,) = told(alike)["differences"]
+    assert (pair["budget"], pair["accuracy"]["value"]) == (None, 0.5)
+
+
+def test_studies_of_other_objectives_are_marked(
+    alike: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LRM_TEAM", "t")
+    write(alike, "recipes", Made({("3-g128", "C4 text"): 4}, 8, ASKED))
+    text = compared(alike, capfd, "--study", "one", "recipes")
+    assert "objectives: accuracy, tokens (t/one), accuracy, tokens, bytes (t/recipes)." in text
 
 
 def test_the_report_shows_both(
@@ -304,23 +367,6 @@ def test_what_cannot_be_compared(
     ):
         assert says in refused(third, capfd, *flags)
     assert "There is no study 'x': there is none yet." in refused(here, capfd, "--study", "x", "y")
-
-
-@contextmanager
-def unwilling() -> Iterator[str]:
-    """A server on this machine that takes nobody's password, with one."""
-
-    class Refuses(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(401, f"not {self.headers['Authorization']}")
-
-        def log_message(self, *words: object) -> None:
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://me:hunter2@127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_stores_that_cannot_be_used(

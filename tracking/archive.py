@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,8 +80,17 @@ class Record:
         folder = path.rpartition("/")[0]
         if path not in {item.path for item in self._artifacts.list_artifacts(folder or None)}:
             return None
+        with self._at_hand(path) as file:
+            return file.read_bytes()
+
+    @contextmanager
+    def _at_hand(self, path: str) -> Iterator[Path]:
+        """An artifact as a file here: itself where it lies on this machine, else a copy."""
+        if str(self.run.info.artifact_uri).startswith("file:"):
+            yield Path(self._artifacts.download_artifacts(path))
+            return
         with tempfile.TemporaryDirectory() as scratch:
-            return Path(self._artifacts.download_artifacts(path, scratch)).read_bytes()
+            yield Path(self._artifacts.download_artifacts(path, scratch))
 
     def download(self, folder: Path) -> None:
         """Copies all artifacts into `folder`, which is there."""
@@ -101,12 +111,12 @@ class Record:
 
     def rows(self, benchmark: str) -> Iterator[dict[str, Any]]:
         """Every stored generation of a benchmark, one after the other."""
-        path = f"{GENERATIONS}/{benchmark}{ENDING}"
-        with tempfile.TemporaryDirectory() as scratch:
-            file = self._artifacts.download_artifacts(path, scratch)
-            with gzip.open(file, "rt", encoding="utf-8") as lines:
-                for line in lines:
-                    yield json.loads(line)
+        with (
+            self._at_hand(f"{GENERATIONS}/{benchmark}{ENDING}") as file,
+            gzip.open(file, "rt", encoding="utf-8") as lines,
+        ):
+            for line in lines:
+                yield json.loads(line)
 
     def history(self, metric: str) -> dict[int, float]:
         """All values of a metric by step."""

@@ -155,8 +155,8 @@ class Backend:
     def find_study(self, name: str) -> Record | None:
         """The run of a study, None where there is none of that name."""
         # A name with a quote cannot be searched for, and is none.
-        found = None if "'" in name else self.find("study", name)
-        return self.record(found) if found else None
+        found = [] if "'" in name else self.records("study", name)
+        return found[0] if found else None
 
     def records(self, kind: Kind, study: str | None = None) -> list[Record]:
         """All runs of a kind, of one study if named, the newest first."""

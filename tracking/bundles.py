@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from lrm.errors import BadInput
+from lrm.files import atomic
 from tracking.manifest import (
     MANIFEST,
     BundledRun,
@@ -62,11 +63,18 @@ class Bundle:
             yield folder
 
 
-class Writer:
-    """Puts runs into a bundle, one after the other; `close` writes the manifest."""
+@contextmanager
+def new_bundle(path: Path) -> Iterator[Writer]:
+    """A bundle to be written; it is at `path` when the block ends, and nowhere if it raises."""
+    with atomic(path) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        yield Writer(archive)
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._archive = zipfile.ZipFile(out, "w", zipfile.ZIP_STORED)
+
+@dataclass(frozen=True)
+class Writer:
+    """Puts runs into a bundle, one after the other; `finish` writes the manifest."""
+
+    _archive: zipfile.ZipFile
 
     def add(self, run_id: str, folder: Path) -> dict[str, File]:
         """Takes every file under `folder` as an artifact of the run; returns them by path."""
@@ -88,10 +96,9 @@ class Writer:
             files[name] = File(info.file_size, digest.hexdigest())
         return files
 
-    def close(self, manifest: Manifest) -> None:
+    def finish(self, manifest: Manifest) -> None:
         text = json.dumps(body(manifest), indent=1)
         self._archive.writestr(zipfile.ZipInfo(MANIFEST, FIXED_TIME), text)
-        self._archive.close()
 
 
 def open_bundle(path: Path, tell: Tell) -> Bundle:

@@ -1,4 +1,4 @@
-"""Studies between stores: out of one into a bundle, from a bundle into another, once and whole."""
+"""Studies and imports from store to store: into a bundle, and out of it, once and whole."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from mlflow.entities import Metric
 
 from lrm.digests import of_json
 from lrm.errors import BadInput
-from lrm.files import atomic
 from tracking.archive import Record
 from tracking.backend import Backend
-from tracking.bundles import Bundle, Tell, Writer
-from tracking.manifest import LINKS, BundledRun, Kind, Manifest, Status, Value
-from tracking.processes import marks, this_process
+from tracking.bundles import Bundle, Tell, Writer, new_bundle
+from tracking.manifest import HOMES, LINKS, BundledRun, Kind, Manifest, Status, Value
+from tracking.processes import HOST, is_alive, marks, this_process
 from tracking.provenance import installed, redact
 
 ORIGIN = "origin"
@@ -29,16 +28,18 @@ ORIGIN_RUN = "origin.run_id"
 DIGEST = "bundle.digest"
 EXPORTED = "bundle.exported"
 NOT_CARRIED = (*LINKS, DIGEST, EXPORTED, "mlflow.runName")
-KINDS: tuple[Kind, ...] = ("study", "level", "trial")
+PARTS: tuple[Kind, ...] = ("level", "trial")
+KINDS: tuple[Kind, ...] = (*HOMES, *PARTS)
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What an import did: so many runs were new, so many completed, so many here already.
+    """What bringing in did: so many runs were new, so many completed, so many here already.
 
-    `own`: the study was made in this very store.
+    `own`: the study or import was made in this very store.
     """
 
+    kind: Kind
     study: str
     run_id: str
     new: int = 0
@@ -60,28 +61,33 @@ def origin(record: Record, store: str) -> str:
 
 
 def export(
-    backend: Backend, address: str, study: str, out: Path, unfinished: bool, tell: Tell
+    backend: Backend, address: str, root: Record, out: Path, unfinished: bool, tell: Tell
 ) -> Manifest:
-    """Writes the finished runs of a study into a bundle; of one that is unfinished if told so."""
-    root = backend.study(study)
+    """Writes an import, or a study's finished runs, into a bundle; an unfinished one if told so."""
+    if root.kind not in HOMES:
+        raise BadInput(
+            f"Run {root.id} ({root.name}) is a {root.kind or 'run of something else'}: give the "
+            "study that it belongs to with --study, or the run of a study or an import."
+        )
+    study = root.tags["study"]
     if root.unfinished and not unfinished:
         raise BadInput(
-            f"Study {study!r} is unfinished ({root.unfinished}): let the search go on to its end, "
-            "or export what is finished of it with --unfinished."
+            f"{root.kind.capitalize()} {study!r} is unfinished ({root.unfinished}): let it go on "
+            "to its end, or export what is finished of it with --unfinished."
         )
     parts = [
         one
-        for kind in KINDS[1:]
+        for kind in (PARTS if root.kind == "study" else ())
         for one in reversed(backend.records(kind, study))
         if one.unfinished is None
     ]
     store = store_id(backend)
-    with atomic(out) as file:
-        writer, runs = Writer(file), []
+    with new_bundle(out) as writer:
+        runs = []
         for done, record in enumerate((root, *parts), 1):
             runs.append(_bundled(backend, record, store, writer))
             tell("exporting", done, len(parts) + 1)
-        places = [backend.client.get_experiment(backend.experiments[kind]) for kind in KINDS]
+        places = [backend.client.get_experiment(one) for one in set(backend.experiments.values())]
         manifest = Manifest(
             study=study,
             lrm=installed("lrm") or "unknown",
@@ -94,7 +100,7 @@ def export(
             unfinished=redact(root.unfinished or ""),
             runs=runs,
         )
-        writer.close(manifest)
+        writer.finish(manifest)
     return manifest
 
 
@@ -135,20 +141,17 @@ def _bundled(backend: Backend, record: Record, store: str, writer: Writer) -> Bu
 def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
     """Makes the runs of a bundle, or completes what an earlier import left half-done."""
     told = bundle.manifest
-    study, *parts = told.runs
+    study = told.runs[0]
     home, _, own_id = study.origin.partition("/")
     own = backend.find_run(own_id) if home == store_id(backend) else None
     if own and own.run.info.lifecycle_stage == "active":
-        return Arrival(own.tags["study"], own.id, known=len(told.runs), own=True)
-    here = {
-        one.tags[ORIGIN]: one
-        for one in backend.search(f"tags.`{ORIGIN_STUDY}` = '{study.origin}'", KINDS)
-    }
+        return Arrival(study.kind, own.tags["study"], own.id, known=len(told.runs), own=True)
+    here = {one.tags[ORIGIN]: one for one in backend.search(_of_study(study.origin), KINDS)}
     name = _settled(backend, told, here.get(study.origin), name)
-    todo = [run for run in told.runs if not _is_whole(here.get(run.origin), run)]
+    ids = {run.id: here[run.origin].id for run in told.runs if run.origin in here}
+    todo = [run for run in told.runs if not _is_whole(here.get(run.origin), run, ids)]
     if not todo:
-        return Arrival(name, here[study.origin].id, known=len(told.runs))
-    ids: dict[str, str] = {run.id: here[run.origin].id for run in parts if run.origin in here}
+        return Arrival(study.kind, name, ids[study.id], known=len(told.runs))
     place = _Place(backend, bundle, name, here, ids)
     with place.arriving(study):
         for done, run in enumerate((run for run in todo if run is not study), 1):
@@ -157,13 +160,26 @@ def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> 
             tell("importing", done, len(todo))
     tell("importing", len(todo), len(todo))
     old = sum(run.origin in here for run in todo)
-    return Arrival(name, ids[study.id], len(todo) - old, old, len(told.runs) - len(todo))
+    known = len(told.runs) - len(todo)
+    return Arrival(study.kind, name, ids[study.id], len(todo) - old, old, known)
+
+
+def _of_study(origin: str) -> str:
+    """The search condition for what was brought in with a study."""
+    return f"tags.`{ORIGIN_STUDY}` = '{origin}'"
 
 
 def _settled(backend: Backend, told: Manifest, known: Record | None, name: str | None) -> str:
-    """The study's name here. Raises BadInput where it is taken, or a newer export is here."""
+    """The study's name here. Raises BadInput where it is taken, where a newer export is here, and
+    where another process is bringing it in."""
     if known:
         here = known.tags["study"]
+        if known.run.info.status == "RUNNING" and _is_at_work(known.tags):
+            raise BadInput(
+                f"{here!r} is being brought in by process {known.tags['pid']} on "
+                f"{known.tags['host']}: wait for its end. If that machine is gone, delete run "
+                f"{known.id} in the UI; then the same command goes on."
+            )
         if name not in (None, here):
             raise BadInput(
                 f"This study is here already, as {here!r}: give --as {here!r}, or leave it out."
@@ -175,7 +191,7 @@ def _settled(backend: Backend, told: Manifest, known: Record | None, name: str |
             )
         return here
     wanted = name or told.study
-    if backend.find("study", wanted):
+    if told.runs[0].kind == "study" and backend.find("study", wanted):
         raise BadInput(
             f"Another study here is called {wanted!r}: bring this one in under another name with "
             "--as NAME."
@@ -183,11 +199,20 @@ def _settled(backend: Backend, told: Manifest, known: Record | None, name: str |
     return wanted
 
 
-def _is_whole(record: Record | None, run: BundledRun) -> bool:
-    """Whether a run was brought in to its end, from a bundle that held the same of it."""
+def _is_at_work(tags: Mapping[str, str]) -> bool:
+    """Whether the process of these tags may still run; of another machine nobody knows."""
+    if tags["host"] != HOST:
+        return True
+    return is_alive(tags.get("pid", ""), tags.get("process_start"))
+
+
+def _is_whole(record: Record | None, run: BundledRun, ids: Mapping[str, str]) -> bool:
+    """Whether a run was brought in to its end, from a bundle that held the same of it, and is
+    linked to the runs that are here."""
     if record is None or record.run.info.status != run.status:
         return False
-    return record.tags.get(DIGEST) == run.digest
+    linked = all(record.tags.get(tag) == ids.get(to, to) for tag, to in run.links.items())
+    return linked and record.tags.get(DIGEST) == run.digest
 
 
 @dataclass(frozen=True)
@@ -232,7 +257,11 @@ class _Place:
         return found.tags if found else {}
 
     def _opened(self, run: BundledRun) -> str:
-        """The id of the run, made if it is not here; it has its origin from the first."""
+        """The id of the run, made if it is not here; it has its origin from the first.
+
+        Raises BadInput where another process made the study's run at the same moment: each looks
+        when its own is there, so that at most one goes on.
+        """
         client, found = self.backend.client, self.here.get(run.origin)
         marks = {**self._origin(run), **this_process(), "kind": run.kind, "study": self.name}
         if found:
@@ -245,7 +274,14 @@ class _Place:
             run_name=self.name if run.kind == "study" else run.name,
             tags=marks,
         )
-        return str(made.info.run_id)
+        made_id = str(made.info.run_id)
+        if run.kind in HOMES and len(self.backend.search(_of_study(run.origin), [run.kind])) > 1:
+            client.delete_run(made_id)
+            raise BadInput(
+                f"Another process began to bring in {self.name!r} at the same moment: wait for "
+                "its end, then give the same command."
+            )
+        return made_id
 
     def _tags(self, run: BundledRun) -> dict[str, str]:
         links = {tag: self.ids.get(to, to) for tag, to in run.links.items()}

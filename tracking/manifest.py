@@ -14,7 +14,9 @@ from lrm.errors import BadInput
 FORMAT = 1
 MANIFEST = "manifest.json"
 
-Kind = Literal["study", "level", "trial"]
+Kind = Literal["study", "import", "level", "trial"]
+HOMES: tuple[Kind, ...] = ("study", "import")
+"""What a bundle is of: the kinds of its first run. A study brings levels and trials."""
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 LINKS = ("parent_run_id", "level_run_id")
 """Tags that hold the id of another run."""
@@ -78,7 +80,8 @@ class BundledRun:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle holds and where it comes from: the study's run first, then levels and trials.
+    """What a bundle holds and where it comes from: the run of the study or import first, then
+    levels and trials. `study` is its name.
 
     `store` is the address without credentials, `experiments` the ids there by name, `exported` the
     time in UTC, `unfinished` how the study stood if it had not reached its end.
@@ -120,8 +123,9 @@ def parse(told: dict[str, Any]) -> Manifest:
     runs = tuple(map(_run, told["runs"]))
     need(told["files"] == _list_files(runs), "its list of files is not that of its runs")
     need(len({run.id for run in runs}) == len(runs), "a run stands twice")
-    need([run.kind for run in runs].count("study") == 1, "it does not hold one study")
-    need(runs[0].kind == "study", "the study is not its first run")
+    homes = [run.kind in HOMES for run in runs]
+    need(homes.count(True) == 1, "it does not hold one study or import")
+    need(homes[0], "the study is not its first run")
     texts = {name: str(told[name]) for name in Manifest.__annotations__
              if name not in ("runs", "experiments")}  # fmt: skip
     return Manifest(runs=runs, experiments=_texts(told["experiments"]), **texts)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
@@ -116,22 +117,30 @@ class Store:
         with self._guarded(opened) as run:
             yield run
 
-    def export(self, study: str, out: Path, unfinished: bool, tell: Tell) -> Manifest:
-        """Writes a study into the bundle `out`; one that has not reached its end only if told so.
+    def export(self, run_id: str, out: Path, unfinished: bool, tell: Tell) -> Manifest:
+        """Writes the study or import of that run into the bundle `out`; one that has not reached
+        its end only if told so.
 
-        Raises BadInput for an unknown study, and for an unfinished one.
+        Raises BadInput for an unknown run, for a part of a study, and for an unfinished one.
         """
         with self._guarded(nullcontext(self._backend)) as backend:
-            return exchange.export(backend, redact(self.uri), study, out, unfinished, tell)
+            home = backend.record(run_id)
+            return exchange.export(backend, redact(self.uri), home, out, unfinished, tell)
 
     def bring_in(self, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
         """Makes the runs of a bundle, or completes them; what is here already stays as it is.
 
-        `name` is what the study is called here, its own name if left out. Raises BadInput if
-        another study has that name.
+        `name` is what the study is called here, its own name if left out. Processes that share the
+        folder of the store do so one after the other. Raises BadInput if another study has that
+        name, and if a process elsewhere is bringing the same one in.
         """
         check_name(name or bundle.manifest.study, "a study")
-        with self._guarded(nullcontext(self._backend)) as backend:
+        database = None if address.is_server(self.uri) else address.sqlite_path(self.uri)
+        folder = database.parent if database else self.root / "mlruns"
+        with (
+            FileLock(folder / ".import.lock"),
+            self._guarded(nullcontext(self._backend)) as backend,
+        ):
             return exchange.bring_in(backend, bundle, name, tell)
 
     @contextmanager
@@ -184,9 +193,28 @@ class Store:
         """
         if not (TAG.fullmatch(tag) and "'" not in value):
             raise BadInput(f"{tag}={value} cannot be searched for: give letters and digits.")
+        return self.matching(f"tags.`{tag}` = '{value}'", ["study", "import"])
+
+    def matching(self, condition: str, kinds: Sequence[Kind]) -> list[Record]:
+        """Runs of these kinds under a condition in MLflow's search language, the newest first.
+
+        Raises BadInput where it cannot be read.
+        """
         with self._guarded(nullcontext(self._backend)) as backend:
-            found = backend.search(f"tags.`{tag}` = '{value}'", ["study", "import"])
-        return [one for one in found if one.kind in ("study", "import")]
+            try:
+                found = [
+                    backend.search(f"{condition} and tags.kind = '{kind}'", [kind])
+                    for kind in kinds
+                ]
+            except MlflowException as error:
+                if error.error_code != "INVALID_PARAMETER_VALUE":
+                    raise
+                detail = str(error.message).partition("\n")[0].rstrip(".")
+                raise BadInput(
+                    f"--filter {condition!r} cannot be searched for ({detail}): write it in "
+                    "MLflow's search language, such as \"params.model = 'tiny-5m'\"."
+                ) from error
+        return [one for some in found for one in some]
 
     def origin(self, record: Record) -> str:
         """What names a run in every store that it was brought into, and in its first."""

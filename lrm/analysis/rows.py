@@ -6,13 +6,12 @@ whose thinking fits a budget is taken as it is (`lrm.budgets.fits`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrm.analysis.grid import Grid
 from lrm.budgets import fits, truncated
@@ -21,6 +20,12 @@ from lrm.records import Completion, Policy
 from lrm.replies import THINK_CLOSE
 from lrm.scores import Unit
 from lrm.tables import some
+
+NUMBERS = np.dtype(
+    [(name, np.float32) for name in ("score", "tokens", "thinking")]
+    + [(name, np.bool_) for name in ("closed", "truncated", "looped", "forced", "answered")]
+)
+"""The arrays of a grid."""
 
 
 class Reply(NamedTuple):
@@ -113,23 +118,29 @@ class Replies:
         at = np.array([(i, j) for i, q in enumerate(ids) for j in range(len(samples[q]))]).T
         ordered = [replies[q, sample] for q in ids for sample in sorted(samples[q])]
 
-        def filled(value: Callable[[Reply], float], dtype: type, empty: float = 0) -> NDArray[Any]:
-            array: NDArray[Any] = np.full(shape, empty, dtype)
-            array[at[0], at[1]] = [value(reply) for reply in ordered]
-            return array
-
+        table = np.zeros(shape, NUMBERS)
+        table["score"] = np.nan
+        table[at[0], at[1]] = np.array([_numbers(reply) for reply in ordered], NUMBERS)
         return Grid(
             questions=tuple(ids),
             groups=tuple(self.groups[question] for question in ids),
-            score=filled(lambda reply: reply.score, np.float32, np.nan),
-            tokens=filled(lambda reply: reply.completion.tokens, np.float32),
-            thinking=filled(lambda reply: reply.completion.thinking_tokens, np.float32),
-            closed=filled(lambda reply: reply.completion.closed, np.bool_),
-            truncated=filled(lambda reply: reply.completion.stop == "length", np.bool_),
-            looped=filled(lambda reply: reply.completion.looped, np.bool_),
-            forced=filled(lambda reply: reply.forced, np.bool_),
-            answered=filled(lambda reply: reply.answered, np.bool_),
+            **{name: table[name].copy() for name in NUMBERS.names or ()},
         )
+
+
+def _numbers(reply: Reply) -> tuple[float, ...]:
+    """What a grid holds of a reply, in the order of NUMBERS."""
+    score, completion, answered, forced = reply
+    return (
+        score,
+        completion.tokens,
+        completion.thinking_tokens,
+        completion.closed,
+        completion.stop == "length",
+        completion.looped,
+        forced,
+        answered,
+    )
 
 
 def collect(rows: Iterable[Mapping[str, Any]], unit: Unit = "tokens") -> Replies:

@@ -117,11 +117,12 @@ class Material:
 
     def label(self, variant: Variant) -> str:
         """A variant's name in a legend: its sparsity where that is all that tells them apart, and
-        its model and method alone where there are too many."""
+        where there are too many its model and method alone, with its study if several have them."""
         if self.ladder == "sparsity":
             return f"{variant.sparsity:.0%}"
         if self.crowded:
-            return variant.origin
+            alike = {one.study for one in self.variants if one.origin == variant.origin}
+            return variant.origin if len(alike) == 1 else f"{variant.origin} ({variant.study})"
         return variant.name
 
     def settings(self) -> list[Setting]:
