@@ -275,8 +275,8 @@ class _Place:
         if run.kind in HOMES and len(self.backend.search(_of_study(run.origin), [run.kind])) > 1:
             client.delete_run(made_id)
             raise BadInput(
-                f"Another process began to bring in {self.name!r} at the same moment: wait for "
-                "its end, then give the same command."
+                f"Another process began to bring in {self.name!r} at the same moment, so this one "
+                "stopped: give the same command again in a while."
             )
         return made_id
 
