@@ -199,7 +199,7 @@ def test_each_is_measured_against_its_own_dense_model(page: str) -> None:
 
 def test_many_variants_are_told_apart_by_more_than_colour(page: str) -> None:
     frontier = page.partition('<section id="frontier">')[2].partition("</section>")[0]
-    assert {"tiny dense", "tiny gguf", "small dense"} <= series(frontier)
+    assert {"tiny dense (pruned)", "tiny gguf", "small dense"} <= series(frontier)
     endings = page.partition('<section id="endings">')[2].partition("</section>")[0]
     assert series(endings) == {"arithmetic", "hops"}
 

@@ -127,15 +127,23 @@ def _bundled(backend: Backend, record: Record, store: str, writer: Writer) -> Bu
         params={name: redact(value) for name, value in record.params.items()},
         tags=kept | reason,
         links=links,
-        metrics={
-            name: [
-                Value(point.step, point.value, point.timestamp)
-                for point in backend.client.get_metric_history(record.id, name)
-            ]
-            for name in sorted(record.metrics)
-        },
+        metrics=_metrics(backend, record),
         files=files,
     )
+
+
+def _metrics(backend: Backend, record: Record) -> dict[str, list[Value]]:
+    """All values of all metrics. A trial has one of each, and they came with its run: to ask for
+    each again takes a second a run."""
+    if record.kind == "trial":
+        found = {one.key: [one] for one in record.run.data.to_proto().metrics}
+    else:
+        client = backend.client
+        found = {name: client.get_metric_history(record.id, name) for name in record.metrics}
+    return {
+        name: [Value(point.step, point.value, point.timestamp) for point in found[name]]
+        for name in sorted(found)
+    }
 
 
 def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
@@ -278,8 +286,8 @@ class _Place:
         if run.kind in HOMES and len(self.backend.search(_of_study(run.origin), [run.kind])) > 1:
             client.delete_run(made_id)
             raise BadInput(
-                f"Another process began to bring in {self.name!r} at the same moment: wait for "
-                "its end, then give the same command."
+                f"Another process began to bring in {self.name!r} at the same moment, so this one "
+                "stopped: give the same command again in a while."
             )
         return made_id
 
