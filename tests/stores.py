@@ -51,18 +51,31 @@ def mlflow_server(fresh: Path, folder: Path) -> Iterator[str]:
         proxied = "UPDATE experiments SET artifact_location = 'mlflow-artifacts:/' || experiment_id"
         database.execute(proxied)
     database.close()
+    words = (
+        "server", "--backend-store-uri", f"sqlite:///{folder}/server.db",
+        "--artifacts-destination", str(folder / "artifacts"),
+    )  # fmt: skip
+    with mlflow(*words, folder=folder) as address:
+        yield address
+
+
+@contextmanager
+def mlflow(*words: str, folder: Path) -> Iterator[str]:
+    """An `mlflow` command that serves, run in `folder`; its address on this machine."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db",
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
+    place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", *words, *place]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=folder,
+            env={**os.environ, **quiet},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
             address = f"http://127.0.0.1:{port}"

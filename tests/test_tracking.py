@@ -160,9 +160,9 @@ class TestRuns:
             level.log_metrics({"accuracy": 0.3})
         path = MlflowClient(store.uri).download_artifacts(level.id, "samples.json")
         table = json.loads(Path(path).read_text())
-        assert table["columns"] == ["id", "score", "looped", "tokens"]
+        assert table["columns"] == ["score", "id", "looped", "tokens"]
         looping, wrong = range(149, 0, -3), range(148, 0, -3)
-        assert [row[0] for row in table["data"]] == [*looping, *wrong]
+        assert [row[1] for row in table["data"]] == [*looping, *wrong]
 
     def test_trial_is_complete_flat_and_linked(self, store: Store, study: StudyRun) -> None:
         run = _read(store, _write_trial(study))

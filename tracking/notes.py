@@ -79,7 +79,7 @@ def of_report(pages: Pages, kind: Kind, run_id: str, about: Sequence[Record]) ->
 def moved(note: str, run_ids: Mapping[str, str], experiments: Mapping[str, str]) -> str:
     """`note` with other ids of runs and experiments, old to new; what is not told stays."""
     note = _EXPERIMENT.sub(lambda found: experiments.get(found[0], found[0]), note)
-    return re.sub(r"\b[0-9a-f]{32}\b", lambda found: run_ids.get(found[0], found[0]), note)
+    return re.sub("|".join(map(re.escape, run_ids)), lambda found: run_ids[found[0]], note)
 
 
 def _line(*links: tuple[str, str]) -> str:
