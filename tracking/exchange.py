@@ -157,7 +157,7 @@ def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> 
             with place.arriving(run):
                 pass
             tell("importing", done, len(todo))
-    offer_charts(backend.client, Pages(backend.experiments), ids[study.id])
+    offer_charts(backend.client, Pages(backend.experiments), ids[study.id], name)
     tell("importing", len(todo), len(todo))
     old = sum(run.origin in here for run in todo)
     return Arrival(name, ids[study.id], len(todo) - old, old, len(told.runs) - len(todo))

@@ -256,7 +256,7 @@ def open_study(
     with backend.closing(run_id):
         note = _purpose(backend, run_id, tags) if "note" in tags or not found else {}
         backend.write(run_id, {}, params, {**this_process(), **tags, **note})
-        views.offer_charts(backend.client, Pages(backend.experiments), run_id)
+        views.offer_charts(backend.client, Pages(backend.experiments), run_id, name)
         text = json.dumps(config, indent=2, sort_keys=True, default=str)
         backend.attach(run_id, "config.json", redact(text).encode())
         yield StudyRun(run_id, name, backend)

@@ -95,8 +95,8 @@ def offer_studies(client: MlflowClient, pages: Pages) -> None:
         client.set_experiment_tag(experiment, tag, _json(named))
 
 
-def offer_charts(client: MlflowClient, pages: Pages, study_id: str) -> None:
-    """Makes a study's two charts."""
+def offer_charts(client: MlflowClient, pages: Pages, study_id: str, name: str) -> None:
+    """Makes a study's two charts; it is found by its `name`, which the page shows."""
     scatter = {
         "type": "SCATTER",
         "xaxis": {"key": "tokens/mean", "type": "METRIC"},
@@ -114,15 +114,15 @@ def offer_charts(client: MlflowClient, pages: Pages, study_id: str) -> None:
         "level": ("Accuracy over the budget", lines),
     }
     for kind, (title, chart) in charts.items():
-        tag, value = _TAG + study_id, _json(_state(title, chart, study_id))
+        tag, value = _TAG + study_id, _json(_state(title, chart, name))
         client.set_experiment_tag(pages.experiments[kind], tag, value)
 
 
-def _state(title: str, chart: Mapping[str, Any], study_id: str) -> dict[str, Any]:
+def _state(title: str, chart: Mapping[str, Any], study: str) -> dict[str, Any]:
     """One large chart of all of a study's runs; the UI adds small ones of every metric below it."""
     section = {"uuid": "first", "name": title, "display": True, "columns": 1, "cardHeight": 520}
     return {
-        "searchFilter": _having("parent_run_id", study_id),
+        "searchFilter": _having("study", study),
         "runsHiddenMode": "SHOW_ALL",
         "compareRunSections": [section],
         "compareRunCharts": [{"uuid": "chart", "metricSectionId": "first", **chart}],
@@ -130,8 +130,8 @@ def _state(title: str, chart: Mapping[str, Any], study_id: str) -> dict[str, Any
     }
 
 
-def _having(tag: str, run_id: str) -> str:
-    return f"tags.{tag} = '{run_id}'"
+def _having(tag: str, value: str) -> str:
+    return f"tags.{tag} = '{value}'"
 
 
 def _json(value: Any) -> str:
