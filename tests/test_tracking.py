@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lrm.errors import BadInput
+from tracking.notes import escape
 from tracking.provenance import code, provenance, redact, redact_command
 from tracking.runs import StudyRun
 from tracking.store import Store, open_store
@@ -301,6 +302,15 @@ class TestResume:
             assert "reason" not in run.data.tags
         run = _read(store, first.id)
         assert (run.info.status, run.data.tags["note"]) == ("FINISHED", "again")
+
+    def test_a_note_stays_until_another_is_given(self, store: Store) -> None:
+        for given, told in (("why?", "why?"), (None, "why?"), ("so.", "so."), (None, "so.")):
+            tags = {"note": given} if given else {}
+            with store.study("demo", PARAMS, tags, {}) as study:
+                pass
+            found = _read(store, study.id).data.tags
+            assert found["note"] == told
+            assert found["mlflow.note.content"].startswith(f"{escape(told)}\n\n[Report]")
 
     def test_other_params_are_refused_and_nothing_changes(self, store: Store) -> None:
         with store.study("demo", PARAMS, {}, {}) as first:

@@ -69,11 +69,14 @@ def of_import(pages: Pages, run_id: str) -> str:
 
 
 def of_report(pages: Pages, kind: Kind, run_id: str, about: Sequence[Record]) -> str:
-    """Its page, and the runs that it is `about`."""
-    told = [(escape(one.name), pages.of(one)) for one in about[:SHOWN_RUNS]]
-    more = f" · {len(about) - len(told)} more" if len(about) > len(told) else ""
-    page = _line(("Report", pages.run(kind, run_id, REPORT)))
-    return f"{page}\n\nOn {_line(*told)}{more}" if told else page
+    """Its page, of a comparison all that there is, and the runs that it is `about`."""
+    if kind == "report":
+        page = _line(("Report", pages.run(kind, run_id, REPORT)))
+    else:
+        page = _line(("Tables and report", pages.run(kind, run_id, "artifacts")))
+    told = _line(*((escape(one.name), pages.of(one)) for one in about[:SHOWN_RUNS]))
+    more = len(about) - SHOWN_RUNS
+    return "\n\n".join(filter(None, (page, told, f"and {more} more" if more > 0 else "")))
 
 
 def moved(note: str, run_ids: Mapping[str, str], experiments: Mapping[str, str]) -> str:
