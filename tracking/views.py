@@ -27,16 +27,16 @@ _MODE = "workflowType=machine_learning"
 """Without it the UI opens on pages for chat applications."""
 
 COLUMNS = {
-    "attributes.`Run Name`": 240,
-    "params.`model`": 90,
-    "params.`method`": 90,
-    "tags.`team`": 70,
-    "attributes.`User`": 70,
+    "attributes.`Run Name`": 215,
+    "params.`model`": 75,
+    "params.`method`": 85,
+    "tags.`team`": 65,
+    "attributes.`User`": 65,
     "metrics.`best/accuracy`": 110,
     "metrics.`best/tokens`": 95,
-    "metrics.`knee/accuracy`": 110,
-    "metrics.`knee/tokens`": 95,
+    "metrics.`knee/accuracy`": 115,
     "metrics.`knee/budget`": 95,
+    "metrics.`knee/tokens`": 95,
     "tags.`note`": 300,
 }
 """Of the page of studies, with their widths in pixels."""
