@@ -112,7 +112,7 @@ def bring_in(settings: Import, root: Path | None) -> str:
         (
             _arrived(arrival, bundle.manifest),
             f"Look further: {store.ui_command()}",
-            f"  {store.page(arrival.kind, arrival.run_id)}/artifacts  report, figures, front",
+            f"  {store.ui}{store.pages.run(arrival.kind, arrival.run_id)}  report, figures, front",
         )
     )
 

@@ -52,10 +52,23 @@ class Findings:
         }
 
     def curves(self) -> dict[str, dict[int, float]]:
-        """The front as metrics over its rank."""
+        """The front as metrics over its rank; its most accurate point, and its knee if any."""
+        accuracy = [point.accuracy.value for point in self.front]
+        tokens = [point.tokens.value for point in self.front]
+        marked = {"best": len(self.front) - 1, "knee": frontier.knee(accuracy, tokens)}
         return {
-            "pareto/accuracy": {i: point.accuracy.value for i, point in enumerate(self.front)},
-            "pareto/tokens": {i: point.tokens.value for i, point in enumerate(self.front)},
+            "pareto/accuracy": dict(enumerate(accuracy)),
+            "pareto/tokens": dict(enumerate(tokens)),
+            **{
+                f"{name}/{what}": {0: value}
+                for name, at in marked.items()
+                if at is not None
+                for what, value in (
+                    ("accuracy", accuracy[at]),
+                    ("tokens", tokens[at]),
+                    ("budget", float(self.front[at].budget.tokens)),
+                )
+            },
         }
 
     def files(self) -> dict[str, bytes]:

@@ -71,10 +71,12 @@ def reuse(outcome: Outcome) -> str:
 
 def look_further(outcome: Outcome) -> str:
     record = outcome.record
+    ui, pages = record.ui, record.pages
     return (
         f"Look further: {record.ui_command()}\n"
-        f"  {record.page('study', outcome.run_id)}/artifacts  report, figures, front\n"
-        f"  {record.page('trial')}  all points: scatter accuracy over tokens/mean\n"
+        f"  {ui}{pages.run('study', outcome.run_id)}  this study: report, levels, figures\n"
+        f"  {ui}{pages.frontier(outcome.run_id)}  its points: accuracy over tokens\n"
+        f"  {ui}{pages.studies}  all studies\n"
         f"  {outcome.page}  the report, for any browser\n"
         "Go on: the same command continues this study; --study NAME starts another."
     )

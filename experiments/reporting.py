@@ -38,7 +38,8 @@ def keep(store: Store, selection: Selection, report: Report) -> str:
         _attach(store, home.id, report)
         return home.place(PAGE)
     ids = sorted(one.id for one in selection.records)
-    with store.reported(selection.title, of_json(ids), {"runs": ",".join(ids)}) as run_id:
+    name, about = f"report on {selection.title}", selection.records
+    with store.reported(name, of_json(ids), {"runs": ",".join(ids)}, about=about) as run_id:
         _attach(store, run_id, report)
     return store.records([run_id])[0].place(PAGE)
 

@@ -158,7 +158,7 @@ def look_further(outcome: Outcome) -> str:
             *([f"Left out: {left_out} forced answers under a budget."] if left_out else []),
             f"{recorded} run {outcome.run_id}.",
             f"Look further: {record.ui_command()}",
-            f"  {record.page('import', outcome.run_id)}/artifacts  report, generations, samples",
+            f"  {record.ui}{record.pages.run('import', outcome.run_id)}  report, samples",
             f"  {outcome.page}  the report, for any browser",
         )
     )

@@ -33,13 +33,13 @@ class Scribe:
         if known := self.study.find("level", identity):
             return known
         params = self._params(level)
-        name = f"{params['model']} {params['method']} {label(level.key)}"
+        name = f"{params['model']} {self._names(level)[0]}"
         with self.study.level(identity, name, params) as run:
             for evaluation in level.evaluations:
                 run.log_generations(evaluation.benchmark.name, generation_rows(evaluation))
             whole = Budget(max(level.budgets), HEADLINE)
             run.log_samples(
-                sample_row(evaluation.benchmark.name, item)
+                sample_row(evaluation.benchmark.name, item) | {"gold": item.question.gold[0]}
                 for evaluation in level.evaluations
                 for item in evaluation.at(whole)
             )
@@ -51,10 +51,9 @@ class Scribe:
         """Writes the run of one point and returns the point with its run id."""
         budget = Budget(tokens, HEADLINE)
         point = level.point(budget)
-        sparse = "" if point.level else " sparse"
         run_id = self.study.trial(
             self._identity(level.key, tokens),
-            f"{label(level.key)}{sparse}, {tokens} tokens",
+            f"{self._names(level)[1]}, {tokens} tokens",
             {
                 **self._params(level),
                 "budget": tokens,
@@ -66,6 +65,14 @@ class Scribe:
         )
         self.points[level.key, tokens] = replace(point, run_id=run_id)
         return self.points[level.key, tokens]
+
+    def _names(self, level: Level) -> tuple[str, str]:
+        """What the run of a level, and those of its points, are called behind the model and before
+        the budget."""
+        method, named = self.method(level.key)["method"], label(level.key)
+        if isinstance(level.key, str):
+            return (named if method == "none" else f"{method} {named}"), named
+        return ("dense", "dense") if method == "none" else (f"{method} {named}", f"{named} sparse")
 
     def _params(self, level: Level) -> dict[str, object]:
         return {**self.shared, **self.method(level.key), "loaded_as": level.loaded_as}

@@ -104,7 +104,7 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
             axis.objectives,
         ) as search,
         record.study(
-            name, params, {"model": model.name}, {**asdict(settings), "identity": identity}
+            name, params, tags_of(settings, model), {**asdict(settings), "identity": identity}
         ) as study,
         Warm(engine) as warm,
     ):
@@ -247,6 +247,12 @@ def identity_of(
         "seed": settings.seed,
         **first,
     }
+
+
+def tags_of(settings: SearchSettings, model: Model) -> dict[str, str]:
+    """What the study's run alone is tagged with."""
+    note = {"note": settings.note} if settings.note else {}
+    return {"model": model.name, **note}
 
 
 def params_of(

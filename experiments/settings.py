@@ -151,6 +151,9 @@ class SearchSettings:
     team: str | None = None
     """Tags every run with a team. LRM_TEAM, if set, unless given."""
 
+    note: str | None = None
+    """What the study is for, shown with it in MLflow. Given again, it replaces the old one."""
+
     seed: int = 0
     """Seed of calibration, sampling and search."""
 

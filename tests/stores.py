@@ -77,9 +77,9 @@ def mlflow_server(fresh: Path, folder: Path) -> Iterator[str]:
 
 @dataclass
 class Server:
-    """An MLflow server on a port of this machine, whose artifacts lie in `folder`."""
+    """An `mlflow` command that serves on a port of this machine, run in `folder`."""
 
-    backend: str
+    words: tuple[str, ...]
     folder: Path
     port: int
     _process: subprocess.Popen[bytes] | None = None
@@ -90,15 +90,17 @@ class Server:
 
     def start(self) -> None:
         """Returns when the server answers."""
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
-            "--port", str(self.port), "--workers", "1", "--backend-store-uri", self.backend,
-            "--artifacts-destination", str(self.folder / "artifacts"),
-        ]  # fmt: skip
+        place = ("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1")
+        command = [sys.executable, "-m", "mlflow", *self.words, *place]
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=self.folder,
+                env={**os.environ, **quiet},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         _wait(f"{self.address}/health", self._process)
 
@@ -112,10 +114,19 @@ class Server:
 
 @contextmanager
 def serving(backend: str, folder: Path) -> Iterator[Server]:
-    """An MLflow server on a free port, in front of a database."""
+    """An MLflow server on a free port, in front of a database; its artifacts lie in `folder`."""
+    artifacts = str(folder / "artifacts")
+    words = ("server", "--backend-store-uri", backend, "--artifacts-destination", artifacts)
+    with mlflow(*words, folder=folder) as server:
+        yield server
+
+
+@contextmanager
+def mlflow(*words: str, folder: Path) -> Iterator[Server]:
+    """An `mlflow` command that serves, on a free port."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        server = Server(backend, folder, unused.getsockname()[1])
+        server = Server(words, folder, unused.getsockname()[1])
     try:
         server.start()
         yield server

@@ -21,6 +21,7 @@ from mlflow.entities import Run
 
 from lrm.errors import BadInput
 from tests.stores import python
+from tracking.notes import escape
 from tracking.provenance import code, provenance, redact, redact_command
 from tracking.runs import LevelRun, StudyRun
 from tracking.store import Store, open_store
@@ -149,9 +150,9 @@ class TestRuns:
             level.log_metrics({"accuracy": 0.3})
         path = MlflowClient(store.uri).download_artifacts(level.id, "samples.json")
         table = json.loads(Path(path).read_text())
-        assert table["columns"] == ["id", "score", "looped", "tokens"]
+        assert table["columns"] == ["score", "id", "looped", "tokens"]
         looping, wrong = range(149, 0, -3), range(148, 0, -3)
-        assert [row[0] for row in table["data"]] == [*looping, *wrong]
+        assert [row[1] for row in table["data"]] == [*looping, *wrong]
 
     def test_trial_is_complete_flat_and_linked(self, store: Store, study: StudyRun) -> None:
         run = _read(store, _write_trial(study))
@@ -291,6 +292,15 @@ class TestResume:
             assert "reason" not in run.data.tags
         run = _read(store, first.id)
         assert (run.info.status, run.data.tags["note"]) == ("FINISHED", "again")
+
+    def test_a_note_stays_until_another_is_given(self, store: Store) -> None:
+        for given, told in (("why?", "why?"), (None, "why?"), ("so.", "so."), (None, "so.")):
+            tags = {"note": given} if given else {}
+            with store.study("demo", PARAMS, tags, {}) as study:
+                pass
+            found = _read(store, study.id).data.tags
+            assert found["note"] == told
+            assert found["mlflow.note.content"].startswith(f"{escape(told)}\n\n[Report]")
 
     def test_other_params_are_refused_and_nothing_changes(self, store: Store) -> None:
         with store.study("demo", PARAMS, {}, {}) as first:

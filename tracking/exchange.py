@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -18,8 +19,10 @@ from tracking.archive import Record
 from tracking.backend import Backend
 from tracking.bundles import Bundle, Tell, Writer, new_bundle
 from tracking.manifest import HOMES, LINKS, BundledRun, Kind, Manifest, Status, Value
+from tracking.notes import NOTE, moved
 from tracking.processes import HOST, is_alive, marks, this_process
 from tracking.provenance import installed, redact
+from tracking.views import Pages, offer_charts
 
 ORIGIN = "origin"
 ORIGIN_STUDY = "origin.study"
@@ -166,6 +169,8 @@ def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> 
             with place.arriving(run):
                 pass
             tell("importing", done, len(todo))
+    if study.kind == "study":
+        offer_charts(backend.client, Pages(backend.experiments), ids[study.id], name)
     tell("importing", len(todo), len(todo))
     old = sum(run.origin in here for run in todo)
     known = len(told.runs) - len(todo)
@@ -234,6 +239,13 @@ class _Place:
     here: Mapping[str, Record]
     ids: dict[str, str]
 
+    @cached_property
+    def experiments(self) -> dict[str, str]:
+        """The ids of experiments here by those in the bundle."""
+        found = map(self.backend.client.get_experiment, map(self.backend.experiments.get, KINDS))
+        told = self.bundle.manifest.experiments
+        return {told[one.name]: str(one.experiment_id) for one in found if one.name in told}
+
     @contextmanager
     def arriving(self, run: BundledRun) -> Iterator[None]:
         """The run is open as this process's while the block goes on, then written and closed as it
@@ -294,7 +306,8 @@ class _Place:
     def _tags(self, run: BundledRun) -> dict[str, str]:
         links = {tag: self.ids.get(to, to) for tag, to in run.links.items()}
         own = {"study": self.name, EXPORTED: self.bundle.manifest.exported}
-        return {**run.tags, **self._origin(run), **links, **own}
+        note = {NOTE: moved(run.tags[NOTE], self.ids, self.experiments)} if NOTE in run.tags else {}
+        return {**run.tags, **self._origin(run), **links, **own, **note}
 
     def _origin(self, run: BundledRun) -> dict[str, str]:
         told = self.bundle.manifest

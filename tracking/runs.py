@@ -11,19 +11,26 @@ import gzip
 import heapq
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from lrm.errors import BadInput
+from tracking import notes, views
+from tracking.archive import Record
 from tracking.backend import Backend, Curves
+from tracking.notes import NOTE
 from tracking.processes import this_mark, this_process
 from tracking.provenance import redact
+from tracking.views import Pages
 from tracking.workers import at_work
 
 SAMPLED_ROWS = 100
+SHOWN_FIRST = ("question", "score", "text", "answer", "gold")
+"""Columns of the table of samples that a screen has room for."""
 SHOWN_CHARACTERS = 8_000
 """Of a text in the table of samples; generations/ holds all of it."""
 
@@ -65,7 +72,8 @@ class LevelRun:
             SAMPLED_ROWS, rows, key=lambda row: (row["score"], not row["looped"], -row[length])
         )
         if shown:
-            columns = {name: [_shortened(row[name]) for row in shown] for name in shown[0]}
+            names = sorted(shown[0], key=_place)
+            columns = {name: [_shortened(row[name]) for row in shown] for name in names}
             self._backend.table(self.id, columns, "samples.json")
 
     def artifact(self, path: str, data: bytes) -> None:
@@ -116,7 +124,8 @@ class StudyRun:
         if done := self.find("level", identity):
             raise ValueError(f"level {identity} is already finished as run {done}")
         everything = {**self._links(identity), **(tags or {})}
-        with _open_level(self._backend, "level", name, params, everything) as run:
+        note = partial(notes.of_level, Pages(self._backend.experiments), self.id)
+        with _open_level(self._backend, "level", name, params, everything, note) as run:
             yield run
 
     def trial(
@@ -136,7 +145,11 @@ class StudyRun:
         """
         if done := self.find("trial", identity):
             return done
-        links = {"level_run_id": level_run_id, "optuna.trial_number": str(number)}
+        links = {
+            "level_run_id": level_run_id,
+            "optuna.trial_number": str(number),
+            NOTE: notes.of_trial(Pages(self._backend.experiments), self.id, level_run_id),
+        }
         run_id = self._backend.create(
             "trial", name, {**self._links(identity), **links, **(tags or {})}
         )
@@ -169,13 +182,15 @@ def open_report(
     identity: str,
     params: Mapping[str, object],
     tags: Mapping[str, str],
+    about: Sequence[Record],
 ) -> Iterator[str]:
     """The id of a run on several others, which is made once for the same ones."""
     links = {"study": name, "identity": identity}
     found = backend.find_finished(kind, name, identity)
     run_id = found or backend.create(kind, name, {**tags, **links})
+    note = notes.of_report(Pages(backend.experiments), kind, run_id, about)
     with backend.closing(run_id):
-        backend.write(run_id, {}, params)
+        backend.write(run_id, {}, params, {NOTE: note})
         yield run_id
 
 
@@ -189,7 +204,8 @@ def open_import(
 ) -> Iterator[LevelRun]:
     """Opens the run of replies that were made elsewhere, under the name of what they are."""
     everything = {"study": name, "identity": identity, **tags}
-    with _open_level(backend, "import", name, params, everything) as run:
+    note = partial(notes.of_import, Pages(backend.experiments))
+    with _open_level(backend, "import", name, params, everything, note) as run:
         yield run
 
 
@@ -200,12 +216,17 @@ def _open_level(
     name: str,
     params: Mapping[str, object],
     tags: Mapping[str, str],
+    note: Callable[[str], str],
 ) -> Iterator[LevelRun]:
     run = LevelRun(backend.create(kind, name, tags), backend)
     with backend.closing(run.id):
-        backend.write(run.id, {}, params)
+        backend.write(run.id, {}, params, {NOTE: note(run.id)})
         yield run
         run._finish()
+
+
+def _place(column: str) -> int:
+    return SHOWN_FIRST.index(column) if column in SHOWN_FIRST else len(SHOWN_FIRST)
 
 
 def _shortened(value: Any) -> Any:
@@ -234,10 +255,16 @@ def open_study(
                 _join(backend, found, name, params)
             run_id = found or backend.create("study", name, {"study": name, **this_mark()})
             stack.enter_context(at_work(backend, run_id))
-            backend.write(run_id, {}, params, {**this_process(), **tags})
+            note = _purpose(backend, run_id, tags) if "note" in tags or not found else {}
+            backend.write(run_id, {}, params, {**this_process(), **tags, **note})
+            views.offer_charts(backend.client, Pages(backend.experiments), run_id, name)
             text = json.dumps(config, indent=2, sort_keys=True, default=str)
             backend.attach(run_id, "config.json", redact(text).encode())
         yield StudyRun(run_id, name, backend)
+
+
+def _purpose(backend: Backend, run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
+    return {NOTE: notes.of_study(Pages(backend.experiments), run_id, tags.get("note", ""))}
 
 
 def _join(backend: Backend, run_id: str, name: str, params: Mapping[str, object]) -> None:

@@ -31,6 +31,7 @@ from tracking.patience import Patient, hurried, one_try
 from tracking.processes import sigterm_raises
 from tracking.provenance import provenance, redact
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
+from tracking.views import Pages, offer_studies
 from tracking.workers import sweep
 
 T = TypeVar("T")
@@ -67,11 +68,15 @@ class Store:
         here = Path.cwd() == self.root
         return "mlflow ui" if here else f"cd {shlex.quote(str(self.root))} && mlflow ui"
 
-    def page(self, kind: Kind, run_id: str | None = None) -> str:
-        """The page of a run, or of a kind's chart, in the UI; a local one has its usual port."""
-        base = redact(self.uri).rstrip("/") if address.is_server(self.uri) else LOCAL_UI
-        where = f"{base}/#/experiments/{self._backend.experiments[kind]}/runs"
-        return f"{where}/{run_id}" if run_id else f"{where}?compareRunsMode=CHART"
+    @property
+    def pages(self) -> Pages:
+        """Addresses in the UI, to be put behind `ui`."""
+        return Pages(self._backend.experiments)
+
+    @property
+    def ui(self) -> str:
+        """Where the UI is; a local one has its usual port."""
+        return (redact(self.uri).rstrip("/") if address.is_server(self.uri) else LOCAL_UI) + "/"
 
     @contextmanager
     def study(
@@ -110,9 +115,7 @@ class Store:
         Provenance is that of the grading, which its note says. Raises BadInput as `study` does.
         """
         check_name(name, "an import")
-        note = {"mlflow.note.content": "Replies made elsewhere; versions and hardware are the "
-                "grading's."}  # fmt: skip
-        everything = {**provenance(self.root), **note, **tags}
+        everything = {**provenance(self.root), **tags}
         opened = open_import(self._backend, name, identity, params, everything)
         with self._guarded(opened) as run:
             yield run
@@ -150,14 +153,16 @@ class Store:
         identity: str,
         params: Mapping[str, object],
         kind: Literal["report", "comparison"] = "report",
+        about: Sequence[Record] = (),
     ) -> Iterator[str]:
         """The id of a run for a report on several runs, made once for the same ones and then gone
-        on with; `attach` stores its files.
+        on with; `attach` stores its files. Its description names those that it is `about`.
 
         Raises BadInput as `study` does.
         """
         check_name(name, f"a {kind}")
-        opened = open_report(self._backend, kind, name, identity, params, provenance(self.root))
+        tags = provenance(self.root)
+        opened = open_report(self._backend, kind, name, identity, params, tags, about)
         with self._guarded(opened) as run_id:
             yield run_id
 
@@ -294,6 +299,7 @@ def _connect(place: str, folder: Path, artifacts: Path | None, tags: Mapping[str
             ids: dict[Kind, str] = {
                 kind: str(found[name].experiment_id) for kind, name in EXPERIMENTS.items()
             }
+            offer_studies(client, Pages(ids))
             backend = Backend(Patient(client, place), ids, tags, guard)
             sweep(replace(backend, client=hurried(backend.client)))
             return backend

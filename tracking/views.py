@@ -1,0 +1,138 @@
+"""What MLflow's UI shows at a click: its addresses, and views that are ready when one comes.
+
+A view is an experiment's tag `mlflow.sharedViewState.KEY`, which the UI reads when an address names
+its key. MLflow does not document it (seen in 3.17): where it is not known, the same addresses show
+the page as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from mlflow import MlflowClient
+
+from tracking.archive import Record
+from tracking.backend import Kind
+
+STUDIES = "studies"
+_TAG = "mlflow.sharedViewState."
+_KEY = "viewStateShare%4Bey"
+"""The UI's parameter, its K in other letters: `Key=` would be taken for a secret by `redact`."""
+_MODE = "workflowType=machine_learning"
+"""Without it the UI opens on pages for chat applications."""
+
+COLUMNS = {
+    "attributes.`Run Name`": 215,
+    "params.`model`": 75,
+    "params.`method`": 85,
+    "tags.`team`": 65,
+    "attributes.`User`": 65,
+    "metrics.`best/accuracy`": 110,
+    "metrics.`best/tokens`": 95,
+    "metrics.`knee/accuracy`": 115,
+    "metrics.`knee/budget`": 95,
+    "metrics.`knee/tokens`": 95,
+    "tags.`note`": 300,
+}
+"""Of the page of studies, with their widths in pixels."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Addresses in the UI, to be put behind its own; `experiments` has each kind's id."""
+
+    experiments: Mapping[Kind, str]
+
+    def run(self, kind: Kind, run_id: str, part: str = "") -> str:
+        """A run's page, or a part of it: `model-metrics`, or `artifacts/` and a path."""
+        place = f"{self._runs(kind)}/{run_id}" + (f"/{quote(part)}" if part else "")
+        return f"{place}?{_MODE}"
+
+    def of(self, record: Record) -> str:
+        """The page of a stored run."""
+        return f"#/experiments/{record.run.info.experiment_id}/runs/{record.id}?{_MODE}"
+
+    @property
+    def studies(self) -> str:
+        """All studies in a table, with what tells them apart."""
+        return f"{self._runs('study')}?{_KEY}={STUDIES}&{_MODE}"
+
+    def frontier(self, study_id: str) -> str:
+        """A study's trials as accuracy over tokens."""
+        return self._chart("trial", study_id)
+
+    def curves(self, study_id: str) -> str:
+        """A study's levels as accuracy over the budget."""
+        return self._chart("level", study_id)
+
+    def parts(self, kind: Kind, tag: str, run_id: str) -> str:
+        """The runs of a kind whose `tag` is `run_id`, in a table."""
+        return f"{self._runs(kind)}?searchFilter={quote(_having(tag, run_id), safe='')}&{_MODE}"
+
+    def _chart(self, kind: Kind, study_id: str) -> str:
+        return f"{self._runs(kind)}?{_KEY}={study_id}&compareRunsMode=CHART&{_MODE}"
+
+    def _runs(self, kind: Kind) -> str:
+        return f"#/experiments/{self.experiments[kind]}/runs"
+
+
+def offer_studies(client: MlflowClient, pages: Pages) -> None:
+    """Makes the view of all studies, which the UI's menu has too, unless it is there."""
+    experiment, tag = pages.experiments["study"], _TAG + STUDIES
+    if tag not in client.get_experiment(experiment).tags:
+        columns = list(COLUMNS)
+        state = {
+            "selectedColumns": columns,
+            "columnOrder": columns,
+            "columnWidths": COLUMNS,
+        }
+        named = {"name": "Studies", "createdAt": int(time.time() * 1000), "state": _json(state)}
+        client.set_experiment_tag(experiment, tag, _json(named))
+
+
+def offer_charts(client: MlflowClient, pages: Pages, study_id: str, name: str) -> None:
+    """Makes a study's two charts; it is found by its `name`, which the page shows."""
+    scatter = {
+        "type": "SCATTER",
+        "xaxis": {"key": "tokens/mean", "type": "METRIC"},
+        "yaxis": {"key": "accuracy", "type": "METRIC"},
+        "runsCountToCompare": 100,
+    }
+    lines = {
+        "type": "LINE",
+        "metricKey": "accuracy",
+        "selectedMetricKeys": ["accuracy"],
+        "lineSmoothness": 0,
+    }
+    charts: Mapping[Kind, tuple[str, Mapping[str, Any]]] = {
+        "trial": ("Frontier: accuracy over tokens", scatter),
+        "level": ("Accuracy over the budget", lines),
+    }
+    for kind, (title, chart) in charts.items():
+        tag, value = _TAG + study_id, _json(_state(title, chart, name))
+        client.set_experiment_tag(pages.experiments[kind], tag, value)
+
+
+def _state(title: str, chart: Mapping[str, Any], study: str) -> dict[str, Any]:
+    """One large chart of all of a study's runs; the UI adds small ones of every metric below it."""
+    section = {"uuid": "first", "name": title, "display": True, "columns": 1, "cardHeight": 520}
+    return {
+        "searchFilter": _having("study", study),
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunSections": [section],
+        "compareRunCharts": [{"uuid": "chart", "metricSectionId": "first", **chart}],
+        "isAccordionReordered": True,
+    }
+
+
+def _having(tag: str, value: str) -> str:
+    return f"tags.{tag} = '{value}'"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
