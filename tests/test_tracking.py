@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mlflow.entities import Run
 
 from lrm.errors import BadInput
 from tracking.provenance import code, provenance, redact, redact_command
-from tracking.runs import StudyRun
+from tracking.runs import LevelRun, StudyRun
 from tracking.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,10 +93,14 @@ def _read(store: Store, run_id: str) -> Run:
 
 def _write_level(study: StudyRun, identity: str = "level-1") -> str:
     with study.level(identity, "sparsity 0.50", {"sparsity": 0.5}, {"colour": "red"}) as level:
-        level.log_generations("hops", [{"id": "q1", "text": "naïve\n"}, {"id": "q2", "text": ""}])
-        level.log_curve({"accuracy/hops": {16: 0.25, 32: 0.75}})
-        level.log_metrics({"sparsity/achieved": 0.5})
+        _fill(level)
     return level.id
+
+
+def _fill(level: LevelRun) -> None:
+    level.log_generations("hops", [{"id": "q1", "text": "naïve\n"}, {"id": "q2", "text": ""}])
+    level.log_curve({"accuracy/hops": {16: 0.25, 32: 0.75}})
+    level.log_metrics({"sparsity/achieved": 0.5})
 
 
 def _write_trial(study: StudyRun, identity: str = "trial-1") -> str:
@@ -285,10 +290,11 @@ class TestEndings:
             assert run.data.tags["pid"] in run.data.tags["reason"]
 
     def test_a_pid_used_again_is_not_the_writer(self, store: Store) -> None:
-        with store.study("demo", {}, {}, {}) as study:
-            MlflowClient(store.uri).set_tag(study.id, "process_start", "1")
+        with store.study("demo", {}, {}, {}) as study, study.level("1", "level", {}) as level:
+            MlflowClient(store.uri).set_tag(level.id, "process_start", "1")
             open_store(store.uri)
-            assert _read(store, study.id).info.status == "FAILED"
+            assert _read(store, level.id).info.status == "FAILED"
+            _fill(level)
 
 
 class TestResume:
@@ -312,23 +318,6 @@ class TestResume:
             pass
         assert _read(store, first.id).info.status == "FINISHED"
 
-    def test_a_study_that_another_process_writes_is_refused(self, store: Store) -> None:
-        script = """
-            with open_store().study("demo", {}, {}, {}):
-                print(flush=True)
-                input()
-        """
-        with _python(script, store.uri) as other:
-            assert other.stdout
-            assert other.stdout.readline() == "\n"
-            with (
-                pytest.raises(BadInput, match=f"process {other.pid}"),
-                store.study("demo", {}, {}, {}),
-            ):
-                pass
-            other.communicate("\n")
-        assert other.returncode == 0
-
     def test_a_finished_identity_is_found_and_not_written_again(self, store: Store) -> None:
         with store.study("demo", {}, {}, {}) as study:
             level, trial = _write_level(study), _write_trial(study)
@@ -351,6 +340,83 @@ class TestResume:
     def test_a_name_that_cannot_be_searched_is_refused(self, store: Store, name: str) -> None:
         with pytest.raises(BadInput, match="study"), store.study(name, {}, {}, {}):
             pass
+
+
+class TestWorkers:
+    """Several processes at work on one study's run."""
+
+    @staticmethod
+    @contextmanager
+    def _worker(store: Store, study: str = "demo") -> Iterator[subprocess.Popen[str]]:
+        """Another process that has the study open until it reads a line, and fails at "fail"."""
+        script = f"""
+            with open_store().study("{study}", {{}}, {{}}, {{}}):
+                print(flush=True)
+                if input() == "fail":
+                    raise SystemExit("told to")
+        """
+        with _python(script, store.uri) as other:
+            assert other.stdout
+            assert other.stdout.readline() == "\n"
+            yield other
+
+    @staticmethod
+    def _marks(store: Store, run_id: str) -> set[str]:
+        return {tag for tag in _read(store, run_id).data.tags if tag.startswith("worker/")}
+
+    @staticmethod
+    def _left(store: Store, before: Callable[[StudyRun], object]) -> str:
+        """The run's id after this process was on it too, and was interrupted."""
+        with pytest.raises(KeyboardInterrupt), store.study("demo", {}, {}, {}) as study:
+            raise KeyboardInterrupt(before(study))
+        return study.id
+
+    def test_two_share_the_run_and_the_last_one_to_leave_closes_it(self, store: Store) -> None:
+        seen: list[set[str]] = []
+        with self._worker(store) as other:
+            run_id = self._left(store, lambda study: seen.append(self._marks(store, study.id)))
+            run = _read(store, run_id)
+            assert (run.info.status, "reason" in run.data.tags) == ("RUNNING", False)
+            theirs = self._marks(store, run_id)
+            assert theirs == {f"worker/{socket.gethostname()}/{other.pid}"}
+            assert seen == [theirs | {f"worker/{socket.gethostname()}/{os.getpid()}"}]
+            other.communicate("fail\n")
+        run = _read(store, run_id)
+        assert (run.info.status, run.data.tags["reason"]) == ("KILLED", "SystemExit: told to")
+        assert not self._marks(store, run_id)
+
+    def test_who_ends_normally_finishes_it_for_all(self, store: Store) -> None:
+        with self._worker(store) as other:
+            with store.study("demo", {}, {}, {}) as study:
+                pass
+            assert _read(store, study.id).info.status == "FINISHED"
+            other.communicate("fail\n")
+        run = _read(store, study.id)
+        assert (run.info.status, "reason" in run.data.tags) == ("FINISHED", False)
+        assert not self._marks(store, study.id)
+
+    def test_a_dead_worker_of_this_host_does_not_keep_it_open(self, store: Store) -> None:
+        with self._worker(store) as other:
+            run_id = self._left(store, lambda study: (other.kill(), other.wait()))
+            assert _read(store, run_id).info.status == "KILLED"
+        with self._worker(store) as other, store.study("demo", {}, {}, {}):
+            other.kill()
+            other.wait()
+            open_store(store.uri)
+            assert self._marks(store, run_id) == {f"worker/{socket.gethostname()}/{os.getpid()}"}
+            assert _read(store, run_id).info.status == "RUNNING"
+
+    def test_a_worker_of_another_host_counts_as_alive(self, store: Store) -> None:
+        client, mark = MlflowClient(store.uri), "worker/elsewhere/1"
+        run_id = self._left(store, lambda study: client.set_tag(study.id, mark, "5"))
+        open_store(store.uri)
+        assert _read(store, run_id).info.status == "RUNNING"
+        client.delete_tag(run_id, mark)
+        client.set_tag(run_id, f"worker/{socket.gethostname()}/1", "another start")
+        open_store(store.uri)
+        run = _read(store, run_id)
+        assert run.info.status == "FAILED"
+        assert run.data.tags["reason"] == "process 1 ended without closing this run"
 
 
 class TestStore:
