@@ -7,7 +7,6 @@ replies that others have decoded, so that all of them end with the same findings
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,13 +49,12 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
     """Runs, continues or joins one search, as `job.prepare` says."""
     job = prepare(settings, axis, root)
     record = job.record()
-    with ExitStack() as stack:
-        search = stack.enter_context(job.search(record))
-        with search.crew.leases.hold("init", "opens the study's run"):
-            config = {**asdict(settings), "identity": job.identity}
-            opened = record.study(job.name, job.params, {"model": job.model.name}, config)
-            study = stack.enter_context(opened)
-        warm = stack.enter_context(Warm(job.engine))
+    tags, config = {"model": job.model.name}, {**asdict(settings), "identity": job.identity}
+    with (
+        job.search(record) as search,
+        record.study(job.name, job.params, tags, config) as study,
+        Warm(job.engine) as warm,
+    ):
         replies = sum(map(len, job.questions.values())) * settings.samples
         progress = Progress(replies * max(job.wanted, len(search.levels())))
         lab = job.lab(warm, progress)

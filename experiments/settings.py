@@ -167,7 +167,7 @@ class SearchSettings:
     workers: int = 1
     """Processes that share the study on this machine."""
 
-    gpus: Annotated[tuple[str, ...] | None, listed(parse_gpus, "GPU,...")] = None
+    gpus: Annotated[tuple[str, ...], listed(parse_gpus, "GPU,...")] = ()
     """Starts a worker on each of these GPUs: 0,1,2,3; or 0+1,2+3 for two GPUs each."""
 
     heartbeat: float = 30.0

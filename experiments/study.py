@@ -15,10 +15,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
-from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
@@ -29,9 +28,13 @@ from experiments.crew import Crew, folder_of, lease_of
 from experiments.leases import LeaseLost
 from experiments.levels import Key, label
 from experiments.progress import say
-from lrm.errors import BadInput
+from lrm.errors import BadInput, MissingExtra
 from lrm.records import Point
+from tracking.address import CONNECT_SECONDS, with_driver
+from tracking.alone import alone
+from tracking.patience import Patient
 from tracking.processes import HOST
+from tracking.provenance import redact
 
 Place = tuple[Key, int]
 OBJECTIVES = {
@@ -213,11 +216,10 @@ def open_search(
     """
     crew = Crew(folder_of(studies, name), heartbeat)
     with crew.joined(one_host):
-        with crew.leases.hold("init", "opens the study"):
-            study = _create(name, storage, studies, seed, objectives)
-            _check_objectives(study, name, objectives)
-            _check(study, name, identity)
-            _check_folder(study, name, crew)
+        study = _opened(name, storage, studies, seed, objectives)
+        _check_objectives(study, name, objectives)
+        _check(study, name, identity)
+        _check_folder(study, name, crew)
         search = Search(study, crew, keys, budgets, axis)
         search.sweep()
         try:
@@ -226,26 +228,37 @@ def open_search(
             raise BadInput(f"{error}: make room or access; the same command goes on.") from error
 
 
-def _create(name: str, storage: str, folder: Path, seed: int, objectives: int) -> optuna.Study:
+def _opened(name: str, storage: str, studies: Path, seed: int, objectives: int) -> optuna.Study:
+    """The study, made if it is new; from now on an outage of its database is waited for."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    place = with_driver(storage)
+    patience = {"connect_timeout": CONNECT_SECONDS} if place.startswith("postgresql") else {}
     try:
-        with FileLock(folder / "storage.lock"):
+        with alone(place, studies):
+            made = optuna.storages.RDBStorage(place, {"connect_args": patience})
+            patient = Patient(optuna.storages.get_storage(made), storage)
             return optuna.create_study(
                 study_name=name,
-                storage=storage,
+                storage=cast(optuna.storages.BaseStorage, patient),
                 load_if_exists=True,
                 directions=list(OBJECTIVES.values())[:objectives],
                 sampler=optuna.samplers.TPESampler(seed=seed),
             )
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except ImportError as error:
+        raise MissingExtra(
+            f"The database's driver cannot be loaded ({error}): install it, for PostgreSQL with "
+            "pip install 'psycopg[binary]'."
+        ) from error
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        reason = redact(str(error).splitlines()[0])
         raise BadInput(
-            f"--storage is no usable database URL ({reason}): write sqlite:///FILE or leave it out."
+            f"--storage is no usable database URL ({reason}): write sqlite:///FILE, "
+            "postgresql://USER@HOST/DATABASE, or leave it out."
         ) from error
     except OperationalError as error:
         raise BadInput(
-            f"The study's database cannot be opened ({str(error.orig).splitlines()[0]}): check "
-            "--storage and that its folder can be written to."
+            f"The study's database cannot be opened ({redact(str(error.orig).splitlines()[0])}): "
+            "check --storage, and that it can be reached and written to."
         ) from error
 
 

@@ -44,7 +44,7 @@ def searched(
     Whatever is wrong with the input is found here, before any worker starts, and a new database is
     initialised.
     """
-    if settings.gpus is None and settings.workers == 1:
+    if not settings.gpus and settings.workers == 1:
         return text(search.run(settings, axis, root))
     named = on_gpus(settings.gpus) if settings.gpus else on_cores(settings.workers)
     job = prepare(settings, axis, root)
