@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lrm.errors import BadInput
+from tests.stores import python
 from tracking.provenance import code, provenance, redact, redact_command
 from tracking.runs import LevelRun, StudyRun
 from tracking.store import Store, open_store
@@ -45,7 +45,7 @@ class Fresh:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     """Making a store takes seconds, so it is made once and copied."""
     folder = tmp_path_factory.mktemp("fresh")
-    both = [_python("open_store()", f"sqlite:///{folder}/mlflow.db") for _ in range(2)]
+    both = [python("open_store()", f"sqlite:///{folder}/mlflow.db") for _ in range(2)]
     outputs = [process.communicate()[0] for process in both]
     return Fresh(folder, outputs, [process.returncode for process in both])
 
@@ -69,22 +69,6 @@ def store(root: Path) -> Store:
 def study(store: Store) -> Iterator[StudyRun]:
     with store.study("demo", PARAMS, {"note": "x"}, {"budgets": [16, 32]}) as run:
         yield run
-
-
-def _python(script: str, uri: str) -> subprocess.Popen[str]:
-    """Starts a script in which `open_store()` opens `uri`; stdout and stderr come as one."""
-    # MLflow is quieter where it believes it is being tested, so it must not know.
-    silencing = {"CI", "PYTEST_CURRENT_TEST", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL"}
-    environment = {name: value for name, value in os.environ.items() if name not in silencing}
-    return subprocess.Popen(
-        [sys.executable, "-c", f"from tracking.store import open_store\n{textwrap.dedent(script)}"],
-        cwd=ROOT,
-        env={**environment, "MLFLOW_TRACKING_URI": uri},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def _read(store: Store, run_id: str) -> Run:
@@ -276,7 +260,7 @@ class TestEndings:
                     print(study.id, level.id, flush=True)
                     os.kill(os.getpid(), signal.SIGKILL)
         """
-        process = _python(script, store.uri)
+        process = python(script, store.uri)
         ids = process.communicate()[0].split()
         assert process.returncode == -signal.SIGKILL
         assert len(ids) == 2
@@ -355,7 +339,7 @@ class TestWorkers:
                 if input() == "fail":
                     raise SystemExit("told to")
         """
-        with _python(script, store.uri) as other:
+        with python(script, store.uri) as other:
             assert other.stdout
             assert other.stdout.readline() == "\n"
             yield other
@@ -450,7 +434,7 @@ class TestStore:
                 study.artifact("report.html", b"here")
                 print(study.id)
         """
-        study_id = _python(script, open_store(root=root).uri).communicate()[0].strip()
+        study_id = python(script, open_store(root=root).uri).communicate()[0].strip()
         (tmp_path / "moved to").mkdir()
         shutil.move(root / "mlruns", tmp_path / "moved to")
         store = open_store(root=tmp_path / "moved to")
@@ -525,6 +509,14 @@ class TestProvenance:
     )
     def test_command_line_without_secrets(self, words: list[str], shown: str) -> None:
         assert redact_command(words) == shown
+
+    @pytest.mark.parametrize("password", ["p/w", "p@/w", "@", "/"])
+    def test_password_that_looks_like_a_path(self, password: str) -> None:
+        assert redact(f"at postgresql://u:{password}@h/db: no") == "at postgresql://***@h/db: no"
+
+    def test_an_address_without_one_stays(self) -> None:
+        for text in ("see http://h:5000/#/x, me@x", '["sqlite:////a/b:c", "me@x"]'):
+            assert redact(text) == text
 
     def test_password_with_at_sign_and_query(self) -> None:
         assert redact("see postgresql://u:p@ss@h/db?password=x&a=1.") == (

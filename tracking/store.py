@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeVar
 
 import sqlalchemy
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
-from tracking import address, exchange
+from tracking import address, exchange, moves
 from tracking.alone import alone
 from tracking.archive import Record
 from tracking.backend import Backend, Curves, Kind
@@ -256,56 +257,57 @@ def _connect(place: str, folder: Path, artifacts: Path | None, tags: Mapping[str
     try:
         with guard() if artifacts else nullcontext():
             client = MlflowClient(place, place)
-            experiments: dict[Kind, str] = {
-                kind: _experiment(client, place, name, artifacts)
-                for kind, name in EXPERIMENTS.items()
+            found = {
+                name: _experiment(client, place, name, artifacts)
+                for name in dict.fromkeys(EXPERIMENTS.values())
             }
-            backend = Backend(Patient(client, place), experiments, tags, guard)
+            if artifacts:
+                _follow(place, artifacts, found.values())
+            ids: dict[Kind, str] = {
+                kind: str(found[name].experiment_id) for kind, name in EXPERIMENTS.items()
+            }
+            backend = Backend(Patient(client, place), ids, tags, guard)
             sweep(replace(backend, client=hurried(backend.client)))
             return backend
     except FAILURES as error:
         raise address.unusable(place, error) from error
 
 
-def _experiment(client: MlflowClient, place: str, name: str, artifacts: Path | None) -> str:
-    """The id of the experiment, made where missing; a server decides where artifacts lie."""
-    wanted = (artifacts / name.rpartition("/")[2]).as_uri() if artifacts else None
+def _experiment(client: MlflowClient, place: str, name: str, artifacts: Path | None) -> Experiment:
+    """The experiment, made where missing; a server decides where artifacts lie."""
     found = client.get_experiment_by_name(name)
     if found is None:
         # Without a kind MLflow's UI guesses one, and may open on pages meant for chat applications.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         try:
-            return str(client.create_experiment(name, wanted, tags=kind))
+            client.create_experiment(name, artifacts and _wanted(artifacts, name), tags=kind)
         except MlflowException as error:
             # Another process was faster.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)
+        found = client.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":
         raise BadInput(
             f"The experiment {name} was deleted in this store: bring it back with `mlflow "
             f"experiments restore -x {found.experiment_id}`, or give another --tracking-uri."
         )
-    stored = found.artifact_location
-    if wanted and stored.startswith("mlflow-artifacts:"):
+    if artifacts and found.artifact_location.startswith("mlflow-artifacts:"):
         raise BadInput(
             f"The store {redact(place)} belongs to an MLflow server, which keeps the artifacts: "
             "give the server's http address with --tracking-uri."
         )
-    if wanted and place.startswith("sqlite") and stored.startswith("file:") and stored != wanted:
-        _follow_move(place, found.experiment_id, stored, wanted)
-    return str(found.experiment_id)
+    return found
 
 
-def _follow_move(place: str, experiment: str, old: str, new: str) -> None:
-    """Artifacts lie beside an SQLite file, but MLflow stores absolute paths: rewrites them."""
-    engine = sqlalchemy.create_engine(place)
-    values = {"experiment": int(experiment), "old": old, "new": new}
-    with engine.begin() as session:
-        for statement in (
-            "UPDATE experiments SET artifact_location = :new WHERE experiment_id = :experiment",
-            "UPDATE runs SET artifact_uri = :new || substr(artifact_uri, length(:old) + 1) "
-            "WHERE experiment_id = :experiment AND substr(artifact_uri, 1, length(:old)) = :old",
-        ):
-            session.execute(sqlalchemy.text(statement), values)
-    engine.dispose()
+def _follow(place: str, artifacts: Path, experiments: Iterable[Experiment]) -> None:
+    every = [
+        moves.Move(found.experiment_id, found.artifact_location, _wanted(artifacts, found.name))
+        for found in experiments
+        if found.artifact_location.startswith("file:")
+    ]
+    if moved := [move for move in every if move.old != move.new]:
+        moves.follow(place, moved)
+
+
+def _wanted(artifacts: Path, name: str) -> str:
+    return (artifacts / name.rpartition("/")[2]).as_uri()
