@@ -27,7 +27,7 @@ SILENT = re.compile(
     r"|the database system is (?:shutting down|starting up|in recovery mode|not accepting)"
     r"|too many clients|connection slots are reserved|no route to host|network is unreachable"
     r"|name resolution|could not translate host name|failed to resolve|database is locked"
-    r"|50[234] error responses",
+    r"|50[0234] error responses",  # 500: the database went away within a call of the server
     re.IGNORECASE,
 )
 """How SQLite, libpq, sockets and HTTP say that no one answered; MLflow hands on the text alone."""
