@@ -34,6 +34,27 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size": 32_000,
         "max_position_embeddings": 32_768,
     },
+    # Many small blocks, to measure memory with.
+    "60m": {
+        "model_type": "llama",
+        "hidden_size": 512,
+        "intermediate_size": 1408,
+        "num_hidden_layers": 20,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 1024,
+        "max_position_embeddings": 4096,
+    },
+    "800m": {
+        "model_type": "llama",
+        "hidden_size": 1536,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "vocab_size": 4096,
+        "max_position_embeddings": 4096,
+    },
     # DeepSeek-R1-Distill-Qwen-1.5B (its config.json).
     "1.5b": {
         "model_type": "qwen2",

@@ -68,16 +68,15 @@ def _check(
 ) -> None:
     """BadInput unless the files hold the model's weights in their shapes, and no other layers."""
     layers = {f"{name}.weight" for name in decoder.linears}
-    missing = set(names.values()).difference(source)
-    strange = sorted(layers.symmetric_difference(source.linears()) | missing)
+    strange = sorted(layers.symmetric_difference(source.linears()))
     if strange:
         raise BadInput(
             f"{decoder.kind} in {source.folder} cannot be pruned: {strange[0]} is not both "
             "in the files and a linear layer of the model."
         )
     for name, weight in weights.items():
+        source.dtype(names[name])  # BadInput if it is missing
         stored = source.shape(names[name])
-        source.dtype(names[name])
         if tuple(weight.shape) != stored:
             raise BadInput(
                 f"{source.folder} cannot be loaded, save it again: {names[name]} is "
