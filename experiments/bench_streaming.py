@@ -47,9 +47,11 @@ class Streaming:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds, peak memory beyond what the process began with, and the outcome's revision."""
+    """Seconds, those of them that the processor worked, peak memory beyond what the process began
+    with, and the outcome's revision."""
 
     seconds: float
+    worked: float
     grown: int
     revision: str
 
@@ -65,11 +67,14 @@ def bench(settings: Streaming) -> str:
         raise CompressionFailed("the two ways gave different checkpoints")
     told = [f"{settings.shape}: {size / 1e6:.0f} MB on disk, {settings.mode} mode"]
     for way, cost in costs.items():
-        told.append(f"{way}: {cost.seconds:.1f} s, peak memory grew by {cost.grown / 1e6:.0f} MB")
+        told.append(
+            f"{way}: {cost.seconds:.1f} s, {cost.worked:.1f} s of processor time, peak memory grew "
+            f"by {cost.grown / 1e6:.0f} MB"
+        )
     first, second = (costs[way] for way in WAYS)
     told.append(
-        f"time {first.seconds / second.seconds:.2f} x, memory {first.grown / second.grown:.2f} x; "
-        "the checkpoints are the same"
+        f"time {first.seconds / second.seconds:.2f} x, processor {first.worked / second.worked:.2f}"
+        f" x, memory {first.grown / second.grown:.2f} x; the checkpoints are the same"
     )
     return "\n".join(told)
 
@@ -96,10 +101,10 @@ def _pruned(settings: Streaming, way: Way, folder: Path) -> Cost:
     calibration = Calibration("random tokens", tuple(map(tuple, tokens)))
     method = prune.SparseGPT(0.5, calibration, mode=settings.mode)
     loading.load(Weights(dense.path))  # imports the model's code, which also takes memory
-    before, began = memory("VmRSS"), time.perf_counter()
+    before, began, worked = memory("VmRSS"), time.perf_counter(), time.process_time()
     made = method.apply(dense, folder / way)
-    seconds = time.perf_counter() - began
-    return Cost(seconds, memory("VmHWM") - before, made.revision)
+    seconds, worked = time.perf_counter() - began, time.process_time() - worked
+    return Cost(seconds, worked, memory("VmHWM") - before, made.revision)
 
 
 def _whole(source: Any) -> Any:

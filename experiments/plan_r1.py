@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from experiments.plan_lines import GB, GIB, Line, duration, gb, section
+from experiments.plan_lines import GB, GIB, Line, duration, section
+from lrm.tables import Table
 
 if TYPE_CHECKING:
     from experiments.plan import Planning
@@ -32,63 +33,80 @@ UNFOLDED = 2 * LAYERS * HEADS * (KEY + VALUE)
 
 def plan(settings: Planning) -> str:
     """The plan, as text."""
+    columns = ("file", "GB", "bits", "download", "loading", "left", "latents", "unfolded")
+    columns += ("gpu_layers", "slots", "tokens/s", "benchmarks")
+    rows = [_row(settings, name) for name in FILES]
+    table = Table("The files, by the names that their makers gave them", columns, rows)
     return "\n\n".join(
         (
             f"DeepSeek-R1, 671B, on {settings.gpus} GPUs by llama.cpp. Nothing of this was run; "
             "numbers are arithmetic unless they say otherwise.",
-            section("A token in the cache", list(_cache())),
-            *(
-                section(f"{name}, named {bits} bits", list(_file(settings, size)))
-                for name, (bits, size) in FILES.items()
-            ),
+            table.text(),
+            section("Its columns", list(_columns(settings))),
             "Commands\n" + "\n".join(_command(settings, name) for name in FILES),
         )
     )
 
 
-def _cache() -> Iterator[Line]:
-    source = (
-        f"2 bytes x {LAYERS} layers x {LATENT}: files made since llama.cpp's PR 12801, April 2025"
-    )
-    yield Line("as a latent", f"{FOLDED:,} bytes", source)
-    source = (
-        f"2 bytes x {LAYERS} x {HEADS} heads x ({KEY} + {VALUE}): older ones, so those of January "
-    )
-    yield Line("unfolded", f"{UNFOLDED:,} bytes", source + "2025 under these names")
-
-
-def _file(settings: Planning, size: float) -> Iterator[Line]:
+def _row(settings: Planning, name: str) -> tuple[str, ...]:
+    bits, size = FILES[name]
     one = settings.gpu_gib * GIB - settings.overhead_gb * GB
-    yield Line(
-        "bytes", gb(size), f"published; {8 * size / WEIGHTS:.2f} bits over all 671e9 weights"
-    )
-    source = f"at {settings.network:g} GB/s (--network, assumed)"
-    yield Line("download", duration(size / settings.network / GB), source)
-    source = f"at {settings.disk:g} GB/s (--disk, assumed)"
-    yield Line("loading", duration(size / settings.disk / GB), source)
     left = settings.gpus * one - size
-    source = f"{settings.gpus} x ({settings.gpu_gib:g} GiB - {settings.overhead_gb:g} GB), file off"
-    yield Line("left for the cache", gb(left), source)
-    for what, token in (("latents", FOLDED), ("unfolded", UNFOLDED)):
-        room = max(0, int(left / token / settings.context))
-        slots = (
-            f"{room:,} at once"
-            if room
-            else f"{math.ceil((size + token * settings.context) / one)} GPUs"
-        )
-        source = f"of {settings.context:,} tokens, {gb(token * settings.context)} each"
-        yield Line(f"replies, {what}", slots, source if room else f"for one {source}")
-    layers, _ = _fit(settings, size)
-    if layers >= 0:
-        source = "the rest on the CPU, many times slower"
-        yield Line("on these GPUs", f"gpu_layers={layers}", source)
-        return
+    replies = []
+    for token in (FOLDED, UNFOLDED):
+        reply = token * settings.context
+        room = int(left / reply) if left > 0 else 0
+        replies.append(f"{room}" if room else f"on {math.ceil((size + reply) / one)} GPUs")
+    layers, slots = _fit(settings, size)
     rate = settings.tokens_per_second * FILES["UD-IQ1_S"][1] / size
-    source = f"{settings.tokens_per_second:g} (--tokens-per-second, its makers' figure) by bytes"
-    yield Line("tokens a second", f"{rate:,.0f}", source)
-    tokens = settings.questions * settings.reply_tokens
-    source = f"{settings.questions} replies x {settings.reply_tokens:,} (--reply-tokens, assumed)"
-    yield Line("all benchmarks", duration(tokens / rate), source)
+    hours = duration(settings.questions * settings.reply_tokens / rate)
+    return (
+        name,
+        f"{size / GB:.0f}",
+        f"{bits} ({8 * size / WEIGHTS:.2f})",
+        duration(size / settings.network / GB),
+        duration(size / settings.disk / GB),
+        f"{left / GB:.1f}",
+        *replies,
+        "all" if layers < 0 else f"{layers} of {LAYERS}",
+        f"{slots}",
+        *((f"{rate:.0f}", hours) if layers < 0 else ("", "")),
+    )
+
+
+def _columns(settings: Planning) -> Iterator[Line]:
+    yield Line("GB, bits", "", "published: unsloth/DeepSeek-R1-GGUF; (bytes x 8 / 671e9 weights)")
+    source = (
+        f"at {settings.network:g} GB/s (--network) and {settings.disk:g} GB/s (--disk), assumed"
+    )
+    yield Line("download, loading", "", source)
+    source = (
+        f"GB for the cache: {settings.gpus} x ({settings.gpu_gib:g} GiB - {settings.overhead_gb:g} "
+    )
+    yield Line("left", "", source + "GB), both assumed, the file off")
+    source = (
+        f"replies of {settings.context:,} tokens (--context) that fit at once: 2 bytes x {LAYERS} "
+    )
+    source += "layers x"
+    yield Line(
+        "latents", f"{FOLDED:,} bytes a token", f"{source} {LATENT}; files made since April 2025"
+    )
+    source = (
+        f"{HEADS} heads x ({KEY} + {VALUE}) in place of {LATENT}: older files, such as those of "
+    )
+    yield Line("unfolded", f"{UNFOLDED:,} bytes", source + "January 2025 (llama.cpp PR 12801)")
+    yield Line("gpu_layers", "", "the rest runs on the CPU, many times slower: no time is given")
+    yield Line("slots", "", f"as latents, at most {settings.slots} (--slots)")
+    source = (
+        f"{settings.tokens_per_second:g} (--tokens-per-second, its makers' figure on two H100), by "
+    )
+    yield Line(
+        "tokens/s", "", source + "bytes; assumed, and of as many replies at once as they had"
+    )
+    source = (
+        f"{settings.questions} replies x {settings.reply_tokens:,} tokens (--reply-tokens, assumed)"
+    )
+    yield Line("benchmarks", "", source)
 
 
 def _fit(settings: Planning, size: float) -> tuple[int, int]:
@@ -105,6 +123,6 @@ def _command(settings: Planning, name: str) -> str:
     engine = f"llama_cpp:gpu_layers={layers},context={settings.context},slots={slots}"
     return (
         f"  python -m experiments.sparsity_search --model unsloth/DeepSeek-R1-GGUF:{name} \\\n"
-        f"      --sparsity 0 --engine {engine} \\\n"
+        f"      --engine {engine} --sparsity 0 \\\n"
         "      --benchmarks aime,folio,temporal,musique --questions 250 --budgets 1024,4096,16384"
     )
