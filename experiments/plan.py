@@ -93,9 +93,10 @@ class Planning:
 def plan(settings: Planning) -> str:
     """The plan, as text."""
     from experiments import plan_dense, plan_r1
+    from experiments.random_models import SHAPES
     from lrm import registry
 
-    registry.require("shape", settings.shape, (*plan_dense.SHAPES, plan_r1.NAME))
+    registry.require("shape", settings.shape, (*SHAPES, plan_r1.NAME))
     if settings.shape == plan_r1.NAME:
         return plan_r1.plan(settings)
     return plan_dense.plan(settings)

@@ -30,13 +30,16 @@ FOLDED = 2 * LAYERS * LATENT
 UNFOLDED = 2 * LAYERS * HEADS * (KEY + VALUE)
 """Bytes of a token in the cache, in float16: one latent a layer, or every head's key and value."""
 
+HEADER = (
+    *("file", "GB", "bits", "download", "loading", "left", "latents", "unfolded"),
+    *("gpu_layers", "slots", "tokens/s", "benchmarks"),
+)
+
 
 def plan(settings: Planning) -> str:
     """The plan, as text."""
-    columns = ("file", "GB", "bits", "download", "loading", "left", "latents", "unfolded")
-    columns += ("gpu_layers", "slots", "tokens/s", "benchmarks")
     rows = [_row(settings, name) for name in FILES]
-    table = Table("The files, by the names that their makers gave them", columns, rows)
+    table = Table("The files, by the names that their makers gave them", HEADER, rows)
     return "\n\n".join(
         (
             f"DeepSeek-R1, 671B, on {settings.gpus} GPUs by llama.cpp. Nothing of this was run; "

@@ -82,6 +82,12 @@ def test_r1s_files_need_what_they_weigh(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("shape", ["llama-3.1-70b", "deepseek-r1"])
+def test_the_readme_shows_what_is_printed(shape: str, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.main(["--shape", shape, "--gpus", "2"])
+    assert capsys.readouterr().out.rstrip() in README.read_text()
+
+
+@pytest.mark.parametrize("shape", ["llama-3.1-70b", "deepseek-r1"])
 def test_engines_and_flags_in_the_commands_exist(
     shape: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
