@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+from experiments.leases import Leases
 from experiments.levels import Key, Level, label
 from experiments.methods import Choice
 from experiments.models import Model
@@ -32,8 +33,9 @@ class Lab:
     """Measures one level after the other; what it makes is kept in `checkpoints` and `folder`.
 
     Checkpoints are found again by what they are made from, replies by what was asked, so a
-    second lab over the same folder repeats nothing. `first` names what was done to the model
-    before, if anything was.
+    second lab over the same folder repeats nothing, nor does one that works there at the same time:
+    what both need is made under a lease of `heartbeat` seconds. `first` names what was done to the
+    model before, if anything was.
     """
 
     folder: Path
@@ -49,50 +51,71 @@ class Lab:
     budgets: Sequence[int]
     progress: Progress
     first: str = ""
+    heartbeat: float = 30.0
     reused: int = 0
     decoded: int = 0
     pruned: int = 0
     _calibrations: dict[str, Calibration] = field(default_factory=dict, init=False)
 
-    def measure(self, key: Key) -> Level:
-        """Compresses to a level if need be, and answers all questions at all budgets."""
+    def measure(self, key: Key, check: Callable[[], None] = lambda: None) -> Level:
+        """Compresses to a level if need be, and answers all questions at all budgets.
+
+        `check` is called after each reply, and may end it by an exception.
+        """
         checkpoint = self.checkpoint(key)
         asked = sum(map(len, self.questions.values())) * self.decoding.samples
         self.progress.stage(f"{self.method.axis} {label(key):>4}", asked)
-        run = runnable(checkpoint, self.engine.choice, self.folder / "gguf")
+        run = self._runnable(checkpoint)
         engine = self.engine.on(run)
-        with self._store(run, engine) as store:
-            evaluations = evaluate(
-                self.questions,
-                self.decoding,
-                self.budgets,
-                store,
-                engine,
-                self.progress.reply,
-                self.track,
-                self.closing,
-            )
-            self.reused += store.reused
-            self.decoded += store.decoded
+
+        def told(tokens: int, forced: bool) -> None:
+            self.progress.reply(tokens, forced)
+            check()
+
+        with self._store("generations", run, engine) as store:
+            try:
+                evaluations = evaluate(
+                    self.questions,
+                    self.decoding,
+                    self.budgets,
+                    store,
+                    engine,
+                    told,
+                    self.track,
+                    self.closing,
+                )
+            finally:
+                self.reused += store.reused
+                self.decoded += store.decoded
         return Level(key, checkpoint, evaluations, self.budgets, run.format)
+
+    def counts(self) -> dict[str, int]:
+        """What was done so far: replies, tokens and checkpoints."""
+        counted = {"reused": self.reused, "decoded": self.decoded, "pruned": self.pruned}
+        return counted | {"tokens": self.progress.decoded}
 
     def checkpoint(self, key: Key) -> Checkpoint:
         """The model at a level, which may be the model itself. All levels are made in one pass."""
         if key == self.method.untouched:
             return self.model.checkpoint
         if not is_complete(self._place(key)):
-            self.progress.stage("compressing all levels")
-            wanted = [level for level in self.keys if level != self.method.untouched]
-            missing = [level for level in wanted if not is_complete(self._place(level))]
-            by_source = sorted(missing, key=lambda level: str(self.method.source(level)))
-            for _, levels in groupby(by_source, key=self.method.source):
-                outs = {level: self._place(level) for level in levels}
-                rows = self.calibration(next(iter(outs)))
-                if device() == "cuda":
-                    self.engine.rest()
-                self.method.apply(self.model.checkpoint, rows, outs, self.progress.module)
-                self.pruned += len(outs)
+            with self._alone(self.checkpoints, "compresses the model"):
+                self._compress()
         return self.method.open(self._place(key))
+
+    def _compress(self) -> None:
+        """Makes the levels that are missing."""
+        self.progress.stage("compressing all levels")
+        wanted = [level for level in self.keys if level != self.method.untouched]
+        missing = [level for level in wanted if not is_complete(self._place(level))]
+        by_source = sorted(missing, key=lambda level: str(self.method.source(level)))
+        for _, levels in groupby(by_source, key=self.method.source):
+            outs = {level: self._place(level) for level in levels}
+            rows = self.calibration(next(iter(outs)))
+            if device() == "cuda":
+                self.engine.rest()
+            self.method.apply(self.model.checkpoint, rows, outs, self.progress.module)
+            self.pruned += len(outs)
 
     def calibration(self, key: Key) -> Calibration | None:
         """What the method is calibrated on at a level, or None if on nothing."""
@@ -130,10 +153,13 @@ class Lab:
 
     @contextmanager
     def dense(self) -> Iterator[tuple[Engine, Generations]]:
-        """The engine on the model itself, and its replies."""
-        run = runnable(self.model.checkpoint, self.engine.choice, self.folder / "gguf")
+        """The engine on the model itself, and its replies to what no benchmark asks."""
+        run = self._runnable(self.model.checkpoint)
         engine = self.engine.on(run)
-        with self._store(run, engine) as store:
+        with (
+            self._alone(self.folder / "calibration", "decodes replies to calibrate on"),
+            self._store("calibration", run, engine) as store,
+        ):
             yield engine, store
 
     def method_params(self, key: Key) -> Mapping[str, object]:
@@ -150,5 +176,12 @@ class Lab:
         }
         return self.checkpoints / of_json(identity)[:24]
 
-    def _store(self, checkpoint: Checkpoint, engine: Engine) -> Generations:
-        return Generations(self.folder / "generations", checkpoint, self.decoding, engine.identity)
+    def _runnable(self, checkpoint: Checkpoint) -> Checkpoint:
+        return runnable(checkpoint, self.engine.choice, self.folder / "gguf", self.heartbeat)
+
+    def _alone(self, folder: Path, does: str) -> AbstractContextManager[None]:
+        """Holds what is made of the model in a folder."""
+        return Leases(folder, self.heartbeat).hold(f".{self.model.checkpoint.revision[:24]}", does)
+
+    def _store(self, folder: str, checkpoint: Checkpoint, engine: Engine) -> Generations:
+        return Generations(self.folder / folder, checkpoint, self.decoding, engine.identity)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 
 from tqdm import tqdm
 
 
+def say(text: str) -> None:
+    """A line on stderr, above the bar if there is one."""
+    tqdm.write(text, file=sys.stderr)
+
+
 class Progress:
-    """One bar over the replies of all levels; forced answers and pruning show beside it."""
+    """One bar over the replies of all levels; forced answers and pruning show beside it. Where
+    stderr is no terminal, a line now and then."""
 
     def __init__(self, replies: int) -> None:
+        self._moves = sys.stderr.isatty()
         self._bar = tqdm(
             total=replies,
-            file=sys.stderr,
+            file=sys.stderr if self._moves else io.StringIO(),
             dynamic_ncols=True,
             mininterval=float("inf"),
             bar_format="{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} replies "
             "[{elapsed}<{remaining}]{postfix}",
         )
-        self._pause = 0.2 if sys.stderr.isatty() else 30.0
+        self._pause = 0.2 if self._moves else 30.0
         self._shown = 0.0
         self.decoded = 0
         self.seconds = 0.0
@@ -57,8 +65,12 @@ class Progress:
             self._show(now)
 
     def close(self) -> None:
+        self._show(time.perf_counter())
         self._bar.close()
 
     def _show(self, now: float) -> None:
         self._shown = now
-        self._bar.refresh()
+        if self._moves:
+            self._bar.refresh()
+        else:
+            say(str(self._bar))

@@ -13,25 +13,28 @@ from pathlib import Path
 from experiments.command import command
 from experiments.quantization_settings import QuantizationSettings
 
+NAME = "quantization_search"
+
 
 def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
     """Runs the search; returns its exit status. What is written goes to mlruns/ under `root`."""
 
     def work(settings: QuantizationSettings) -> str:
-        from experiments import quantization_findings, search
+        from experiments import job, quantization_findings, workers
         from experiments.recipes import parse_quantizer
 
-        axis = search.Axis(
+        axis = job.Axis(
             method=parse_quantizer(settings.method, settings.recipes),
             text=settings.method,
             keys=settings.recipes,
             objectives=3,
             findings=quantization_findings.QuantizationFindings,
         )
-        return quantization_findings.text(search.run(settings, axis, root))
+        text = quantization_findings.text
+        return workers.searched(NAME, arguments, settings, axis, root, text)
 
     stopped = "Nothing is lost: the same command goes on from here."
-    return command(QuantizationSettings, "quantization_search", __doc__, arguments, work, stopped)
+    return command(QuantizationSettings, NAME, __doc__, arguments, work, stopped)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.engines import EngineChoice
+from experiments.leases import Leases
 from experiments.models import Found, find_model
 from lrm import formats
 from lrm.compression.gguf import write_f16
@@ -32,19 +33,22 @@ def find_runnable(name: str, engine: EngineChoice, sparsity: Sequence[float] = (
     return found
 
 
-def runnable(checkpoint: Checkpoint, engine: EngineChoice, folder: Path) -> Checkpoint:
+def runnable(
+    checkpoint: Checkpoint, engine: EngineChoice, folder: Path, heartbeat: float = 30.0
+) -> Checkpoint:
     """The checkpoint as the engine loads it: a dense one, where it takes only GGUF files, as one in
-    float16, which is kept in `folder`; a packed one, where it has no kernels for it, as the same
-    weights unpacked."""
+    float16, which is kept in `folder` and made there under a lease of `heartbeat` seconds; a packed
+    one, where it has no kernels for it, as the same weights unpacked."""
     loaded = checkpoint.format in engine.kind.formats
     if loaded and (not has_twin(checkpoint) or _has_kernels(checkpoint, engine)):
         return checkpoint
     if unpacked := twin(checkpoint):
-        return runnable(unpacked, engine, folder)
+        return runnable(unpacked, engine, folder, heartbeat)
     place = folder / f"{checkpoint.revision[:24]}.gguf"
-    if place.is_file():
-        return Checkpoint(place, of_file(place), "gguf", checkpoint.lineage)
-    return write_f16(checkpoint, place)
+    with Leases(folder, heartbeat).hold(f".{place.stem}", "converts the model"):
+        if not place.is_file():
+            return write_f16(checkpoint, place)
+    return Checkpoint(place, of_file(place), "gguf", checkpoint.lineage)
 
 
 def _has_kernels(checkpoint: Checkpoint, engine: EngineChoice) -> bool:

@@ -1,65 +1,40 @@
-"""The search: asks the study for a level, measures it, records it, tells every budget."""
+"""The search: asks the study for a level, measures it, records it, tells every budget.
+
+Several workers may run the same search at once. Each measures what no other is at, and reads the
+replies that others have decoded, so that all of them end with the same findings.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments import reporting
-from experiments.chain import First, parse_first
-from experiments.engines import EngineChoice, parse_engine
 from experiments.findings import Findings
+from experiments.job import Axis, prepare
 from experiments.lab import Lab
-from experiments.levels import Key, Level
-from experiments.methods import Choice, parse_method
-from experiments.models import Model
-from experiments.progress import Progress
-from experiments.runnable import find_runnable
+from experiments.leases import LeaseLost
+from experiments.levels import Key, Level, label
+from experiments.progress import Progress, say
 from experiments.scribe import Scribe
-from experiments.settings import SearchSettings, Settings
-from experiments.study import Search, open_search
+from experiments.settings import SearchSettings
+from experiments.study import Search
 from experiments.variants import of_study
 from experiments.warm import Warm
-from lrm import registry
-from lrm.contracts import Benchmark
-from lrm.digests import of_json
-from lrm.errors import BadInput
 from lrm.frontier import hypervolume
-from lrm.judging import TRUNCATION
-from lrm.records import Decoding, Question
-from tracking.address import project_root
+from lrm.report.page import PAGE
+from tracking.provenance import redact
 from tracking.runs import StudyRun
-from tracking.store import Store, open_store
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What a search varies beside the budget: the levels of a method, in their order. `text` is the
-    method as it was named, `objectives` how many of Optuna's there are."""
-
-    method: Choice
-    text: str
-    keys: Sequence[Key]
-    objectives: int = 2
-    findings: type[Findings] = Findings
-
-    @property
-    def compresses(self) -> bool:
-        """Whether any level is not the model itself."""
-        return any(key != self.method.untouched for key in self.keys)
-
-
-def sparsity_axis(settings: Settings) -> Axis:
-    method = parse_method(settings.method, settings.sparsity)
-    return Axis(method, settings.method, settings.sparsity)
+from tracking.store import Store
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search's findings, what they cost, where they are kept, and where the report lies."""
+    """A search's findings, what they cost, where they are kept, and where the report lies.
+
+    `levels_found` counts those that this process did not measure.
+    """
 
     study: str
     run_id: str
@@ -71,105 +46,93 @@ class Outcome:
 
 
 def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outcome:
-    """Runs or continues one search; keeps everything in mlruns/ under `root`, the project's folder.
-
-    All input is checked before anything is written.
-    """
-    root = root or project_root()
-    folder = root / "mlruns"
-    engine = parse_engine(settings.engine)
-    first = parse_first(settings.first) if settings.first else None
-    method = axis.method
-    model = open_model(settings, axis, engine, first)
-    questions = load_questions(settings)
-    decoding = Decoding(
-        max_tokens=max(settings.budgets) + model.answer_tokens,
-        answer_tokens=model.answer_tokens,
-        seed=settings.seed,
-        samples=settings.samples,
-    )
-    identity = identity_of(settings, axis, model, questions, engine.made(model.checkpoint).identity)
-    name = settings.study or default_name(model, first, method, identity)
-    storage = settings.storage or f"sqlite:///{folder / 'optuna.db'}"
-    record = open_store(settings.tracking_uri, root, team=settings.team)
-    params = params_of(settings, model, method, decoding, identity)
-    search_at = (name, storage, folder / "studies", identity)
+    """Runs, continues or joins one search, as `job.prepare` says."""
+    job = prepare(settings, axis, root)
+    record = job.record()
+    tags, config = {"model": job.model.name}, {**asdict(settings), "identity": job.identity}
     with (
-        open_search(
-            *search_at,
-            axis.keys,
-            settings.budgets,
-            settings.seed,
-            method.axis,
-            axis.objectives,
-        ) as search,
-        record.study(
-            name, params, {"model": model.name}, {**asdict(settings), "identity": identity}
-        ) as study,
-        Warm(engine) as warm,
+        job.search(record) as search,
+        record.study(job.name, job.params, tags, config) as study,
+        Warm(job.engine) as warm,
     ):
-        wanted = max(min(settings.trials or len(axis.keys), len(axis.keys)), 1)
-        replies = sum(map(len, questions.values())) * settings.samples
-        progress = Progress(replies * max(wanted, len(search.levels())))
-        lab = Lab(
-            folder=folder,
-            checkpoints=settings.checkpoints or folder / "checkpoints",
-            model=model,
-            method=method,
-            engine=warm,
-            questions=questions,
-            decoding=decoding,
-            track=settings.track,
-            closing=settings.closing,
-            keys=axis.keys,
-            budgets=settings.budgets,
-            progress=progress,
-        )
-        known = search.levels()
+        replies = sum(map(len, job.questions.values())) * settings.samples
+        progress = Progress(replies * max(job.wanted, len(search.levels())))
+        lab = job.lab(warm, progress)
         try:
-            if first:
-                lab = first.applied(lab)
-            scribe = Scribe(study, params, lab.method_params, identity)
-            levels = explore(search, lab, scribe, wanted)
+            if job.first:
+                lab = job.first.applied(lab)
+            scribe = Scribe(study, job.params, lab.method_params, job.identity)
+            levels, measured = explore(search, lab, scribe, job.wanted)
         finally:
             progress.close()
         points = [scribe.points[level.key, b] for level in levels for b in settings.budgets]
         findings = axis.findings(levels, points, settings.budgets)
-        if len(levels) > len(known):
+        page = conclude(search, study, record, findings)
+    return Outcome(job.name, study.id, findings, len(levels) - measured, lab, record, page)
+
+
+def conclude(search: Search, study: StudyRun, record: Store, findings: Findings) -> str:
+    """Writes the study's front and its report, unless another worker has; returns where the report
+    lies."""
+    told = [label(level.key) for level in findings.levels]
+    with search.crew.concluding(levels=told, record=redact(record.uri)) as (due, new):
+        selection = of_study(record, study.name)
+        if not due:
+            assert selection.study, "a study's selection has its run"
+            return selection.study.place(PAGE)
+        report = reporting.made(selection)
+        front = {"frontier/front.png": report.files["figures/frontier.png"]}
+        for path, data in {**findings.files(), **front}.items():
+            study.artifact(path, data)
+        if new:
             study.log_curve(findings.curves())
-        page = conclude(study, record, findings)
-    return Outcome(name, study.id, findings, len(known), lab, record, page)
+        return reporting.keep(record, selection, report)
 
 
-def conclude(study: StudyRun, record: Store, findings: Findings) -> str:
-    """Writes the study's front and its report; returns where the report lies."""
-    selection = of_study(record, study.name)
-    report = reporting.made(selection)
-    front = {"frontier/front.png": report.files["figures/frontier.png"]}
-    for path, data in {**findings.files(), **front}.items():
-        study.artifact(path, data)
-    return reporting.keep(record, selection, report)
-
-
-def explore(search: Search, lab: Lab, scribe: Scribe, wanted: int) -> list[Level]:
-    """Measures until `wanted` levels are known; returns them all, in their order.
+def explore(search: Search, lab: Lab, scribe: Scribe, wanted: int) -> tuple[list[Level], int]:
+    """Measures until `wanted` levels are known; returns them all, in their order, and how many of
+    them were measured here.
 
     What the study knows already is recorded too, where this record lacks it (another store, say).
     """
     levels: dict[Key, Level] = {}
-    for key in search.levels():
-        levels[key] = lab.measure(key)
-        record_known(search, scribe, levels[key])
-    while len(levels) < wanted:
-        asked, key = search.ask()
-        level = levels[key] = lab.measure(key)
-        level_run_id = record_known(search, scribe, level)
-        for trial in search.trials(asked):
-            budget = trial.params["budget"]
-            search.tell(trial, scribe.trial(level, level_run_id, budget, trial.number))
+    measured = 0
+    while True:
+        for key in sorted(search.levels() - set(levels), key=search.keys.index):
+            levels[key] = lab.measure(key)
+            with search.alone(key):
+                record_known(search, scribe, levels[key])
+        if len(levels) >= wanted:
+            return [levels[key] for key in search.keys if key in levels], measured
+        with search.claimed(wanted) as claim:
+            if claim is None:
+                lab.progress.stage("waiting for other workers")
+                search.wait()
+                continue
+            asked, key = claim
+            try:
+                levels[key] = measure(search, lab, key)
+            except LeaseLost as lost:
+                say(f"{lost}; going on with what is left.")
+                continue
+            measured += 1
+            level_run_id = record_known(search, scribe, levels[key])
+            for trial in search.trials(asked):
+                budget = trial.params["budget"]
+                search.tell(trial, scribe.trial(levels[key], level_run_id, budget, trial.number))
         volume = hypervolume(list(scribe.points.values()), lab.decoding.max_tokens)
         scribe.study.log_metrics({"hypervolume": volume}, step=asked.number)
-    return [levels[key] for key in search.keys if key in levels]
+
+
+def measure(search: Search, lab: Lab, key: Key) -> Level:
+    """Measures a level that this worker has claimed; raises LeaseLost if it has lost it since."""
+    start, before = time.perf_counter(), lab.counts()
+    level = lab.measure(key, lambda: search.check(key))
+    search.check(key)
+    cost = {name: value - before[name] for name, value in lab.counts().items()}
+    seconds = round(time.perf_counter() - start, 1)
+    search.crew.log({"level": key, **cost, "seconds": seconds})
+    return level
 
 
 def record_known(search: Search, scribe: Scribe, level: Level) -> str:
@@ -179,101 +142,3 @@ def record_known(search: Search, scribe: Scribe, level: Level) -> str:
         if key == level.key:
             scribe.trial(level, level_run_id, budget, trial.number)
     return level_run_id
-
-
-def open_model(
-    settings: SearchSettings, axis: Axis, engine: EngineChoice, first: First | None
-) -> Model:
-    """The model. BadInput if what is asked cannot be done with it, where possible before its
-    weights are fetched."""
-    sparsity = [key for key in axis.keys if not isinstance(key, str)]
-    found = find_runnable(settings.model, engine, sparsity)
-    if first:
-        first.check(found)
-    model = found.open()
-    if settings.track == "chat" and not model.has_chat_template:
-        raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
-    if first:
-        first.method.check(model.checkpoint)
-    if axis.compresses:
-        axis.method.check(model.checkpoint)
-    return model
-
-
-def default_name(
-    model: Model, first: First | None, method: Choice, identity: dict[str, Any]
-) -> str:
-    """A study's name from what is done in it: the same flags, the same name."""
-    done = [first.label, method.name] if first else [method.name]
-    return "-".join([model.name, *done, of_json(identity)[:6]])
-
-
-def load_questions(settings: SearchSettings) -> dict[Benchmark, list[Question]]:
-    """The first questions of each benchmark; says on stderr where a set has fewer."""
-    questions = {}
-    for name in settings.benchmarks:
-        benchmark = registry.benchmark(name)
-        questions[benchmark] = benchmark.load(settings.questions)
-        if len(questions[benchmark]) < settings.questions:
-            print(
-                f"{name} has {len(questions[benchmark])} questions; all are asked.", file=sys.stderr
-            )
-    return questions
-
-
-def identity_of(
-    settings: SearchSettings,
-    axis: Axis,
-    model: Model,
-    questions: dict[Benchmark, list[Question]],
-    engine: str,
-) -> dict[str, Any]:
-    """What all points of a study share, by the name of the flag that sets it."""
-    first = {"first": settings.first} if settings.first else {}
-    return {
-        "model": model.checkpoint.revision,
-        "benchmarks": {
-            benchmark.name: [benchmark.version, of_json([asdict(question) for question in asked])]
-            for benchmark, asked in questions.items()
-        },
-        axis.method.axis: list(axis.keys),
-        "budgets": list(settings.budgets),
-        "track": settings.track,
-        "closing": settings.closing,
-        "questions": settings.questions,
-        "samples": settings.samples,
-        "engine": engine,
-        "method": axis.text,
-        "seed": settings.seed,
-        **first,
-    }
-
-
-def params_of(
-    settings: SearchSettings,
-    model: Model,
-    method: Choice,
-    decoding: Decoding,
-    identity: dict[str, Any],
-) -> dict[str, object]:
-    """Parameters that every run of a study logs."""
-    return {
-        "model": model.name,
-        "model_revision": model.checkpoint.revision,
-        "model_format": model.checkpoint.format,
-        "method": method.name,
-        **({"first": settings.first} if settings.first else {}),
-        "benchmarks": ",".join(settings.benchmarks),
-        "track": settings.track,
-        "truncation": TRUNCATION,
-        "questions": settings.questions,
-        "samples": settings.samples,
-        "temperature": decoding.temperature,
-        "top_p": decoding.top_p,
-        "max_tokens": decoding.max_tokens,
-        "answer_tokens": decoding.answer_tokens,
-        "seed": settings.seed,
-        "engine": identity["engine"],
-        "closing": settings.closing,
-        **{f"rows/{name}": digest for name, (_, digest) in identity["benchmarks"].items()},
-    }

@@ -22,6 +22,7 @@ from experiments.settings import SearchSettings, listed, parse_budgets
 from lrm.compression.protection import BLOCK, EXCEPT
 from lrm.errors import BadInput
 
+NAME = "sensitivity"
 Part = Literal["block", "kind", "module"]
 
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     """Runs the study; returns its exit status. What is written goes to mlruns/ under `root`."""
 
     def work(settings: SensitivitySettings) -> str:
-        from experiments import search, sensitivity_findings
+        from experiments import job, sensitivity_findings, workers
         from experiments.models import find_model
         from experiments.recipes import parse_quantizer
         from lrm.compression.checkpoints import Weights
@@ -94,17 +95,18 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
         levels = [settings.recipe, *(f"{settings.recipe}/{EXCEPT}{part}" for part in named)]
         method = parse_quantizer(settings.method, levels)
         keys = (str(method.untouched), *levels)
-        axis = search.Axis(
+        axis = job.Axis(
             method=method,
             text=settings.method,
             keys=keys,
             objectives=3,
             findings=sensitivity_findings.SensitivityFindings,
         )
-        return sensitivity_findings.text(search.run(settings.search(keys), axis, root))
+        text = sensitivity_findings.text
+        return workers.searched(NAME, arguments, settings.search(keys), axis, root, text)
 
     stopped = "Nothing is lost: the same command goes on from here."
-    return command(SensitivitySettings, "sensitivity", __doc__, arguments, work, stopped)
+    return command(SensitivitySettings, NAME, __doc__, arguments, work, stopped)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,20 @@ def parse_benchmarks(text: str) -> tuple[str, ...]:
     return names
 
 
+def parse_gpus(text: str) -> tuple[str, ...]:
+    """A word for each worker, the numbers of its GPUs: "0,1" or "0+1,2+3"."""
+    words = tuple(text.split(","))
+    numbers = [number for word in words for number in word.split("+")]
+    if not all(number.isascii() and number.isdigit() for number in numbers):
+        raise BadInput(
+            f"--gpus {text or 'with nothing'} names no GPUs: write 0,1,2,3 for a worker on each, "
+            "or 0+1,2+3 for workers on two."
+        )
+    if len(set(map(int, numbers))) < len(numbers):
+        raise BadInput(f"--gpus {text} names a GPU twice: give each to one worker.")
+    return words
+
+
 def listed(parse: Callable[[str], tuple[Any, ...]], metavar: str) -> Any:
     """Reads a tuple from one comma-separated word, and shows it as one."""
     return tyro.constructors.PrimitiveConstructorSpec(
@@ -139,11 +153,26 @@ class SearchSettings:
     """Name of the study to start or continue. If left out, the same flags continue the same one."""
 
     storage: str | None = None
-    """Where Optuna keeps the study. mlruns/optuna.db if left out."""
+    """Where Optuna keeps the study; postgresql+psycopg://... for workers on several machines.
+    mlruns/optuna.db if left out."""
+
+    folder: Path | None = None
+    """Folder of replies, checkpoints and leases, which all workers of a study share. mlruns if left
+    out."""
 
     checkpoints: Path | None = None
     """Folder of compressed checkpoints: /dev/shm/lrm keeps them in memory, off the disk.
-    mlruns/checkpoints if left out."""
+    checkpoints/ in the folder above if left out."""
+
+    workers: int = 1
+    """Processes that share the study on this machine."""
+
+    gpus: Annotated[tuple[str, ...], listed(parse_gpus, "GPU,...")] = ()
+    """Starts a worker on each of these GPUs: 0,1,2,3; or 0+1,2+3 for two GPUs each."""
+
+    heartbeat: float = 30.0
+    """Seconds after which a worker elsewhere that gives no sign of life counts as dead; the same
+    for all workers of a study."""
 
     tracking_uri: str | None = None
     """MLflow tracking server or database. mlruns/mlflow.db if left out."""
@@ -163,12 +192,19 @@ class SearchSettings:
                 f"--closing {ENGINE} is for engines that end the thinking themselves, and "
                 f"{engine.name} does not: give --engine {' or '.join(able)}, or --closing plain."
             )
-        for name in ("questions", "samples", "trials"):
+        for name in ("questions", "samples", "trials", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadInput(f"--{name} {value} is too few: give 1 or more.")
         if self.seed < 0:
             raise BadInput(f"--seed {self.seed} is negative: give 0 or more.")
+        if not 1 <= self.heartbeat <= 3600:
+            raise BadInput(
+                f"--heartbeat {self.heartbeat:g} is no time to wait for a sign of life: give 1 to "
+                "3600 seconds."
+            )
+        if self.gpus and self.workers > 1:
+            raise BadInput("--workers and --gpus exclude each other: --gpus starts one per GPU.")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 from experiments.command import command
 from experiments.settings import Settings
 
+NAME = "sparsity_search"
+
 
 def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
     """Runs the job; returns its exit status.
@@ -21,12 +23,13 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     """
 
     def work(settings: Settings) -> str:
-        from experiments import present, search
+        from experiments import job, present, workers
 
-        return present.text(search.run(settings, search.sparsity_axis(settings), root))
+        axis = job.sparsity_axis(settings)
+        return workers.searched(NAME, arguments, settings, axis, root, present.text)
 
     stopped = "Nothing is lost: the same command goes on from here."
-    return command(Settings, "sparsity_search", __doc__, arguments, work, stopped)
+    return command(Settings, NAME, __doc__, arguments, work, stopped)
 
 
 if __name__ == "__main__":

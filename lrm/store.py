@@ -163,9 +163,10 @@ class Generations:
     def _append(self, key: str, reply: Completion) -> None:
         assert self._file is not None, "the store is not open"
         row = {"key": key} | {name: getattr(reply, name) for name in FIELDS}
-        self._places[key] = self._file.tell()
-        self._file.write(json.dumps(row).encode() + b"\n")
+        line = json.dumps(row).encode() + b"\n"
+        self._file.write(line)
         self._file.flush()
+        self._places[key] = self._file.tell() - len(line)
 
     def _index(self) -> int:
         """Notes where each whole line begins; returns where the last one ends."""

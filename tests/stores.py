@@ -9,10 +9,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tracking.store import open_store
@@ -43,6 +45,22 @@ def everything(root: Path) -> dict[str, list[tuple[object, ...]]]:
     return found | {"files": sorted((str(path), path.read_bytes()) for path in files)}
 
 
+def python(script: str, uri: str) -> subprocess.Popen[str]:
+    """Starts a script in which `open_store()` opens `uri`; stdout and stderr come as one."""
+    # MLflow is quieter where it believes it is being tested, so it must not know.
+    silencing = {"CI", "PYTEST_CURRENT_TEST", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL"}
+    environment = {name: value for name, value in os.environ.items() if name not in silencing}
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from tracking.store import open_store\n{textwrap.dedent(script)}"],
+        cwd=Path(__file__).resolve().parents[1],
+        env={**environment, "MLFLOW_TRACKING_URI": uri},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @contextmanager
 def mlflow_server(fresh: Path, folder: Path) -> Iterator[str]:
     """An MLflow server on this machine with the empty store of `fresh`; its address."""
@@ -51,26 +69,56 @@ def mlflow_server(fresh: Path, folder: Path) -> Iterator[str]:
         proxied = "UPDATE experiments SET artifact_location = 'mlflow-artifacts:/' || experiment_id"
         database.execute(proxied)
     database.close()
+    with serving(f"sqlite:///{folder}/server.db", folder) as server:
+        yield server.address
+
+
+@dataclass
+class Server:
+    """An MLflow server on a port of this machine, whose artifacts lie in `folder`."""
+
+    backend: str
+    folder: Path
+    port: int
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Returns when the server answers."""
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
+            "--port", str(self.port), "--workers", "1", "--backend-store-uri", self.backend,
+            "--artifacts-destination", str(self.folder / "artifacts"),
+        ]  # fmt: skip
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
+            )
+        _wait(f"{self.address}/health", self._process)
+
+    def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """Ends the server, by default as a crash would."""
+        if self._process:
+            os.killpg(self._process.pid, how)
+            self._process.wait(30)
+            self._process = None
+
+
+@contextmanager
+def serving(backend: str, folder: Path) -> Iterator[Server]:
+    """An MLflow server on a free port, in front of a database."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db",
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait(f"{address}/health", process)
-            yield address
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+        server = Server(backend, folder, unused.getsockname()[1])
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop(signal.SIGTERM)
 
 
 def _wait(page: str, process: subprocess.Popen[bytes], seconds: float = 120) -> None:

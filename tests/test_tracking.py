@@ -10,8 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lrm.errors import BadInput
+from tests.stores import python
 from tracking.provenance import code, provenance, redact, redact_command
-from tracking.runs import StudyRun
+from tracking.runs import LevelRun, StudyRun
 from tracking.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +45,7 @@ class Fresh:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     """Making a store takes seconds, so it is made once and copied."""
     folder = tmp_path_factory.mktemp("fresh")
-    both = [_python("open_store()", f"sqlite:///{folder}/mlflow.db") for _ in range(2)]
+    both = [python("open_store()", f"sqlite:///{folder}/mlflow.db") for _ in range(2)]
     outputs = [process.communicate()[0] for process in both]
     return Fresh(folder, outputs, [process.returncode for process in both])
 
@@ -70,32 +71,20 @@ def study(store: Store) -> Iterator[StudyRun]:
         yield run
 
 
-def _python(script: str, uri: str) -> subprocess.Popen[str]:
-    """Starts a script in which `open_store()` opens `uri`; stdout and stderr come as one."""
-    # MLflow is quieter where it believes it is being tested, so it must not know.
-    silencing = {"CI", "PYTEST_CURRENT_TEST", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL"}
-    environment = {name: value for name, value in os.environ.items() if name not in silencing}
-    return subprocess.Popen(
-        [sys.executable, "-c", f"from tracking.store import open_store\n{textwrap.dedent(script)}"],
-        cwd=ROOT,
-        env={**environment, "MLFLOW_TRACKING_URI": uri},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def _read(store: Store, run_id: str) -> Run:
     return MlflowClient(store.uri).get_run(run_id)
 
 
 def _write_level(study: StudyRun, identity: str = "level-1") -> str:
     with study.level(identity, "sparsity 0.50", {"sparsity": 0.5}, {"colour": "red"}) as level:
-        level.log_generations("hops", [{"id": "q1", "text": "naïve\n"}, {"id": "q2", "text": ""}])
-        level.log_curve({"accuracy/hops": {16: 0.25, 32: 0.75}})
-        level.log_metrics({"sparsity/achieved": 0.5})
+        _fill(level)
     return level.id
+
+
+def _fill(level: LevelRun) -> None:
+    level.log_generations("hops", [{"id": "q1", "text": "naïve\n"}, {"id": "q2", "text": ""}])
+    level.log_curve({"accuracy/hops": {16: 0.25, 32: 0.75}})
+    level.log_metrics({"sparsity/achieved": 0.5})
 
 
 def _write_trial(study: StudyRun, identity: str = "trial-1") -> str:
@@ -271,7 +260,7 @@ class TestEndings:
                     print(study.id, level.id, flush=True)
                     os.kill(os.getpid(), signal.SIGKILL)
         """
-        process = _python(script, store.uri)
+        process = python(script, store.uri)
         ids = process.communicate()[0].split()
         assert process.returncode == -signal.SIGKILL
         assert len(ids) == 2
@@ -285,10 +274,11 @@ class TestEndings:
             assert run.data.tags["pid"] in run.data.tags["reason"]
 
     def test_a_pid_used_again_is_not_the_writer(self, store: Store) -> None:
-        with store.study("demo", {}, {}, {}) as study:
-            MlflowClient(store.uri).set_tag(study.id, "process_start", "1")
+        with store.study("demo", {}, {}, {}) as study, study.level("1", "level", {}) as level:
+            MlflowClient(store.uri).set_tag(level.id, "process_start", "1")
             open_store(store.uri)
-            assert _read(store, study.id).info.status == "FAILED"
+            assert _read(store, level.id).info.status == "FAILED"
+            _fill(level)
 
 
 class TestResume:
@@ -312,23 +302,6 @@ class TestResume:
             pass
         assert _read(store, first.id).info.status == "FINISHED"
 
-    def test_a_study_that_another_process_writes_is_refused(self, store: Store) -> None:
-        script = """
-            with open_store().study("demo", {}, {}, {}):
-                print(flush=True)
-                input()
-        """
-        with _python(script, store.uri) as other:
-            assert other.stdout
-            assert other.stdout.readline() == "\n"
-            with (
-                pytest.raises(BadInput, match=f"process {other.pid}"),
-                store.study("demo", {}, {}, {}),
-            ):
-                pass
-            other.communicate("\n")
-        assert other.returncode == 0
-
     def test_a_finished_identity_is_found_and_not_written_again(self, store: Store) -> None:
         with store.study("demo", {}, {}, {}) as study:
             level, trial = _write_level(study), _write_trial(study)
@@ -351,6 +324,83 @@ class TestResume:
     def test_a_name_that_cannot_be_searched_is_refused(self, store: Store, name: str) -> None:
         with pytest.raises(BadInput, match="study"), store.study(name, {}, {}, {}):
             pass
+
+
+class TestWorkers:
+    """Several processes at work on one study's run."""
+
+    @staticmethod
+    @contextmanager
+    def _worker(store: Store, study: str = "demo") -> Iterator[subprocess.Popen[str]]:
+        """Another process that has the study open until it reads a line, and fails at "fail"."""
+        script = f"""
+            with open_store().study("{study}", {{}}, {{}}, {{}}):
+                print(flush=True)
+                if input() == "fail":
+                    raise SystemExit("told to")
+        """
+        with python(script, store.uri) as other:
+            assert other.stdout
+            assert other.stdout.readline() == "\n"
+            yield other
+
+    @staticmethod
+    def _marks(store: Store, run_id: str) -> set[str]:
+        return {tag for tag in _read(store, run_id).data.tags if tag.startswith("worker/")}
+
+    @staticmethod
+    def _left(store: Store, before: Callable[[StudyRun], object]) -> str:
+        """The run's id after this process was on it too, and was interrupted."""
+        with pytest.raises(KeyboardInterrupt), store.study("demo", {}, {}, {}) as study:
+            raise KeyboardInterrupt(before(study))
+        return study.id
+
+    def test_two_share_the_run_and_the_last_one_to_leave_closes_it(self, store: Store) -> None:
+        seen: list[set[str]] = []
+        with self._worker(store) as other:
+            run_id = self._left(store, lambda study: seen.append(self._marks(store, study.id)))
+            run = _read(store, run_id)
+            assert (run.info.status, "reason" in run.data.tags) == ("RUNNING", False)
+            theirs = self._marks(store, run_id)
+            assert theirs == {f"worker/{socket.gethostname()}/{other.pid}"}
+            assert seen == [theirs | {f"worker/{socket.gethostname()}/{os.getpid()}"}]
+            other.communicate("fail\n")
+        run = _read(store, run_id)
+        assert (run.info.status, run.data.tags["reason"]) == ("KILLED", "SystemExit: told to")
+        assert not self._marks(store, run_id)
+
+    def test_who_ends_normally_finishes_it_for_all(self, store: Store) -> None:
+        with self._worker(store) as other:
+            with store.study("demo", {}, {}, {}) as study:
+                pass
+            assert _read(store, study.id).info.status == "FINISHED"
+            other.communicate("fail\n")
+        run = _read(store, study.id)
+        assert (run.info.status, "reason" in run.data.tags) == ("FINISHED", False)
+        assert not self._marks(store, study.id)
+
+    def test_a_dead_worker_of_this_host_does_not_keep_it_open(self, store: Store) -> None:
+        with self._worker(store) as other:
+            run_id = self._left(store, lambda study: (other.kill(), other.wait()))
+            assert _read(store, run_id).info.status == "KILLED"
+        with self._worker(store) as other, store.study("demo", {}, {}, {}):
+            other.kill()
+            other.wait()
+            open_store(store.uri)
+            assert self._marks(store, run_id) == {f"worker/{socket.gethostname()}/{os.getpid()}"}
+            assert _read(store, run_id).info.status == "RUNNING"
+
+    def test_a_worker_of_another_host_counts_as_alive(self, store: Store) -> None:
+        client, mark = MlflowClient(store.uri), "worker/elsewhere/1"
+        run_id = self._left(store, lambda study: client.set_tag(study.id, mark, "5"))
+        open_store(store.uri)
+        assert _read(store, run_id).info.status == "RUNNING"
+        client.delete_tag(run_id, mark)
+        client.set_tag(run_id, f"worker/{socket.gethostname()}/1", "another start")
+        open_store(store.uri)
+        run = _read(store, run_id)
+        assert run.info.status == "FAILED"
+        assert run.data.tags["reason"] == "process 1 ended without closing this run"
 
 
 class TestStore:
@@ -384,7 +434,7 @@ class TestStore:
                 study.artifact("report.html", b"here")
                 print(study.id)
         """
-        study_id = _python(script, open_store(root=root).uri).communicate()[0].strip()
+        study_id = python(script, open_store(root=root).uri).communicate()[0].strip()
         (tmp_path / "moved to").mkdir()
         shutil.move(root / "mlruns", tmp_path / "moved to")
         store = open_store(root=tmp_path / "moved to")
@@ -459,6 +509,14 @@ class TestProvenance:
     )
     def test_command_line_without_secrets(self, words: list[str], shown: str) -> None:
         assert redact_command(words) == shown
+
+    @pytest.mark.parametrize("password", ["p/w", "p@/w", "@", "/"])
+    def test_password_that_looks_like_a_path(self, password: str) -> None:
+        assert redact(f"at postgresql://u:{password}@h/db: no") == "at postgresql://***@h/db: no"
+
+    def test_an_address_without_one_stays(self) -> None:
+        for text in ("see http://h:5000/#/x, me@x", '["sqlite:////a/b:c", "me@x"]'):
+            assert redact(text) == text
 
     def test_password_with_at_sign_and_query(self) -> None:
         assert redact("see postgresql://u:p@ss@h/db?password=x&a=1.") == (

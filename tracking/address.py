@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,6 +50,15 @@ def is_server(address: str) -> bool:
     return scheme in SERVERS
 
 
+def with_driver(address: str) -> str:
+    """`address` with the driver we install where it names PostgreSQL alone, else as it is.
+
+    SQLAlchemy's own choice depends on its version.
+    """
+    scheme, colon, rest = address.partition(":")
+    return f"postgresql+psycopg:{rest}" if scheme == "postgresql" and colon else address
+
+
 def sqlite_path(address: str) -> Path | None:
     """The file of an SQLite address, None for another database."""
     try:
@@ -93,7 +100,7 @@ def require_database(address: str) -> None:
     except ImportError as error:
         raise MissingExtra(
             f"The database's driver cannot be loaded ({error}): install it, for PostgreSQL with "
-            "pip install 'psycopg[binary]'."
+            "pip install -e '.[postgresql]'."
         ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise unusable(address, error) from error
@@ -120,22 +127,3 @@ def unusable(address: str, error: Exception) -> BadInput:
         f"Cannot use the store {redact(address)} ({detail}): mend it, or give another with "
         "--tracking-uri."
     )
-
-
-@contextmanager
-def impatiently() -> Iterator[None]:
-    """For the first words with a server: one try, where MLflow would try for minutes."""
-    limits = {
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(CONNECT_SECONDS),
-    }
-    before = {name: os.environ.get(name) for name in limits}
-    os.environ.update(limits)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from tracking.processes import HOST
+from tracking.patience import Patient
+from tracking.processes import HOST, this_mark
 
 GENERATIONS = "generations"
 ENDING = ".jsonl.gz"
@@ -29,7 +28,7 @@ class Record:
     """One stored run. `metrics` are the last values."""
 
     run: Run
-    _client: MlflowClient
+    _client: Patient
 
     @property
     def id(self) -> str:
@@ -56,10 +55,10 @@ class Record:
         return dict(self.run.data.tags)
 
     @cached_property
-    def _artifacts(self) -> ArtifactRepository:
+    def _artifacts(self) -> Patient:
         """The run's artifacts; the client would look the run up again for each of them."""
         uri = self._client.tracking_uri
-        return get_artifact_repository(self.run.info.artifact_uri, tracking_uri=uri)
+        return Patient(get_artifact_repository(self.run.info.artifact_uri, tracking_uri=uri), uri)
 
     @property
     def unfinished(self) -> str | None:
@@ -68,7 +67,8 @@ class Record:
         A run that this very process is about to finish counts as finished.
         """
         status = str(self.run.info.status)
-        ours = (self.tags.get("host"), self.tags.get("pid")) == (HOST, str(os.getpid()))
+        writer = (self.tags.get("host"), self.tags.get("pid"))
+        ours = writer == (HOST, str(os.getpid())) or this_mark().keys() <= self.tags.keys()
         if status == "FINISHED" or (status == "RUNNING" and ours):
             return None
         reason = self.tags.get("reason")

@@ -6,27 +6,29 @@ KILLED with a `reason`. MLflow's limits on names and batches: mlflow/utils/valid
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
 from lrm.registry import unknown
 from tracking.archive import Record
+from tracking.patience import Patient, Unanswered, hurried
 from tracking.processes import this_process
 from tracking.provenance import redact
 
 Kind = Literal["study", "level", "trial", "import", "report", "comparison"]
 Curves = Mapping[str, Mapping[int, float]]
+Unfinished = Literal["FAILED", "KILLED"]
 
 METRICS_A_BATCH = 800  # 1,000 entities a call, of which 100 params and 100 tags
 OTHERS_A_BATCH = 100
@@ -35,11 +37,15 @@ REASON_CHARACTERS = 1_000
 
 @dataclass(frozen=True)
 class Backend:
-    """The client, the experiment of each kind of run, and the tags that every run carries."""
+    """MLflow's client, the experiment of each kind of run, and the tags that every run carries.
 
-    client: MlflowClient
+    `alone` opens a block that one process runs at a time of those that use the store.
+    """
+
+    client: Patient
     experiments: Mapping[Kind, str]
     tags: Mapping[str, str]
+    alone: Callable[[], AbstractContextManager[None]]
 
     def create(self, kind: Kind, name: str, tags: Mapping[str, str]) -> str:
         """Starts a run of this process and gives its id."""
@@ -96,6 +102,25 @@ class Backend:
     def attach_file(self, run_id: str, file: Path, folder: str) -> None:
         """Stores a file under its own name in the run's artifact folder `folder`."""
         self.client.log_artifact(run_id, str(file), None if folder == "." else folder)
+
+    def table(self, run_id: str, columns: Mapping[str, Sequence[object]], path: str) -> None:
+        """Stores columns of equal length as the table `path`, a JSON file that the UI shows.
+
+        MLflow's own log_table reads a table that is there and adds to it, so it cannot be repeated.
+        """
+        rows = list(zip(*columns.values(), strict=True))
+        text = json.dumps({"columns": list(columns), "data": rows}, ensure_ascii=False)
+        self.attach(run_id, path, text.encode())
+        shown = json.dumps([{"path": path, "type": "table"}])
+        self.client.set_tag(run_id, "mlflow.loggedArtifacts", shown)
+
+    def untag(self, run_id: str, name: str) -> None:
+        """Takes a tag away, if it is there."""
+        try:
+            self.client.delete_tag(run_id, name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
 
     def find(self, kind: Kind, study: str, condition: str = "") -> str | None:
         """The newest run of this kind and study under a further search condition, or None."""
@@ -155,7 +180,7 @@ class Backend:
         condition = f" and tags.identity = '{identity}' and attributes.status = 'FINISHED'"
         return self.find(kind, study, condition)
 
-    def fail(self, run_id: str, reason: str, status: Literal["FAILED", "KILLED"]) -> None:
+    def fail(self, run_id: str, reason: str, status: Unfinished) -> None:
         """Closes a run that did not reach its end, saying why."""
         self.client.set_tag(run_id, "reason", redact(reason)[:REASON_CHARACTERS])
         self.client.set_terminated(run_id, status)
@@ -173,7 +198,13 @@ class Backend:
         try:
             yield
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-            reason = f"{type(error).__name__}: {error}"
-            self.fail(run_id, reason, "KILLED" if interrupted else "FAILED")
+            # Whoever opens the store next closes what could not be closed now.
+            with suppress(Unanswered):
+                replace(self, client=hurried(self.client)).fail(run_id, *ending(error))
             raise
+
+
+def ending(error: BaseException) -> tuple[str, Unfinished]:
+    """The reason and the status of a run that ends by this error."""
+    interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+    return f"{type(error).__name__}: {error}", "KILLED" if interrupted else "FAILED"

@@ -19,7 +19,7 @@ from tracking.archive import Record
 from tracking.backend import Backend
 from tracking.bundles import Bundle, Tell, Writer
 from tracking.manifest import LINKS, BundledRun, Kind, Manifest, Status, Value
-from tracking.processes import this_process
+from tracking.processes import marks, this_process
 from tracking.provenance import installed, redact
 
 ORIGIN = "origin"
@@ -108,7 +108,8 @@ def _bundled(backend: Backend, record: Record, store: str, writer: Writer) -> Bu
         reason = {}
     else:
         reason = {"reason": f"exported while it was {info.status}"}
-    kept = {name: redact(value) for name, value in tags.items() if name not in NOT_CARRIED}
+    left = {*NOT_CARRIED, *marks(tags)}
+    kept = {name: redact(value) for name, value in tags.items() if name not in left}
     return BundledRun(
         id=record.id,
         origin=origin(record, store),
@@ -220,7 +221,7 @@ class _Place:
                 if run.files:
                     backend.client.log_artifacts(run_id, str(folder))
             if "reason" in self._left(run) and "reason" not in tags:
-                backend.client.delete_tag(run_id, "reason")
+                backend.untag(run_id, "reason")
             backend.client.set_terminated(run_id, run.status, run.end)
             last = {name: tags[name] for name in of_writer if name in tags}
             backend.log(run_id, [], {}, {**last, DIGEST: run.digest})

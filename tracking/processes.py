@@ -1,4 +1,4 @@
-"""Which process writes a run, whether it still lives, and how it is asked to stop."""
+"""Which processes write a run, whether they still live, and how one is asked to stop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 HOST = socket.gethostname()
+MARK = "worker/"
+"""How the tags begin that processes at work on the same run keep there: worker/HOST/PID."""
 
 
 def this_process() -> dict[str, str]:
@@ -20,10 +22,25 @@ def this_process() -> dict[str, str]:
     return {"host": HOST, "pid": str(os.getpid()), "process_start": started(os.getpid())}
 
 
-def is_alive(tags: Mapping[str, str]) -> bool:
-    """Whether the process named by a run's tags still runs; it must be one of this host's."""
-    pid = tags.get("pid", "")
-    return pid.isdecimal() and started(int(pid)) == tags.get("process_start") != ""
+def this_mark() -> dict[str, str]:
+    """The mark of this process; its value is the start."""
+    return {f"{MARK}{HOST}/{os.getpid()}": started(os.getpid())}
+
+
+def marks(tags: Mapping[str, str]) -> list[str]:
+    """The names of the marks among a run's tags."""
+    return [name for name in tags if name.startswith(MARK)]
+
+
+def dead_marks(tags: Mapping[str, str]) -> list[str]:
+    """Of these the ones whose process has ended, which is known of this host's alone."""
+    here = [name for name in marks(tags) if name.startswith(f"{MARK}{HOST}/")]
+    return [name for name in here if not is_alive(name.rpartition("/")[2], tags[name])]
+
+
+def is_alive(pid: str, start: str | None) -> bool:
+    """Whether the process of this host that started then still runs."""
+    return pid.isdecimal() and started(int(pid)) == start != ""
 
 
 def started(pid: int) -> str:

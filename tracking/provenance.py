@@ -19,7 +19,8 @@ PACKAGES = (
 )  # fmt: skip
 
 _SECRET_NAME = r"(?:key|token|secret|password|passwd|pwd|credentials?)"
-_USER_IN_URI = re.compile(r"(?<=://)[^/\s]*@")
+# A database's password may hold / and @ as they are.
+_USER_IN_URI = re.compile(r"(?<=://)(?:[^:/\s]*:[^\s\"]*|[^/\s]*)@")
 _SETTING = re.compile(rf"(?i)([\w-]*{_SECRET_NAME})=[^\s&'\"]+")
 _FLAG = re.compile(rf"(?i)--?[\w-]*{_SECRET_NAME}")
 

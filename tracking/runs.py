@@ -10,18 +10,18 @@ from __future__ import annotations
 import gzip
 import heapq
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lrm.errors import BadInput
 from tracking.backend import Backend, Curves
-from tracking.processes import HOST, is_alive, this_process
+from tracking.processes import this_mark, this_process
 from tracking.provenance import redact
+from tracking.workers import at_work
 
 SAMPLED_ROWS = 100
 SHOWN_CHARACTERS = 8_000
@@ -66,7 +66,7 @@ class LevelRun:
         )
         if shown:
             columns = {name: [_shortened(row[name]) for row in shown] for name in shown[0]}
-            self._backend.client.log_table(self.id, columns, "samples.json")
+            self._backend.table(self.id, columns, "samples.json")
 
     def artifact(self, path: str, data: bytes) -> None:
         """Stores `data` at `path` in the run, for example "report.html"."""
@@ -223,37 +223,31 @@ def open_study(
     tags: Mapping[str, str],
     config: Mapping[str, Any],
 ) -> Iterator[StudyRun]:
-    """Starts the run of study `name`, or goes on with the one there is.
+    """Starts the run of study `name`, or goes on with the one there is, beside others who do.
 
-    A resumed study keeps its params: a different value is refused, naming it, as is a study that
-    another living process writes.
+    A study keeps its params: a different value is refused, naming it.
     """
-    found = backend.find("study", name)
-    if found:
-        _reopen(backend, found, name, params)
-    run_id = found or backend.create("study", name, {"study": name})
-    with backend.closing(run_id):
-        backend.write(run_id, {}, params, {**this_process(), **tags})
-        text = json.dumps(config, indent=2, sort_keys=True, default=str)
-        backend.attach(run_id, "config.json", redact(text).encode())
+    with ExitStack() as stack:
+        with backend.alone():
+            found = backend.find("study", name)
+            if found:
+                _join(backend, found, name, params)
+            run_id = found or backend.create("study", name, {"study": name, **this_mark()})
+            stack.enter_context(at_work(backend, run_id))
+            backend.write(run_id, {}, params, {**this_process(), **tags})
+            text = json.dumps(config, indent=2, sort_keys=True, default=str)
+            backend.attach(run_id, "config.json", redact(text).encode())
         yield StudyRun(run_id, name, backend)
 
 
-def _reopen(backend: Backend, run_id: str, name: str, params: Mapping[str, object]) -> None:
-    run = backend.client.get_run(run_id)
-    writer, stored = run.data.tags, run.data.params
-    other = writer.get("host") == HOST and writer.get("pid") != str(os.getpid())
-    if run.info.status == "RUNNING" and other and is_alive(writer):
-        raise BadInput(
-            f"Study {name!r} is being written by process {writer['pid']}: wait for it to end, or "
-            "give another name with --study."
-        )
+def _join(backend: Backend, run_id: str, name: str, params: Mapping[str, object]) -> None:
+    stored = backend.client.get_run(run_id).data.params
     for key, value in params.items():
         if stored.get(key, redact(str(value))) != redact(str(value)):
             raise BadInput(
                 f"Study {name!r} was started with {key} = {stored[key]}, not {value}: give the "
                 "same value to continue it, or another name with --study."
             )
+    backend.log(run_id, [], {}, this_mark())
     backend.client.update_run(run_id, status="RUNNING")
-    if "reason" in writer:
-        backend.client.delete_tag(run_id, "reason")
+    backend.untag(run_id, "reason")

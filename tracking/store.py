@@ -5,28 +5,32 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy
-from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
-from tracking import address, exchange
+from tracking import address, exchange, moves
+from tracking.alone import alone
 from tracking.archive import Record
 from tracking.backend import Backend, Curves, Kind
 from tracking.bundles import Bundle, Tell
 from tracking.exchange import Arrival
 from tracking.manifest import Manifest
 from tracking.owners import tags_of_every_run
-from tracking.processes import HOST, is_alive, sigterm_raises
+from tracking.patience import Patient, hurried, one_try
+from tracking.processes import sigterm_raises
 from tracking.provenance import provenance, redact
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
+from tracking.workers import sweep
 
 T = TypeVar("T")
 
@@ -78,10 +82,13 @@ class Store:
     ) -> Iterator[StudyRun]:
         """The run of a search, started or gone on with; provenance is added to its tags.
 
-        It ends FINISHED, FAILED or KILLED as the block does, on SIGTERM too. `config`, the whole
-        configuration, becomes config.json. Raises BadInput if `name` cannot be one, if a study of
-        that name has other params, if another process writes it, or if the store fails (a full
-        disk, a server that went away).
+        Several processes may have it open. It ends FINISHED as soon as a block does, FAILED or
+        KILLED as the last one does, on SIGTERM too. `config`, the whole configuration, becomes
+        config.json. Processes of several hosts that start a study on an MLflow server must not do
+        so at once; in a database they may.
+
+        Raises BadInput if `name` cannot be one, if a study of that name has other params, or if
+        the store fails (a full disk, a server that stayed away).
         """
         check_name(name, "a study")
         everything = {**provenance(self.root), **tags}
@@ -227,85 +234,80 @@ def open_store(uri: str | None = None, root: Path | None = None, team: str | Non
     """
     root = (root or address.project_root()).resolve()
     place = uri or os.environ.get("MLFLOW_TRACKING_URI") or address.default_uri(root)
+    place = address.with_driver(place)
     tags = tags_of_every_run(root, team)
     if address.is_server(place):
-        return Store(place, root, _connect(place, None, tags, address.impatiently()))
+        with one_try(address.CONNECT_SECONDS):
+            return Store(place, root, _connect(place, root / "mlruns", None, tags))
     path = address.sqlite_path(place)
     folder = path.parent if path else root / "mlruns"
     address.require_writable(folder / "artifacts")
     address.require_writable(folder)
     address.require_database(place)
     place = address.sqlite_uri(path) if path else place
-    guard = FileLock(folder / ".mlflow.lock")
-    return Store(place, root, _connect(place, folder / "artifacts", tags, guard))
+    return Store(place, root, _connect(place, folder, folder / "artifacts", tags))
 
 
-def _connect(
-    place: str,
-    artifacts: Path | None,
-    tags: Mapping[str, str],
-    guard: AbstractContextManager[object],
-) -> Backend:
-    """Makes what is missing in the store, inside `guard`, and closes what was left open."""
+def _connect(place: str, folder: Path, artifacts: Path | None, tags: Mapping[str, str]) -> Backend:
+    """Makes what is missing in the store, and closes what was left open; without patience.
+
+    A database is one process's meanwhile; a server has made its own.
+    """
+    guard = partial(alone, place, folder)
     try:
-        with guard:
+        with guard() if artifacts else nullcontext():
             client = MlflowClient(place, place)
-            experiments: dict[Kind, str] = {
-                kind: _experiment(client, place, name, artifacts)
-                for kind, name in EXPERIMENTS.items()
+            found = {
+                name: _experiment(client, place, name, artifacts)
+                for name in dict.fromkeys(EXPERIMENTS.values())
             }
-            backend = Backend(client, experiments, tags)
-            _sweep(backend)
+            if artifacts:
+                _follow(place, artifacts, found.values())
+            ids: dict[Kind, str] = {
+                kind: str(found[name].experiment_id) for kind, name in EXPERIMENTS.items()
+            }
+            backend = Backend(Patient(client, place), ids, tags, guard)
+            sweep(replace(backend, client=hurried(backend.client)))
             return backend
     except FAILURES as error:
         raise address.unusable(place, error) from error
 
 
-def _experiment(client: MlflowClient, place: str, name: str, artifacts: Path | None) -> str:
-    """The id of the experiment, made where missing; a server decides where artifacts lie."""
-    wanted = (artifacts / name.rpartition("/")[2]).as_uri() if artifacts else None
+def _experiment(client: MlflowClient, place: str, name: str, artifacts: Path | None) -> Experiment:
+    """The experiment, made where missing; a server decides where artifacts lie."""
     found = client.get_experiment_by_name(name)
     if found is None:
         # Without a kind MLflow's UI guesses one, and may open on pages meant for chat applications.
         kind = {"mlflow.experimentKind": "custom_model_development"}
-        return str(client.create_experiment(name, wanted, tags=kind))
+        try:
+            client.create_experiment(name, artifacts and _wanted(artifacts, name), tags=kind)
+        except MlflowException as error:
+            # Another process was faster.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = client.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":
         raise BadInput(
             f"The experiment {name} was deleted in this store: bring it back with `mlflow "
             f"experiments restore -x {found.experiment_id}`, or give another --tracking-uri."
         )
-    stored = found.artifact_location
-    if wanted and stored.startswith("mlflow-artifacts:"):
+    if artifacts and found.artifact_location.startswith("mlflow-artifacts:"):
         raise BadInput(
             f"The store {redact(place)} belongs to an MLflow server, which keeps the artifacts: "
             "give the server's http address with --tracking-uri."
         )
-    if wanted and place.startswith("sqlite") and stored.startswith("file:") and stored != wanted:
-        _follow_move(place, found.experiment_id, stored, wanted)
-    return str(found.experiment_id)
+    return found
 
 
-def _follow_move(place: str, experiment: str, old: str, new: str) -> None:
-    """Artifacts lie beside an SQLite file, but MLflow stores absolute paths: rewrites them."""
-    engine = sqlalchemy.create_engine(place)
-    values = {"experiment": int(experiment), "old": old, "new": new}
-    with engine.begin() as session:
-        for statement in (
-            "UPDATE experiments SET artifact_location = :new WHERE experiment_id = :experiment",
-            "UPDATE runs SET artifact_uri = :new || substr(artifact_uri, length(:old) + 1) "
-            "WHERE experiment_id = :experiment AND substr(artifact_uri, 1, length(:old)) = :old",
-        ):
-            session.execute(sqlalchemy.text(statement), values)
-    engine.dispose()
+def _follow(place: str, artifacts: Path, experiments: Iterable[Experiment]) -> None:
+    every = [
+        moves.Move(found.experiment_id, found.artifact_location, _wanted(artifacts, found.name))
+        for found in experiments
+        if found.artifact_location.startswith("file:")
+    ]
+    if moved := [move for move in every if move.old != move.new]:
+        moves.follow(place, moved)
 
 
-def _sweep(backend: Backend) -> None:
-    """Marks as FAILED what a process of this host left RUNNING when it was killed."""
-    left_open = backend.client.search_runs(
-        sorted(set(backend.experiments.values())),
-        f"attributes.status = 'RUNNING' and tags.host = '{HOST}'",
-    )
-    for run in left_open:
-        if not is_alive(run.data.tags):
-            reason = f"process {run.data.tags.get('pid')} ended without closing this run"
-            backend.fail(run.info.run_id, reason, "FAILED")
+def _wanted(artifacts: Path, name: str) -> str:
+    return (artifacts / name.rpartition("/")[2]).as_uri()
