@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.plan_lines import GB, GIB, Line, duration, gb, section
 from experiments.random_models import SHAPES, SPREAD
-from lrm.compression.waiting import SHARE
+from lrm.compression.waiting import ON_DEVICE
 
 if TYPE_CHECKING:
     from experiments.plan import Planning
@@ -192,7 +192,7 @@ def _pruning(sizes: Sizes, settings: Planning) -> Iterator[Line]:
     tokens, levels, mode = settings.rows * settings.row_tokens, settings.levels, settings.mode
     block, hidden = BYTES * sizes.block, waiting(sizes, tokens, levels, mode)
     beside, room = memory(sizes, levels), settings.gpu_gib * GIB
-    there = hidden * SHARE <= room
+    there = hidden * ON_DEVICE <= room
     peak = block + (beside + hidden * there) * MEASURED_OVER_FORMULA
     yield Line("a block", gb(block), "the weights that are on the GPU at a time")
     states = f"{tokens:,} tokens x {sizes.hidden:,} x 2 bytes"

@@ -14,9 +14,9 @@ from tempfile import NamedTemporaryFile
 import torch
 from torch import Tensor
 
-SHARE = 4
-"""They may fill one part in so many of a memory. The rest is for a block, its Hessians and its
-sparser copies, and for other processes."""
+ON_DEVICE, ON_HOST = 8, 4
+"""They may fill one part in so many of a GPU's memory, or of the host's. The rest is for a block,
+its Hessians and its sparser copies, and for other processes."""
 
 Aside = Callable[[Tensor], Tensor]
 """Copies hidden states to where they wait; what it returns is written over later."""
@@ -24,11 +24,12 @@ Aside = Callable[[Tensor], Tensor]
 
 def how_aside(size: int, device: torch.device) -> Aside | None:
     """How to set aside hidden states that take `size` bytes in all; None if they may stay."""
-    if device.type == "cuda":
-        if size * SHARE <= torch.cuda.get_device_properties(device).total_memory:
-            return None
-        return _on_host if size * SHARE <= host_memory() else _on_disk
-    return None if size * SHARE <= host_memory() else _on_disk
+    on_host = size * ON_HOST <= host_memory()
+    if device.type != "cuda":
+        return None if on_host else _on_disk
+    if size * ON_DEVICE <= torch.cuda.get_device_properties(device).total_memory:
+        return None
+    return _on_host if on_host else _on_disk
 
 
 def host_memory() -> int:
