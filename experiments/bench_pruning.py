@@ -108,12 +108,13 @@ def ours(model: Any, rows: Rows, levels: Sequence[float], mode: str) -> float:
     import torch
 
     from lrm.compression import blockwise
-    from lrm.compression.hessians import blocks_of, linears_of
+    from lrm.compression.decoder import Decoder
     from lrm.compression.solvers import sparsegpt_solver
 
     run = blockwise.in_dense_mode if mode == "dense" else blockwise.in_sequential_mode
-    dtypes = {name: layer.weight.dtype for name, layer in linears_of(model).items()}
-    plan = blockwise.Plan([tuple(levels)] * len(blocks_of(model)), dtypes)
+    decoder = Decoder(model)
+    dtypes = {name: layer.weight.dtype for name, layer in decoder.linears.items()}
+    plan = blockwise.Plan([tuple(levels)] * len(decoder.blocks), dtypes)
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.empty_cache()
@@ -121,7 +122,7 @@ def ours(model: Any, rows: Rows, levels: Sequence[float], mode: str) -> float:
         held = torch.cuda.memory_allocated()
     watch = Stopwatch()
     with watch(mode):
-        count = sum(1 for _ in run(model, rows, sparsegpt_solver(0.01, 128, None), plan))
+        count = sum(1 for _ in run(decoder, rows, sparsegpt_solver(0.01, 128, None), plan))
     peak = ""
     if gpu:
         most = torch.cuda.max_memory_allocated()
@@ -139,9 +140,10 @@ def phases(model: Any, rows: Rows, levels: Sequence[float], blocks: int) -> dict
     import torch
 
     from lrm.compression import sparsegpt
+    from lrm.compression.decoder import Decoder
     from lrm.compression.hessians import Flow
 
-    watch, flow = Stopwatch(), Flow(model, rows)
+    watch, flow = Stopwatch(), Flow(Decoder(model), rows)
     with torch.no_grad():
         for index in range(blocks):
             ahead = flow.fork()
@@ -164,13 +166,14 @@ def loop(model: Any, rows: Rows, level: float, blocks: int) -> dict[str, float]:
     """Seconds of the first blocks by phase, the usual way, at one level; puts the weights back."""
 
     from experiments.column_loop import prune_block
-    from lrm.compression.hessians import Flow, blocks_of
+    from lrm.compression.decoder import Decoder
+    from lrm.compression.hessians import Flow
 
-    watch = Stopwatch()
-    flow = Flow(model, [rows[0]])
+    watch, decoder = Stopwatch(), Decoder(model)
+    flow = Flow(decoder, [rows[0]])
     arguments = flow.arguments(0)
-    hidden = [state for row in rows for state in Flow(model, [row]).hidden]
-    for block in list(blocks_of(model))[:blocks]:
+    hidden = [state for row in rows for state in Flow(decoder, [row]).hidden]
+    for block in list(decoder.blocks)[:blocks]:
         before = {name: value.clone() for name, value in block.state_dict().items()}
         hidden = prune_block(block, hidden, arguments, level, watch)
         block.load_state_dict(before)

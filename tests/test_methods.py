@@ -28,9 +28,10 @@ from transformers import (
 )
 
 from lrm import registry
-from lrm.compression import hessians, sparsegpt, writing
+from lrm.compression import hessians, sparsegpt, waiting, writing
 from lrm.compression.blockwise import MODES
 from lrm.compression.checkpoints import RECEIPT, is_complete, open_checkpoint
+from lrm.compression.decoder import Decoder, blocks_of, linears_of
 from lrm.compression.owl import owl
 from lrm.compression.prune import Magnitude, SparseGPT, Wanda
 from lrm.errors import BadInput, CompressionFailed
@@ -511,15 +512,15 @@ class TestSequentialMode:
         method = SparseGPT(sparsity, CALIBRATION, mode="sequential")
         found = tensors(method.apply(source, tmp_path / "out").path)
         exact = load(source).double()
-        layers: Any = hessians.blocks_of(exact)
+        layers: Any = blocks_of(exact)
         for place in range(len(layers)):
             inputs = inputs_of(exact)
-            for name, layer in hessians.linears_of(exact).items():
+            for name, layer in linears_of(exact).items():
                 if f"layers.{place}." in name:
                     x = inputs[name]
                     hessian = 2 * x.T @ x / len(x)
                     layer.weight.data = by_the_paper(layer.weight.detach(), hessian, sparsity)
-        for name, layer in hessians.linears_of(exact).items():
+        for name, layer in linears_of(exact).items():
             ours, papers = found[f"{name}.weight"], layer.weight.detach()
             same = (ours == 0) == (papers == 0)
             assert same.float().mean() >= 0.999, name
@@ -550,9 +551,9 @@ class TestOwl:
         model = load(checkpoint)
         levels = [0.02, 0.5, 0.99]
         with torch.no_grad():
-            wild: Any = hessians.blocks_of(model)[1]
+            wild: Any = blocks_of(model)[1]
             wild.mlp.up_proj.weight[:20] *= 100
-        found = torch.tensor(owl(model, rows(), levels))
+        found = torch.tensor(owl(Decoder(model), rows(), levels))
         torch.testing.assert_close(found.mean(0), torch.tensor(levels))
         assert (found[1] < found[0]).all()
         assert 0 < (found[0] - found[1])[1] <= 2 * 0.08 + 1e-6
@@ -617,10 +618,8 @@ def test_bytes_are_the_same_after_kill_9(mode: str, checkpoint: Checkpoint, tmp_
 
 def measured(model: nn.Module) -> list[hessians.Shared]:
     """The Hessians of all blocks."""
-    flow = hessians.Flow(model, CALIBRATION.rows)
-    return [
-        shared for index in range(len(hessians.blocks_of(model))) for shared in flow.measure(index)
-    ]
+    flow = hessians.Flow(Decoder(model), CALIBRATION.rows)
+    return [shared for index in range(len(blocks_of(model))) for shared in flow.measure(index)]
 
 
 def inputs_of(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -631,8 +630,7 @@ def inputs_of(model: nn.Module) -> dict[str, torch.Tensor]:
         return lambda module, args: inputs.setdefault(name, []).append(args[0].flatten(0, 1))
 
     hooks = [
-        layer.register_forward_pre_hook(watch(name))
-        for name, layer in hessians.linears_of(model).items()
+        layer.register_forward_pre_hook(watch(name)) for name, layer in linears_of(model).items()
     ]
     with torch.no_grad():
         for row in CALIBRATION.rows:
@@ -666,11 +664,15 @@ class TestHessians:
                     shared.hessian, (2 * x.T @ x / len(x)).float(), rtol=1e-4, atol=1e-6
                 )
 
-    @pytest.mark.parametrize("aside", [False, True])
-    def test_a_fork_goes_its_own_way(self, checkpoint: Checkpoint, aside: bool) -> None:
+    @pytest.mark.parametrize("place", ["memory", "disk"])
+    def test_a_fork_goes_its_own_way(
+        self, checkpoint: Checkpoint, place: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if place == "disk":
+            monkeypatch.setattr(waiting, "host_memory", lambda: 1 << 10)
         model = load(checkpoint)
-        flow = hessians.Flow(model, CALIBRATION.rows)
-        other = flow.fork(aside)
+        flow = hessians.Flow(Decoder(model), CALIBRATION.rows)
+        other = flow.fork()
         before = flow.measure(0, stay=True)
         flow.advance(0)
         again = other.measure(0)
@@ -682,17 +684,17 @@ class TestHessians:
 
     def test_model_is_as_it_was(self, checkpoint: Checkpoint) -> None:
         model = load(checkpoint)
-        before = list(hessians.blocks_of(model))
+        before = list(blocks_of(model))
         measured(model)
-        assert list(hessians.blocks_of(model)) == before
+        assert list(blocks_of(model)) == before
         assert not any(module._forward_pre_hooks for module in model.modules())
 
     def test_layers_that_are_not_linear_are_named(self, checkpoint: Checkpoint) -> None:
         model = load(checkpoint)
-        layers: Any = hessians.blocks_of(model)
+        layers: Any = blocks_of(model)
         layers[1].mlp.up_proj = nn.Embedding(4, 4)
         with pytest.raises(BadInput, match=r"LlamaForCausalLM.*layers\.1\.mlp\.up_proj\.weight"):
-            hessians.blocks_of(model)
+            blocks_of(model)
 
 
 class TestOpening:

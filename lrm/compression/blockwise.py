@@ -1,4 +1,6 @@
-"""A model in memory, pruned block by block at K sparsities; nothing is written here.
+"""A model pruned block by block at K sparsities; nothing is written here.
+
+One block is held at a time, with its Hessians and its sparser matrices.
 
 In `dense` mode one calibration serves all sparsities: every block is measured on what the dense
 model's blocks before it give (as EvoPress and ModelOpt do). In `sequential` mode, the paper's,
@@ -15,7 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lrm.compression.hessians import Flow, Shared, blocks_of
+from lrm.compression.decoder import Decoder
+from lrm.compression.hessians import Flow, Shared
 
 Mode = Literal["dense", "sequential"]
 MODES: tuple[Mode, ...] = ("dense", "sequential")
@@ -69,20 +72,21 @@ Saved = Callable[[int, str], Tensor]
 
 
 def in_dense_mode(
-    model: nn.Module, rows: Sequence[Sequence[int]], solve: Solve, plan: Plan, skip: int = 0
+    decoder: Decoder, rows: Sequence[Sequence[int]], solve: Solve, plan: Plan, skip: int = 0
 ) -> Iterator[Pruned]:
     """Yields the matrices of all blocks but the first `skip`; the model stays as it is."""
-    flow = Flow(model, rows)
+    flow = Flow(decoder, rows)
     for index, sparsities in enumerate(plan.sparsities):
-        if index < skip:
-            flow.advance(index)
-            continue
-        for shared in flow.measure(index):
-            yield from _solved(index, shared, solve, sparsities, plan)
+        with decoder.block(index):
+            if index < skip:
+                flow.advance(index)
+                continue
+            for shared in flow.measure(index):
+                yield from _solved(index, shared, solve, sparsities, plan)
 
 
 def in_sequential_mode(
-    model: nn.Module,
+    decoder: Decoder,
     rows: Sequence[Sequence[int]],
     solve: Solve,
     plan: Plan,
@@ -91,29 +95,33 @@ def in_sequential_mode(
 ) -> Iterator[Pruned]:
     """As `in_dense_mode`; the first `skip` blocks are passed with the weights that `saved` gives.
 
-    A block's layers are all measured with the block still dense, as the authors' code does. The
-    rows of several sparsities wait in the host's memory for their turn.
+    A block's layers are all measured with the block still dense, as the authors' code does.
     """
-    start, count = Flow(model, rows), len(plan.sparsities[0])
-    flows = [start.fork(aside=count > 1) for _ in range(count)]
-    del start
+    forks = len(plan.sparsities[0]) - 1
+    first = Flow(decoder, rows, forks)
+    flows = [first, *(first.fork() for _ in range(forks))]
     for index, sparsities in enumerate(plan.sparsities):
-        layers = {name: layer for name, layer in _linears(model, index) if name in plan.dtypes}
         levels: list[list[Pruned]] = []
-        for level, (flow, sparsity) in enumerate(zip(flows, sparsities, strict=True)):
-            if index < skip and saved is not None:
-                weights = {name: saved(level, name) for name in layers}
-            else:
-                levels.append(
-                    [
-                        pruned
-                        for shared in flow.measure(index, stay=True)
-                        for pruned in _solved(index, shared, solve, (sparsity,), plan)
-                    ]
-                )
-                weights = {pruned.name: pruned.levels[0] for pruned in levels[-1]}
-            with _wearing(layers, weights):
-                flow.advance(index)
+        with decoder.block(index):
+            layers = {
+                name: layer
+                for name, layer in decoder.linears_in(index).items()
+                if name in plan.dtypes
+            }
+            for level, (flow, sparsity) in enumerate(zip(flows, sparsities, strict=True)):
+                if index < skip and saved is not None:
+                    weights = {name: saved(level, name) for name in layers}
+                else:
+                    levels.append(
+                        [
+                            pruned
+                            for shared in flow.measure(index, stay=True)
+                            for pruned in _solved(index, shared, solve, (sparsity,), plan)
+                        ]
+                    )
+                    weights = {pruned.name: pruned.levels[0] for pruned in levels[-1]}
+                with _wearing(layers, weights):
+                    flow.advance(index)
         for same in zip(*levels, strict=True):
             yield _joined(same)
 
@@ -135,14 +143,6 @@ def _solved(
             levels = one.levels.to(plan.dtypes[one.name], memory_format=torch.contiguous_format)
             facts = [{**fact, **told} for fact in one.facts]
             yield Pruned(index, one.name, asked, levels, facts, one.excess)
-
-
-def _linears(model: nn.Module, index: int) -> Iterator[tuple[str, nn.Linear]]:
-    """The linear layers of a block by their full names."""
-    inside = set(blocks_of(model)[index].modules())
-    for name, module in model.named_modules():
-        if module in inside and isinstance(module, nn.Linear):
-            yield name, module
 
 
 @contextmanager

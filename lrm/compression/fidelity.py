@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer
 
 from lrm.compression.checkpoints import Weights
+from lrm.compression.forward import last_hidden, logits
 from lrm.compression.loading import load
 from lrm.records import Checkpoint
 
@@ -25,20 +26,26 @@ class Fidelity:
     output_error: float
 
 
-@torch.no_grad()
 def fidelity(
     dense: Checkpoint, compressed: Checkpoint, replies: Sequence[tuple[str, Sequence[int]]]
 ) -> Fidelity:
     """Both models on replies (token ids) to prompts that neither was calibrated on."""
-    models: list[Any] = [load(Weights(one.path)) for one in (dense, compressed)]
     tokenizer = AutoTokenizer.from_pretrained(dense.path, local_files_only=True)
-    losses, lost, total = [], 0.0, 0.0
-    for prompt, reply in replies:
-        asked = tokenizer(prompt)["input_ids"]
-        ids = torch.tensor([[*asked, *reply]], device=models[0].device)
-        before, after = (model.base_model(ids, use_cache=False)[0] for model in models)
-        logits = models[1].lm_head(after)[0, len(asked) - 1 : -1].float()
-        losses.append(float(cross_entropy(logits, ids[0, len(asked) :])))
-        lost += float((before - after).float().square().sum())
-        total += float(before.float().square().sum())
-    return Fidelity(tuple(losses), lost / total)
+    prompts = [tokenizer(prompt)["input_ids"] for prompt, _ in replies]
+    rows = [[*prompt, *reply] for prompt, (_, reply) in zip(prompts, replies, strict=True)]
+    models = [load(Weights(one.path)) for one in (dense, compressed)]
+    before, after = (list(last_hidden(model, rows)) for model in models)
+    losses = [
+        float(
+            cross_entropy(
+                found[len(prompt) - 1 : -1], torch.tensor(row[len(prompt) :]).to(found.device)
+            )
+        )
+        for found, prompt, row in zip(logits(models[1], after), prompts, rows, strict=True)
+    ]
+    lost = sum(_power(old - new) for old, new in zip(before, after, strict=True))
+    return Fidelity(tuple(losses), lost / sum(map(_power, before)))
+
+
+def _power(hidden: Tensor) -> float:
+    return float(hidden.float().square().sum())

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from lrm.compression.decoder import Decoder
+from lrm.compression.waiting import Aside, how_aside
 from lrm.errors import BadInput
 
 BATCH_TOKENS = 8192
@@ -35,18 +37,21 @@ class Shared:
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows of one length on their way: hidden states, and what else each block is called with."""
+    """Rows of one length on their way: which they are, their hidden states, and what else each
+    block is called with."""
 
+    rows: list[int]
     hidden: Tensor
     arguments: list[dict[str, Any]]
+    aside: Aside | None
 
     def move(self, output: Tensor) -> None:
-        """Replaces the hidden states; those that wait on the host stay there."""
-        if output.device == self.hidden.device:
-            self.hidden = output
-        else:
+        """Replaces the hidden states; those that were set aside are written over where they are."""
+        if self.aside:
             # On one stream: a block that reads it later waits for this copy.
-            self.hidden.copy_(output, non_blocking=True)
+            self.hidden.copy_(output, non_blocking=self.hidden.is_pinned())
+        else:
+            self.hidden = output
 
 
 @dataclass(slots=True)
@@ -70,55 +75,27 @@ def squares(x: Tensor) -> Tensor:
     return x.float().square().sum(0)
 
 
-def blocks_of(model: nn.Module) -> nn.ModuleList:
-    """The decoder's blocks; BadInput if they are not blocks of linear layers."""
-    blocks = getattr(getattr(model, "base_model", None), "layers", None)
-    kind = type(model).__name__
-    if not isinstance(blocks, nn.ModuleList) or not len(blocks):
-        raise BadInput(f"{kind} cannot be pruned: it has no list of blocks named layers.")
-    for name, module in blocks.named_modules():
-        if not isinstance(module, nn.Linear):
-            for own, weight in module.named_parameters(recurse=False):
-                if weight.ndim > 1:
-                    raise BadInput(
-                        f"{kind} cannot be pruned: layers.{name}.{own} is no linear layer's "
-                        "weight; use a dense model of the Llama or Qwen family."
-                    )
-    return blocks
-
-
-def linears_of(model: nn.Module) -> dict[str, nn.Linear]:
-    """Every linear layer of the blocks by its full name: what is pruned."""
-    inside = set(blocks_of(model).modules())
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if module in inside and isinstance(module, nn.Linear)
-    }
-
-
 class Flow:
     """Rows of token ids on their way through a model's blocks, one block after the other.
 
-    Held at a time: one hidden state per token, in the model's dtype, where the model is. BadInput
-    if a row does not fit the model.
+    A block must be held while it is run. Between two blocks there is one hidden state per token, in
+    the model's dtype, where it fits (see `lrm.compression.waiting`) together with `forks` others.
+    BadInput if a row does not fit the model.
     """
 
-    def __init__(self, model: nn.Module, rows: Sequence[Sequence[int]]) -> None:
-        self._kind = type(model).__name__
-        self._names = {module: name for name, module in linears_of(model).items()}
-        self._blocks = blocks_of(model)
-        self._batches = _enter(model, self._blocks, rows)
+    def __init__(self, decoder: Decoder, rows: Sequence[Sequence[int]], forks: int = 0) -> None:
+        self._kind = decoder.kind
+        self._names = {module: name for name, module in decoder.linears.items()}
+        self._blocks = decoder.blocks
         self._tokens = sum(map(len, rows))
+        _check_rows(decoder, rows)
+        self._batches = list(_enter(decoder, rows, self._tokens * (1 + forks)))
 
-    def fork(self, aside: bool = False) -> Self:
-        """The same rows at the same place, on a way of their own.
-
-        With `aside` their hidden states wait in the host's memory, not in a GPU's.
-        """
+    def fork(self) -> Self:
+        """The same rows at the same place, on a way of their own."""
         other = copy(self)
         other._batches = [
-            _Batch(_on_host(batch.hidden) if aside else batch.hidden, batch.arguments)
+            replace(batch, hidden=batch.aside(batch.hidden) if batch.aside else batch.hidden)
             for batch in self._batches
         ]
         return other
@@ -127,6 +104,14 @@ class Flow:
     def hidden(self) -> list[Tensor]:
         """What the next block receives, [rows, tokens, size] for each batch."""
         return [batch.hidden for batch in self._batches]
+
+    def by_row(self) -> dict[int, Tensor]:
+        """The same by the rows' places among those given, [tokens, size] each."""
+        return {
+            row: hidden
+            for batch in self._batches
+            for row, hidden in zip(batch.rows, batch.hidden, strict=True)
+        }
 
     def arguments(self, index: int) -> dict[str, Any]:
         """What block `index` is called with beside the first batch's hidden states."""
@@ -195,13 +180,6 @@ class Flow:
                 )
 
 
-def _on_host(hidden: Tensor) -> Tensor:
-    """A copy in page-locked memory, which a GPU reads and writes at the speed of its bus."""
-    if not hidden.is_cuda:
-        return hidden
-    return torch.empty_like(hidden, device="cpu", pin_memory=True).copy_(hidden)
-
-
 class _Recorder(nn.Module):
     """Stands in for a block: keeps what it was called with and hands its input on."""
 
@@ -210,10 +188,8 @@ class _Recorder(nn.Module):
         return hidden_states
 
 
-@torch.no_grad()
-def _enter(model: nn.Module, blocks: nn.ModuleList, rows: Sequence[Sequence[int]]) -> list[_Batch]:
-    """What the first block receives, and the further arguments of each, batch by batch."""
-    config: Any = model.config
+def _check_rows(decoder: Decoder, rows: Sequence[Sequence[int]]) -> None:
+    config: Any = decoder.model.config
     most = max(map(len, rows))
     if most > config.max_position_embeddings:
         raise BadInput(
@@ -222,27 +198,39 @@ def _enter(model: nn.Module, blocks: nn.ModuleList, rows: Sequence[Sequence[int]
         )
     if not all(0 <= token < config.vocab_size for row in rows for token in row):
         raise BadInput("calibration token ids lie outside the model's vocabulary; tokenize again")
-    body: Any = model.base_model
-    recorders = nn.ModuleList(_Recorder() for _ in blocks)
-    device = next(model.parameters()).device
-    batches = []
-    body.layers = recorders
-    try:
-        for batch in _batched(rows):
-            body(input_ids=torch.tensor(batch, device=device), use_cache=False)
-            calls: list[Any] = list(recorders)
-            batches.append(_Batch(calls[0].hidden, [call.arguments for call in calls]))
-    finally:
-        body.layers = blocks
-    return batches
 
 
-def _batched(rows: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-    """Rows of equal length together, so that none needs padding."""
-    batch: list[Sequence[int]] = []
-    for row in sorted(rows, key=len):
-        if batch and (len(row) != len(batch[0]) or len(row) * (len(batch) + 1) > BATCH_TOKENS):
+@torch.no_grad()
+def _enter(decoder: Decoder, rows: Sequence[Sequence[int]], tokens: int) -> Iterator[_Batch]:
+    """What the first block receives, and the further arguments of each, batch by batch.
+
+    So many `tokens` have hidden states at the same time.
+    """
+    body: Any = decoder.model.base_model
+    outside = [part for part in body.children() if part is not decoder.blocks]
+    recorders = [_Recorder() for _ in decoder.blocks]
+    with decoder.held(*outside):
+        weight = next(body.parameters())
+        size = tokens * body.config.hidden_size * weight.element_size()
+        aside = how_aside(size, weight.device)
+        body.layers = nn.ModuleList(recorders)
+        try:
+            for places in _batched(rows):
+                ids = torch.tensor([rows[place] for place in places], device=weight.device)
+                body(input_ids=ids, use_cache=False)
+                hidden, arguments = recorders[0].hidden, [one.arguments for one in recorders]
+                yield _Batch(places, aside(hidden) if aside else hidden, arguments, aside)
+        finally:
+            body.layers = decoder.blocks
+
+
+def _batched(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Rows of equal length together, by their places, so that none needs padding."""
+    batch: list[int] = []
+    for place in sorted(range(len(rows)), key=lambda place: len(rows[place])):
+        size = len(rows[place])
+        if batch and (size != len(rows[batch[0]]) or size * (len(batch) + 1) > BATCH_TOKENS):
             yield batch
             batch = []
-        batch.append(row)
+        batch.append(place)
     yield batch

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrm.compression.checkpoints import Weights
 from lrm.compression.gguf import namer
-from lrm.compression.hessians import Flow, blocks_of, squares
+from lrm.compression.hessians import Flow, squares
 from lrm.compression.loading import load
 from lrm.records import Calibration, Checkpoint
 
@@ -27,11 +27,13 @@ LEAST = 1e-12
 def importance(checkpoint: Checkpoint, config: Any, calibration: Calibration) -> dict[str, Tensor]:
     """Mean squared input, [columns] in float32, of every linear layer of the blocks, by the name
     that its weight has in a GGUF file."""
-    model = load(Weights(checkpoint.path))
-    flow, named = Flow(model, calibration.rows), namer(config)
+    decoder = load(Weights(checkpoint.path))
+    flow, named = Flow(decoder, calibration.rows), namer(config)
     found: dict[str, Tensor] = {}
-    for index in range(len(blocks_of(model))):
-        for shared in flow.measure(index, sum_up=squares):
+    for index in range(len(decoder.blocks)):
+        with decoder.block(index):
+            measured = flow.measure(index, sum_up=squares)
+        for shared in measured:
             mean = (shared.hessian / 2).cpu()
             for layer in shared.layers:
                 name = named(f"{layer}.weight")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from lrm.compression.hessians import Flow, blocks_of, squares
+from lrm.compression.decoder import Decoder
+from lrm.compression.hessians import Flow, squares
 
 OUTLIER = 5.0
 """M: how many times the mean an outlier is."""
@@ -22,14 +22,17 @@ SPREAD = 0.08
 
 
 def owl(
-    model: nn.Module, rows: Sequence[Sequence[int]], sparsities: Sequence[float]
+    decoder: Decoder, rows: Sequence[Sequence[int]], sparsities: Sequence[float]
 ) -> list[tuple[float, ...]]:
     """The K sparsities of every block; the mean over blocks of each is the one asked for.
 
     Near 0 and 1 lambda shrinks, so that every sparsity stays inside [0, 1).
     """
-    flow = Flow(model, rows)
-    shares = torch.tensor([_outliers(flow, index) for index in range(len(blocks_of(model)))])
+    flow, found = Flow(decoder, rows), []
+    for index in range(len(decoder.blocks)):
+        with decoder.block(index):
+            found.append(_outliers(flow, index))
+    shares = torch.tensor(found)
     width = (shares.max() - shares.min()).clamp_min(torch.finfo(torch.float32).tiny)
     places = ((shares - shares.mean()) / width).tolist()
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from transformers import AutoTokenizer
 
 from lrm.compression import llama_logits
 from lrm.compression.checkpoints import Weights
+from lrm.compression.forward import last_hidden, logits
 from lrm.compression.loading import load
 from lrm.digests import of_json
 from lrm.errors import CompressionFailed
@@ -38,42 +39,43 @@ ROOM = 512
 
 
 def of_folder(folder: Path) -> float:
-    """Of a dense Hugging Face folder, on a GPU if there is one; one text at a time."""
-    model: Any = load(Weights(folder))
+    """Of a dense Hugging Face folder, on a GPU if there is one."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
     def encode(text: str, beginning: bool) -> list[int]:
         ids: list[int] = tokenizer(text, add_special_tokens=beginning)["input_ids"]
         return ids
 
-    @torch.inference_mode()
-    def logits(ids: Sequence[int]) -> Tensor:
-        found: Tensor = model(torch.tensor([ids], device=model.device), use_cache=False).logits[0]
-        return found.float().cpu()
+    def read(rows: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+        decoder = load(Weights(folder))
+        return logits(decoder, list(last_hidden(decoder, rows)))
 
-    return _perplexity(encode, logits, folder)
+    return _perplexity(encode, read, folder)
 
 
 def of_gguf(file: Path) -> float:
     """Of a GGUF file, through llama.cpp."""
     with llama_logits.opened(file, ROOM) as reader:
-        return _perplexity(reader.encode, reader.logits, file)
+        return _perplexity(reader.encode, partial(map, reader.logits), file)
 
 
 def _perplexity(
     encode: Callable[[str, bool], list[int]],
-    logits: Callable[[Sequence[int]], Tensor],
+    read: Callable[[Sequence[Sequence[int]]], Iterator[Tensor]],
     path: Path,
 ) -> float:
-    """e to the mean negative log-likelihood of a reply's token."""
+    """e to the mean negative log-likelihood of a reply's token; `read` gives each row's logits."""
+    prompts = [encode(prompt, True) for prompt, _ in TEXTS]
+    rows = [
+        (asked + encode(reply, False))[:ROOM]
+        for asked, (_, reply) in zip(prompts, TEXTS, strict=True)
+    ]
     lost, count = 0.0, 0
-    for prompt, reply in TEXTS:
-        asked = encode(prompt, True)
-        ids = (asked + encode(reply, False))[:ROOM]
+    for asked, ids, found in zip(prompts, rows, read(rows), strict=True):
         told = torch.tensor(ids[len(asked) :])
-        lost += float(cross_entropy(logits(ids)[len(asked) - 1 : -1], told, reduction="sum"))
+        lost += float(cross_entropy(found.cpu()[len(asked) - 1 : -1], told, reduction="sum"))
         count += len(told)
-    found = math.exp(lost / count) if lost < math.inf else math.inf
-    if not math.isfinite(found):
+    mean = math.exp(lost / count) if lost < math.inf else math.inf
+    if not math.isfinite(mean):
         raise CompressionFailed(f"{path} gives probabilities that are not finite")
-    return found
+    return mean

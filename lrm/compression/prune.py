@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-
 from lrm.compression import patterns, solvers
 from lrm.compression.blockwise import (
     MODES,
@@ -27,7 +25,7 @@ from lrm.compression.blockwise import (
     in_sequential_mode,
 )
 from lrm.compression.checkpoints import Weights
-from lrm.compression.hessians import blocks_of
+from lrm.compression.decoder import Decoder
 from lrm.compression.loading import load
 from lrm.compression.owl import owl
 from lrm.compression.patterns import UNSTRUCTURED
@@ -189,7 +187,7 @@ class Magnitude:
 
 def _plan(
     method: SparseGPT | Wanda,
-    model: torch.nn.Module,
+    decoder: Decoder,
     levels: Sequence[float],
     source: Weights,
     modules: Sequence[str],
@@ -198,8 +196,8 @@ def _plan(
     dtypes = {name: source.dtype(f"{name}.weight") for name in modules}
     limits = ceilings(source.sizes(), method.protect)
     if method.allocation == "owl":
-        return Plan(owl(model, method.calibration.rows, levels), dtypes, limits)
-    return Plan([tuple(levels)] * len(blocks_of(model)), dtypes, limits)
+        return Plan(owl(decoder, method.calibration.rows, levels), dtypes, limits)
+    return Plan([tuple(levels)] * len(decoder.blocks), dtypes, limits)
 
 
 def _calibrated(
@@ -210,12 +208,12 @@ def _calibrated(
     skip: int,
     saved: Saved,
 ) -> Iterator[Pruned]:
-    """Loads the model and prunes it in the method's mode."""
-    model, rows = load(source), method.calibration.rows
-    plan = _plan(method, model, levels, source, modules)
+    """Prunes the model in the method's mode."""
+    decoder, rows = load(source), method.calibration.rows
+    plan = _plan(method, decoder, levels, source, modules)
     if method.mode == "sequential":
-        return in_sequential_mode(model, rows, method.solve(), plan, skip, saved)
-    return in_dense_mode(model, rows, method.solve(), plan, skip)
+        return in_sequential_mode(decoder, rows, method.solve(), plan, skip, saved)
+    return in_dense_mode(decoder, rows, method.solve(), plan, skip)
 
 
 def _by_magnitude(

@@ -54,12 +54,14 @@ class VllmEngine:
     has kernels for those of 4 bits alone, on CPUs with AVX512.
 
     `context` is the longest prompt and reply together (unless given, the model's own). `gpu_memory`
-    is the share of each GPU's memory that may be used, cache included. `tensor_parallel` splits
-    each layer over that many GPUs, `pipeline_parallel` the stack of layers; `data_parallel` runs
-    that many of the whole side by side, which share the prompts. `dtype` is the type of
-    weights, cache and arithmetic: unless given, bfloat16 where the device multiplies it natively,
-    else float32. `eager` runs without compilation and CUDA graphs, for a quick start and slower
-    steps; unless given, on a CPU.
+    is the share of each GPU's memory that may be used, cache included. `tensor_parallel_size`
+    splits each layer over that many GPUs, `pipeline_parallel_size` the stack of layers;
+    `data_parallel_size` runs that many of the whole side by side, which share the prompts.
+    `distributed_executor_backend` is "mp", processes of this machine, or "ray", a Ray cluster whose
+    machines all see the checkpoint under the same path; unless given, vLLM chooses. `dtype` is the
+    type of weights, cache and arithmetic: unless given, bfloat16 where the device multiplies it
+    natively, else float32. `eager` runs without compilation and CUDA graphs, for a quick start and
+    slower steps; unless given, on a CPU.
 
     All prompts of a call are one queue with continuous batching. Whole blocks of prompts that
     begin alike (forced answers, several samples) are computed once, in this call or an earlier one.
@@ -82,9 +84,10 @@ class VllmEngine:
         *,
         context: int | None = None,
         gpu_memory: float = 0.9,
-        tensor_parallel: int = 1,
-        pipeline_parallel: int = 1,
-        data_parallel: int = 1,
+        tensor_parallel_size: int = 1,
+        pipeline_parallel_size: int = 1,
+        data_parallel_size: int = 1,
+        distributed_executor_backend: str | None = None,
         dtype: torch.dtype | None = None,
         eager: bool | None = None,
     ) -> None:
@@ -92,23 +95,25 @@ class VllmEngine:
             raise BadInput(f"context must be 2 or more, got {context}")
         if not 0 < gpu_memory <= 1:
             raise BadInput(f"gpu_memory is a share of the memory in (0, 1], got {gpu_memory}")
-        if min(tensor_parallel, pipeline_parallel, data_parallel) < 1:
+        if min(tensor_parallel_size, pipeline_parallel_size, data_parallel_size) < 1:
             raise BadInput(
-                "tensor_parallel, pipeline_parallel and data_parallel must be 1 or more, got "
-                f"{tensor_parallel}, {pipeline_parallel} and {data_parallel}"
+                "tensor_parallel_size, pipeline_parallel_size and data_parallel_size must be 1 or "
+                f"more, got {tensor_parallel_size}, {pipeline_parallel_size} and "
+                f"{data_parallel_size}"
             )
         self.checkpoint = checkpoint
-        gpus = tensor_parallel * pipeline_parallel
-        self.device = device_of(gpus, data_parallel)
-        self._shares = shares(self.device, gpus, data_parallel)
+        gpus = tensor_parallel_size * pipeline_parallel_size
+        self.device = device_of(gpus, data_parallel_size, distributed_executor_backend)
+        self._shares = shares(self.device, gpus, data_parallel_size)
         self.dtype = dtype or native_dtype(self.device)
         self._context = context
         self._gpu_memory = gpu_memory
         self._options: dict[str, Any] = {
             "dtype": str(self.dtype).removeprefix("torch."),
             "enforce_eager": self.device.type == "cpu" if eager is None else eager,
-            "tensor_parallel_size": tensor_parallel,
-            "pipeline_parallel_size": pipeline_parallel,
+            "tensor_parallel_size": tensor_parallel_size,
+            "pipeline_parallel_size": pipeline_parallel_size,
+            "distributed_executor_backend": distributed_executor_backend,
             "enable_prefix_caching": True,
             "reasoning_config": {
                 "reasoning_start_str": THINK_OPEN,
@@ -138,11 +143,27 @@ class VllmEngine:
     def __enter__(self) -> Self:
         path, config = self.checkpoint.path, check_folder(self.checkpoint, VllmEngine)
         check_kernels(path, formats.of_config(config, path), self.device)
+        self._check_split(config)
         shapes(self.checkpoint)
         options = self.options()
         self._workers, self.reused_tokens = Workers(self._shares), 0
         self._carry_out("start", dict.fromkeys(range(len(self._shares)), options))
         return self
+
+    def _check_split(self, config: Mapping[str, Any]) -> None:
+        """BadInput if the model does not divide by as many GPUs as each layer, or the stack of
+        layers, is to be split over."""
+        for key, option in (
+            ("num_attention_heads", "tensor_parallel_size"),
+            ("num_hidden_layers", "pipeline_parallel_size"),
+        ):
+            have, parts = int(config.get(key) or 0), self._options[option]
+            whole = have % parts == 0 if option == "tensor_parallel_size" else have >= parts
+            if have and not whole:
+                raise BadInput(
+                    f"{self.checkpoint.path} has {have} {key.removeprefix('num_')}, which {option} "
+                    f"{parts} does not split; give a smaller one that does"
+                )
 
     def options(self) -> dict[str, Any]:
         """What vLLM is started with."""
@@ -310,7 +331,7 @@ class VllmEngine:
             remedy = (
                 "lower context"
                 if self.device.type == "cpu"
-                else ("lower context or gpu_memory, raise tensor_parallel, or free the GPU")
+                else ("lower context or gpu_memory, raise tensor_parallel_size, or free the GPU")
             )
             return BadInput(f"vLLM has not enough memory for {path} ({failure}); {remedy}")
         if order == "start":

