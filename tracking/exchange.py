@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
+from filelock import FileLock
 from mlflow.entities import Metric
 
 from lrm.digests import of_json
@@ -18,7 +19,7 @@ from tracking.archive import Record
 from tracking.backend import Backend
 from tracking.bundles import Bundle, Tell, Writer, new_bundle
 from tracking.manifest import HOMES, LINKS, BundledRun, Kind, Manifest, Status, Value
-from tracking.processes import HOST, is_alive, this_process
+from tracking.processes import HOST, started, this_process
 from tracking.provenance import installed, redact
 
 ORIGIN = "origin"
@@ -145,8 +146,18 @@ def _metrics(backend: Backend, record: Record) -> dict[str, list[Value]]:
     }
 
 
-def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
-    """Makes the runs of a bundle, or completes what an earlier import left half-done."""
+def bring_in(
+    backend: Backend, bundle: Bundle, folder: Path, name: str | None, tell: Tell
+) -> Arrival:
+    """Makes the runs of a bundle, or completes what an earlier import left half-done.
+
+    Processes that share `folder` do so one after the other.
+    """
+    with FileLock(folder / ".import.lock"):
+        return _brought_in(backend, bundle, name, tell)
+
+
+def _brought_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
     told = bundle.manifest
     study = told.runs[0]
     home, _, own_id = study.origin.partition("/")
@@ -208,7 +219,7 @@ def _settled(backend: Backend, told: Manifest, known: Record | None, name: str |
 
 def _is_at_work(tags: Mapping[str, str]) -> bool:
     """Whether the process of these tags may still run; of another machine nobody knows."""
-    return is_alive(tags) if tags["host"] == HOST else True
+    return tags["host"] != HOST or started(int(tags["pid"])) == tags["process_start"]
 
 
 def _is_whole(record: Record | None, run: BundledRun, ids: Mapping[str, str]) -> bool:
