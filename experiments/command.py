@@ -31,8 +31,8 @@ def calm() -> None:
 def uncollected() -> Iterator[None]:
     """No garbage is collected inside, and what is made there is never looked at again.
 
-    Importing MLflow makes objects by the hundred thousand that all stay: looking through them again
-    and again took a fifth of the second or two that it takes.
+    Importing MLflow makes objects by the hundred thousand that all stay; looking through them again
+    and again took a fifth of its time (4.0 s of a processor against 3.3 s, with its store's).
     """
     gc.disable()
     try:

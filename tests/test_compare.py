@@ -354,10 +354,19 @@ def test_what_does_no_harm_or_is_not_known_is_marked(
 def test_what_cannot_be_compared(
     third: Path, here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    both = (uri(third), f"sqlite:///{third}/mlruns/../mlruns/mlflow.db")
     for flags, says in (
         ((), "Give what to compare"),
         (("--study", "alpha dem", "beta demo"), "did you mean 'alpha demo'?"),
         (("--study", "alpha demo"), "takes two studies or runs, and what was asked for is alpha/"),
+        (
+            ("--study", "alpha demo", "--study", "alpha demo"),
+            "what was asked for is alpha/alpha demo:",
+        ),
+        (
+            ("--study", "alpha demo", "--tracking-uri", *both),
+            "what was asked for is alpha/alpha demo:",
+        ),
         (("--tag", "team=gamma"), "what was asked for is nothing"),
         (("--tag", "team"), "write NAME=VALUE"),
         (("--tag", "a'b=c"), "cannot be searched for"),

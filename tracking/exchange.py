@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
+from filelock import FileLock
 from mlflow.entities import Metric
 
 from lrm.digests import of_json
@@ -149,8 +150,18 @@ def _metrics(backend: Backend, record: Record) -> dict[str, list[Value]]:
     }
 
 
-def bring_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
-    """Makes the runs of a bundle, or completes what an earlier import left half-done."""
+def bring_in(
+    backend: Backend, bundle: Bundle, folder: Path, name: str | None, tell: Tell
+) -> Arrival:
+    """Makes the runs of a bundle, or completes what an earlier import left half-done.
+
+    Processes that share `folder` do so one after the other.
+    """
+    with FileLock(folder / ".import.lock"):
+        return _brought_in(backend, bundle, name, tell)
+
+
+def _brought_in(backend: Backend, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
     told = bundle.manifest
     study = told.runs[0]
     home, _, own_id = study.origin.partition("/")

@@ -140,11 +140,8 @@ class Store:
         check_name(name or bundle.manifest.study, "a study")
         database = None if address.is_server(self.uri) else address.sqlite_path(self.uri)
         folder = database.parent if database else self.root / "mlruns"
-        with (
-            FileLock(folder / ".import.lock"),
-            self._guarded(nullcontext(self._backend)) as backend,
-        ):
-            return exchange.bring_in(backend, bundle, name, tell)
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return exchange.bring_in(backend, bundle, folder, name, tell)
 
     @contextmanager
     def reported(
