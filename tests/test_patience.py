@@ -39,7 +39,7 @@ def test_a_locked_database_is_waited_for_and_told_once(
 @pytest.mark.parametrize(
     "text",
     [
-        "connection failed: connection to server at 127.0.0.1, port 5432 failed: Connection refused",
+        "connection failed: connection to server at 127.0.0.1 failed: Connection refused",
         "connection to server at 127.0.0.1 failed: server closed the connection unexpectedly",
         "consuming input failed: server closed the connection unexpectedly",
         "FATAL:  the database system is starting up",
