@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy
 
 from tracking.address import with_driver
-from tracking.patience import Unanswered, patiently
+from tracking.patience import Unanswered, patiently, silence
 
 
 def test_a_locked_database_is_waited_for_and_told_once(
@@ -34,6 +34,24 @@ def test_a_locked_database_is_waited_for_and_told_once(
         "The store sqlite:///x does not answer (database is locked); waiting. Nothing is lost.",
         "The store sqlite:///x answers again.",
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "connection failed: connection to server at 127.0.0.1 failed: Connection refused",
+        "connection to server at 127.0.0.1 failed: server closed the connection unexpectedly",
+        "consuming input failed: server closed the connection unexpectedly",
+        "FATAL:  the database system is starting up",
+        "FATAL:  the database system is not yet accepting connections",
+        "FATAL:  the database system is shutting down",
+        "connection failed: Connection reset by peer",
+        "Caused by ResponseError('too many 503 error responses')",
+        "('Connection aborted.', RemoteDisconnected('Remote end closed connection'))",
+    ],
+)
+def test_what_servers_said_while_they_were_stopped_and_started_is_silence(text: str) -> None:
+    assert silence(RuntimeError(text))
 
 
 @pytest.mark.parametrize(
