@@ -26,6 +26,7 @@ import torch
 
 from experiments.leases import Leases
 from experiments.sparsity_search import main
+from experiments.study import RUN_ID
 from experiments.workers import on_gpus, without_flags
 from lrm.errors import BadInput
 from tests.postgres import Postgres, postgres
@@ -56,12 +57,17 @@ class Cluster:
             storage.engine.dispose()
 
     def complete(self, name: str) -> dict[tuple[float, int], list[float]]:
-        """The values by place, of which each is there once; all trials have ended."""
+        """The values by place; all trials have ended, and a place that Optuna proposed again was
+        answered from what was known."""
         trials = self.trials(name)
         assert not [trial for trial in trials if not trial.state.is_finished()]
         done = [trial for trial in trials if trial.state.name == "COMPLETE"]
-        values = {(one.params["sparsity"], one.params["budget"]): one.values for one in done}
-        assert len(values) == len(done), "a place was told twice"
+        values: dict[tuple[float, int], list[float]] = {}
+        run_ids: dict[tuple[float, int], str] = {}
+        for one in done:
+            place = one.params["sparsity"], one.params["budget"]
+            assert values.setdefault(place, one.values) == one.values
+            assert run_ids.setdefault(place, one.user_attrs[RUN_ID]) == one.user_attrs[RUN_ID]
         return values
 
     def start(self, folder: Path, study: str, *flags: str) -> subprocess.Popen[str]:
@@ -117,7 +123,8 @@ def measured(folder: Path, study: str) -> list[dict[str, Any]]:
 def replies(folder: Path) -> Counter[tuple[str, str]]:
     """How often each reply was stored, by its file and its key."""
     files = [*folder.glob("generations/*.jsonl"), *folder.glob("calibration/*.jsonl")]
-    return Counter((f.name, json.loads(x)["key"]) for f in files for x in f.open())
+    lines = [(f.name, x) for f in files for x in f.read_bytes().splitlines(keepends=True)]
+    return Counter((name, json.loads(x)["key"]) for name, x in lines if x.endswith(b"\n"))
 
 
 def until(what: Any, seconds: float = 240) -> Any:
