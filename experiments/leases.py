@@ -22,7 +22,7 @@ PAUSE = 0.1
 """Seconds between two looks at a lease that another holds."""
 
 SILENCE = 1.0
-"""Seconds of waiting that are not worth a word."""
+"""Seconds of waiting that are not worth a word; then one looks as rarely."""
 
 
 class LeaseLost(Exception):
@@ -104,7 +104,7 @@ class Leases:
             if not told and time.monotonic() - since > SILENCE:
                 say(f"Waiting: {self.owner(name) or 'another worker'} {does}.")
                 told = True
-            time.sleep(PAUSE)
+            time.sleep(SILENCE if told else PAUSE)
         try:
             yield
         finally:

@@ -105,14 +105,18 @@ class Search:
         return self.crew.leases.hold(lease_of(key), f"records {label(key)}")
 
     def wait(self) -> None:
-        """Lets a moment pass; says whom it waits for, once."""
+        """Waits until one of the levels that others are at is free again; says whom it waits for,
+        once."""
         leases = self.crew.leases
         owners = {key: leases.owner(lease_of(key)) for key in self.keys}
-        who = ", ".join(f"{label(key)} ({owner})" for key, owner in owners.items() if owner)
+        busy = {key: owner for key, owner in owners.items() if owner}
+        who = ", ".join(f"{label(key)} ({owner})" for key, owner in busy.items())
         if who and who != self._waits_for:
             say(f"Waiting for {who}.")
             self._waits_for = who
         time.sleep(PAUSE)
+        while busy and not any(leases.is_free(lease_of(key)) for key in busy):
+            time.sleep(PAUSE)
 
     def trials(self, asked: optuna.Trial) -> Iterator[optuna.Trial]:
         """A running trial for each budget of the asked level that is not known yet.
