@@ -31,9 +31,9 @@ PASSES_PER_LEVEL = 6
 """How often a model's bytes pass the disk: digested, measured and read to be pruned; and for each
 level copied (read and written), written over, read back, digested and measured."""
 
-BUDGETS_COST = 1.06
-"""Tokens of a generation with its forced answers over those without: 1.03 measured at a median of
-6,000 tokens, 1.13 at 2,000 (README)."""
+BUDGETS_COST = 1.13
+"""Tokens of a generation with its forced answers over those without, measured at a median of
+2,000 tokens of thinking (README)."""
 
 PACKED = 4.13
 """Bits of a weight in the blocks by GPTQ with 4 bits in groups of 128, measured (README)."""
@@ -242,7 +242,7 @@ def _generation(sizes: Sizes, settings: Planning, size: float) -> Iterator[Line]
     source = f"E[L^2] / 2 E[L] at a mean of {settings.reply_tokens:,} (--reply-tokens, assumed), "
     yield Line("live tokens of a reply", f"{live:,.0f}", source + f"log-normal, sigma {SPREAD}")
     once = min(256, int(left / token / live))
-    yield Line("replies at once", f"{once:,}", "cache / live tokens; at most 256, vLLM's default")
+    yield Line("replies at once", f"{once:,}", "cache / live tokens; at most 256, assumed of vLLM")
     step = (size + once * live * token) / settings.gpus
     step /= settings.bandwidth * GB * settings.efficiency
     source = (
