@@ -225,9 +225,7 @@ def _settled(backend: Backend, told: Manifest, known: Record | None, name: str |
 
 def _is_at_work(tags: Mapping[str, str]) -> bool:
     """Whether the process of these tags may still run; of another machine nobody knows."""
-    if tags["host"] != HOST:
-        return True
-    return is_alive(tags.get("pid", ""), tags.get("process_start"))
+    return tags["host"] != HOST or is_alive(tags)
 
 
 def _is_whole(record: Record | None, run: BundledRun, ids: Mapping[str, str]) -> bool:
