@@ -137,7 +137,8 @@ def keep(store: Store, compared: Compared, report: bool, out: Path | None) -> st
         "allowed": ",".join(compared.allowed) or "nothing",
     }
     name = f"comparison of {len(labels)} {compared.identity[:6]}"
-    with store.reported(name, compared.identity, params, "comparison") as run_id:
+    here = [found for party in joint.parties if (found := store.find_run(party.home.id))]
+    with store.reported(name, compared.identity, params, "comparison", here) as run_id:
         for path, data in compared.files().items():
             store.attach(run_id, path, data)
         ranked = list(enumerate(joint.on_front))

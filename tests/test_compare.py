@@ -200,6 +200,7 @@ def test_the_comparison_has_a_run_of_its_own_once(
     assert len({one.id for one in found}) == len({one.tags["identity"] for one in found})
     run = found[0]
     assert (run.unfinished, run.params["budgets"]) == (None, "16,64")
+    assert "[alpha demo](#/experiments/" in run.tags["mlflow.note.content"]
     ranks = run.history("pareto/accuracy")
     assert list(ranks) == list(range(len(told(third)["front"])))
     table = (run.artifact("differences.csv") or b"").decode()
