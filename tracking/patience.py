@@ -24,7 +24,7 @@ SILENT = re.compile(
     r"connection (?:refused|reset|aborted|timed out|timeout expired)"
     r"|(?:server|remote end) closed (?:the )?connection|the connection is (?:closed|lost|bad)"
     r"|connection has been closed unexpectedly|terminating connection|broken pipe|timed out"
-    r"|the database system is (?:shutting down|starting up|in recovery mode|not accepting)"
+    r"|the database system is (?:shutting down|starting up|in recovery mode|not (?:yet )?accepting)"
     r"|too many clients|connection slots are reserved|no route to host|network is unreachable"
     r"|name resolution|could not translate host name|failed to resolve|database is locked"
     r"|50[0234] error responses",  # 500: the database went away within a call of the server

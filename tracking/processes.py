@@ -35,11 +35,15 @@ def marks(tags: Mapping[str, str]) -> list[str]:
 def dead_marks(tags: Mapping[str, str]) -> list[str]:
     """Of these the ones whose process has ended, which is known of this host's alone."""
     here = [name for name in marks(tags) if name.startswith(f"{MARK}{HOST}/")]
-    return [name for name in here if not is_alive(name.rpartition("/")[2], tags[name])]
+    return [name for name in here if not _runs(name.rpartition("/")[2], tags[name])]
 
 
-def is_alive(pid: str, start: str | None) -> bool:
-    """Whether the process of this host that started then still runs."""
+def is_alive(tags: Mapping[str, str]) -> bool:
+    """Whether the process named by a run's tags still runs; it must be one of this host's."""
+    return _runs(tags.get("pid", ""), tags.get("process_start"))
+
+
+def _runs(pid: str, start: str | None) -> bool:
     return pid.isdecimal() and started(int(pid)) == start != ""
 
 

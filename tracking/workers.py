@@ -59,7 +59,7 @@ def sweep(backend: Backend) -> None:
             left = len(dead) == len(marks(tags))
         else:
             pids = [tags.get("pid", "")]
-            left = tags.get("host") == HOST and not is_alive(pids[0], tags.get("process_start"))
+            left = tags.get("host") == HOST and not is_alive(tags)
         if left:
             reason = f"process {' and '.join(pids)} ended without closing this run"
             backend.fail(run.info.run_id, reason, "FAILED")
