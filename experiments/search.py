@@ -7,6 +7,7 @@ replies that others have decoded, so that all of them end with the same findings
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,11 +51,12 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
     job = prepare(settings, axis, root)
     record = job.record()
     config = {**asdict(settings), "identity": job.identity}
-    with (
-        job.search(record) as search,
-        record.study(job.name, job.params, job.tags, config) as study,
-        Warm(job.engine) as warm,
-    ):
+    with ExitStack() as stack:
+        search = stack.enter_context(job.search(record))
+        with search.crew.leases.hold("record", "opens the study's run"):
+            opened = record.study(job.name, job.params, job.tags, config)
+            study = stack.enter_context(opened)
+        warm = stack.enter_context(Warm(job.engine))
         replies = sum(map(len, job.questions.values())) * settings.samples
         progress = Progress(replies * max(job.wanted, len(search.levels())))
         lab = job.lab(warm, progress)
