@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from tracking.archive import Record
 from tracking.backend import Kind
@@ -92,7 +93,7 @@ def offer_studies(client: MlflowClient, pages: Pages) -> None:
             "columnWidths": COLUMNS,
         }
         named = {"name": "Studies", "createdAt": int(time.time() * 1000), "state": _json(state)}
-        client.set_experiment_tag(experiment, tag, _json(named))
+        _set(client, experiment, tag, _json(named))
 
 
 def offer_charts(client: MlflowClient, pages: Pages, study_id: str, name: str) -> None:
@@ -115,7 +116,17 @@ def offer_charts(client: MlflowClient, pages: Pages, study_id: str, name: str) -
     }
     for kind, (title, chart) in charts.items():
         tag, value = _TAG + study_id, _json(_state(title, chart, name))
-        client.set_experiment_tag(pages.experiments[kind], tag, value)
+        _set(client, pages.experiments[kind], tag, value)
+
+
+def _set(client: MlflowClient, experiment: str, tag: str, value: str) -> None:
+    """Sets a tag that other processes may be setting too: MLflow refuses all but one that insert it
+    at the same moment."""
+    try:
+        client.set_experiment_tag(experiment, tag, value)
+    except MlflowException:
+        if tag not in client.get_experiment(experiment).tags:
+            raise
 
 
 def _state(title: str, chart: Mapping[str, Any], study: str) -> dict[str, Any]:
