@@ -19,6 +19,8 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CONNECT_SECONDS = 10
 REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 """What MLflow calls wrong credentials."""
+FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
+"""How a store fails."""
 MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
 """A file for each schema that the installed MLflow knows, named by it."""
 

@@ -5,46 +5,32 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import sqlalchemy
-from mlflow import MlflowClient
-from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
-from tracking import address, exchange, moves
-from tracking.alone import alone
+from tracking import address, exchange
 from tracking.archive import Record
 from tracking.backend import Backend, Curves, Kind
 from tracking.bundles import Bundle, Tell
+from tracking.connecting import connect
 from tracking.exchange import Arrival
 from tracking.manifest import Manifest
 from tracking.owners import tags_of_every_run
-from tracking.patience import Patient, hurried, one_try
+from tracking.patience import one_try
 from tracking.processes import sigterm_raises
 from tracking.provenance import provenance, redact
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
-from tracking.views import Pages, offer_studies
-from tracking.workers import sweep
+from tracking.views import Pages
 
 T = TypeVar("T")
 
-EXPERIMENTS: Mapping[Kind, str] = {
-    "study": "lrm/studies",
-    "level": "lrm/levels",
-    "trial": "lrm/trials",
-    "import": "lrm/levels",
-    "report": "lrm/studies",
-    "comparison": "lrm/studies",
-}
 LOCAL_UI = "http://127.0.0.1:5000"
-FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
 TAG = re.compile(r"[\w./-]+")
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/:-]*")
 
@@ -241,7 +227,7 @@ class Store:
         try:
             with sigterm_raises(), opened as run:
                 yield run
-        except FAILURES as error:
+        except address.FAILURES as error:
             raise address.unusable(self.uri, error) from error
 
 
@@ -267,77 +253,11 @@ def open_store(uri: str | None = None, root: Path | None = None, team: str | Non
     tags = tags_of_every_run(root, team)
     if address.is_server(place):
         with one_try(address.CONNECT_SECONDS):
-            return Store(place, root, _connect(place, root / "mlruns", None, tags))
+            return Store(place, root, connect(place, root / "mlruns", None, tags))
     path = address.sqlite_path(place)
     folder = path.parent if path else root / "mlruns"
     address.require_writable(folder / "artifacts")
     address.require_writable(folder)
     address.require_database(place)
     place = address.sqlite_uri(path) if path else place
-    return Store(place, root, _connect(place, folder, folder / "artifacts", tags))
-
-
-def _connect(place: str, folder: Path, artifacts: Path | None, tags: Mapping[str, str]) -> Backend:
-    """Makes what is missing in the store, and closes what was left open; without patience.
-
-    A database is one process's meanwhile; a server has made its own.
-    """
-    guard = partial(alone, place, folder)
-    try:
-        with guard() if artifacts else nullcontext():
-            client = MlflowClient(place, place)
-            found = {
-                name: _experiment(client, place, name, artifacts)
-                for name in dict.fromkeys(EXPERIMENTS.values())
-            }
-            if artifacts:
-                _follow(place, artifacts, found.values())
-            ids: dict[Kind, str] = {
-                kind: str(found[name].experiment_id) for kind, name in EXPERIMENTS.items()
-            }
-            offer_studies(client, Pages(ids))
-            backend = Backend(Patient(client, place), ids, tags, guard)
-            sweep(replace(backend, client=hurried(backend.client)))
-            return backend
-    except FAILURES as error:
-        raise address.unusable(place, error) from error
-
-
-def _experiment(client: MlflowClient, place: str, name: str, artifacts: Path | None) -> Experiment:
-    """The experiment, made where missing; a server decides where artifacts lie."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        # Without a kind MLflow's UI guesses one, and may open on pages meant for chat applications.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        try:
-            client.create_experiment(name, artifacts and _wanted(artifacts, name), tags=kind)
-        except MlflowException as error:
-            # Another process was faster.
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage == "deleted":
-        raise BadInput(
-            f"The experiment {name} was deleted in this store: bring it back with `mlflow "
-            f"experiments restore -x {found.experiment_id}`, or give another --tracking-uri."
-        )
-    if artifacts and found.artifact_location.startswith("mlflow-artifacts:"):
-        raise BadInput(
-            f"The store {redact(place)} belongs to an MLflow server, which keeps the artifacts: "
-            "give the server's http address with --tracking-uri."
-        )
-    return found
-
-
-def _follow(place: str, artifacts: Path, experiments: Iterable[Experiment]) -> None:
-    every = [
-        moves.Move(found.experiment_id, found.artifact_location, _wanted(artifacts, found.name))
-        for found in experiments
-        if found.artifact_location.startswith("file:")
-    ]
-    if moved := [move for move in every if move.old != move.new]:
-        moves.follow(place, moved)
-
-
-def _wanted(artifacts: Path, name: str) -> str:
-    return (artifacts / name.rpartition("/")[2]).as_uri()
+    return Store(place, root, connect(place, folder, folder / "artifacts", tags))
