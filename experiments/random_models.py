@@ -23,6 +23,15 @@ from lrm.records import Checkpoint, Completion, Decoding, Prompt
 TOKENIZER = "tiny-5m"
 """Whose tokenizer they get. Its ids are a part of theirs; the others stand for no text."""
 
+LLAMA_3_1_ROPE: dict[str, Any] = {
+    "rope_type": "llama3",
+    "rope_theta": 500_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
 SHAPES: dict[str, dict[str, Any]] = {
     "20m": {
         "model_type": "llama",
@@ -77,14 +86,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size": 128_256,
         "max_position_embeddings": 131_072,
         "tie_word_embeddings": False,
-        "rope_parameters": {
-            "rope_type": "llama3",
-            "rope_theta": 500_000.0,
-            "factor": 8.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192,
-        },
+        "rope_parameters": LLAMA_3_1_ROPE,
     },
     # DeepSeek-R1-Distill-Llama-70B, which is Llama 3.1 70B in shape (its config.json).
     "llama-3.1-70b": {
@@ -97,14 +99,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "vocab_size": 128_256,
         "max_position_embeddings": 131_072,
         "tie_word_embeddings": False,
-        "rope_parameters": {
-            "rope_type": "llama3",
-            "rope_theta": 500_000.0,
-            "factor": 8.0,
-            "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192,
-        },
+        "rope_parameters": LLAMA_3_1_ROPE,
     },
 }
 

@@ -28,9 +28,9 @@ from experiments.crew import Crew, folder_of, lease_of
 from experiments.leases import LeaseLost
 from experiments.levels import Key, label
 from experiments.progress import say
-from lrm.errors import BadInput, MissingExtra
+from lrm.errors import BadInput
 from lrm.records import Point
-from tracking.address import CONNECT_SECONDS, with_driver
+from tracking.address import CONNECT_SECONDS, no_driver, with_driver
 from tracking.alone import alone
 from tracking.patience import Patient
 from tracking.processes import HOST
@@ -249,10 +249,7 @@ def _opened(name: str, storage: str, studies: Path, seed: int, objectives: int) 
                 sampler=optuna.samplers.TPESampler(seed=seed),
             )
     except ImportError as error:
-        raise MissingExtra(
-            f"The database's driver cannot be loaded ({error}): install it, for PostgreSQL with "
-            "pip install 'psycopg[binary]'."
-        ) from error
+        raise no_driver(error) from error
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         reason = redact(str(error).splitlines()[0])
         raise BadInput(

@@ -100,10 +100,7 @@ def require_database(address: str) -> None:
             schema = session.scalar(ask) if "alembic_version" in there else None
         engine.dispose()
     except ImportError as error:
-        raise MissingExtra(
-            f"The database's driver cannot be loaded ({error}): install it, for PostgreSQL with "
-            "pip install -e '.[postgresql]'."
-        ) from error
+        raise no_driver(error) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise unusable(address, error) from error
     if schema and not next(MIGRATIONS.glob(f"{schema}_*.py"), None):
@@ -112,6 +109,14 @@ def require_database(address: str) -> None:
             f"known to {version('mlflow')}): pip install -U mlflow, or give another with "
             "--tracking-uri."
         )
+
+
+def no_driver(error: ImportError) -> MissingExtra:
+    """The sentence for a database whose driver is not installed."""
+    return MissingExtra(
+        f"The database's driver cannot be loaded ({error}): install it, for PostgreSQL with "
+        "pip install -e '.[postgresql]'."
+    )
 
 
 def unusable(address: str, error: Exception) -> BadInput:
