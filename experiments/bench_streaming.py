@@ -2,10 +2,11 @@
 
 A model with random weights is written to disk and pruned twice, each time in a process of its own:
 with one block after the other in memory, as every pruning does it, and with the whole model in
-memory. Both checkpoints have to be the same.
+memory. Both checkpoints have to be the same. Files lie in the temporary folder (TMPDIR).
 
 Example:
     python -m experiments.bench_streaming --shape 800m
+    python -m experiments.bench_streaming --shape llama-3.1-70b --blocks 52 --no-whole
 """
 
 from __future__ import annotations
@@ -35,7 +36,14 @@ class Streaming:
     """Prunes a random model to 50% by SparseGPT, block by block and in memory."""
 
     shape: str = "60m"
-    """A shape of experiments/random_models.py: 20m, 60m, 800m, 1.5b, llama-3.1-8b."""
+    """A shape of experiments/random_models.py: 20m, 60m, 800m, 1.5b, llama-3.1-8b,
+    llama-3.1-70b."""
+
+    blocks: int | None = None
+    """Only so many of the shape's blocks."""
+
+    whole: bool = True
+    """Prune it as a whole, too, which takes the memory."""
 
     mode: Literal["dense", "sequential"] = "dense"
     """As --method sparsegpt:mode=."""
@@ -50,12 +58,21 @@ class Streaming:
 @dataclass(frozen=True)
 class Cost:
     """Seconds, those of them that the processor worked, peak memory beyond what the process began
-    with, and the outcome's revision."""
+    with, the peak of the GPU's (0 without one), and the outcome's revision."""
 
     seconds: float
     worked: float
     grown: int
+    on_gpu: int
     revision: str
+
+    @property
+    def text(self) -> str:
+        told = f"; {self.on_gpu / 1e6:,.0f} MB of the GPU's at most" if self.on_gpu else ""
+        return (
+            f"{self.seconds:,.1f} s, {self.worked:,.1f} s of processor time, peak memory grew by "
+            f"{self.grown / 1e6:,.0f} MB{told}"
+        )
 
 
 def bench(settings: Streaming) -> str:
@@ -63,21 +80,21 @@ def bench(settings: Streaming) -> str:
     from experiments.random_models import random_model
 
     with tempfile.TemporaryDirectory() as folder:
-        size = int(random_model(settings.shape, Path(folder, "dense")).measured["weights/bytes"])
-        costs = {way: _apart(settings, way, Path(folder)) for way in WAYS}
-    if len({cost.revision for cost in costs.values()}) > 1:
-        raise CompressionFailed("the two ways gave different checkpoints")
-    told = [f"{settings.shape}: {size / 1e6:.0f} MB on disk, {settings.mode} mode"]
-    for way, cost in costs.items():
+        made = random_model(settings.shape, Path(folder, "dense"), settings.blocks)
+        size = int(made.measured["weights/bytes"])
+        print(f"{settings.shape}: {size / 1e6:,.0f} MB on disk, {settings.mode} mode", flush=True)
+        ways = WAYS if settings.whole else WAYS[:1]
+        costs = {way: _apart(settings, way, Path(folder)) for way in ways}
+    told = [f"{way}: {cost.text}" for way, cost in costs.items()]
+    if settings.whole:
+        if len({cost.revision for cost in costs.values()}) > 1:
+            raise CompressionFailed("the two ways gave different checkpoints")
+        first, second = costs.values()
         told.append(
-            f"{way}: {cost.seconds:.1f} s, {cost.worked:.1f} s of processor time, peak memory grew "
-            f"by {cost.grown / 1e6:.0f} MB"
+            f"time {first.seconds / second.seconds:.2f} x, processor "
+            f"{first.worked / second.worked:.2f} x, memory {first.grown / second.grown:.2f} x; the "
+            "checkpoints are the same"
         )
-    first, second = (costs[way] for way in WAYS)
-    told.append(
-        f"time {first.seconds / second.seconds:.2f} x, processor {first.worked / second.worked:.2f}"
-        f" x, memory {first.grown / second.grown:.2f} x; the checkpoints are the same"
-    )
     return "\n".join(told)
 
 
@@ -105,7 +122,8 @@ def _pruned(settings: Streaming, way: Way, folder: Path) -> Cost:
     with patch.object(prune, "load", _whole) if way == "whole" else nullcontext():
         made = method.apply(dense, folder / way)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
-    return Cost(seconds, worked, memory("VmHWM") - before, made.revision)
+    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return Cost(seconds, worked, memory("VmHWM") - before, on_gpu, made.revision)
 
 
 def _whole(source: Any) -> Any:

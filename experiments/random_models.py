@@ -3,9 +3,12 @@ time that real ones take."""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from math import exp
 from pathlib import Path
 from random import Random
@@ -13,6 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments.models import EMBEDDED
@@ -112,16 +117,42 @@ the authors of arXiv 2504.02010 released for R1-Distill-Llama-8B in AWQ 4-bit, w
 6,000 tokens and which answer in some 480 behind them."""
 
 
-def random_model(shape: str, folder: Path) -> Checkpoint:
-    """Writes the model to `folder`; the same weights each time on the same device."""
-    config = AutoConfig.for_model(**SHAPES[shape], bos_token_id=0, eos_token_id=1)
-    torch.manual_seed(0)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+def random_model(shape: str, folder: Path, blocks: int | None = None) -> Checkpoint:
+    """Writes the model to `folder`, or one of fewer `blocks`; the same weights each time on the
+    same device. Each block has a file of its own, and no two are in memory together."""
+    words = SHAPES[shape] | ({"num_hidden_layers": blocks} if blocks else {})
+    config = AutoConfig.for_model(**words, bos_token_id=0, eos_token_id=1)
+    with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
+    config.architectures = [type(model).__name__]
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(folder)
+    torch.manual_seed(0)
+    weights = model.state_dict()
+    files: dict[str, str] = {}
+    for file, names in groupby(weights, _file_of):
+        drawn = {name: _drawn(name, weights[name], config.initializer_range) for name in names}
+        save_file(drawn, folder / file, {"format": "pt"})
+        files |= dict.fromkeys(drawn, file)
+    index = {"metadata": {"total_size": 2 * model.num_parameters()}, "weight_map": files}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(EMBEDDED / TOKENIZER / name, folder / name)
     return open_checkpoint(folder)
+
+
+def _file_of(name: str) -> str:
+    block = re.search(r"layers\.(\d+)\.", name)
+    return f"model-{block[1] if block else name}.safetensors"
+
+
+def _drawn(name: str, weight: Tensor, spread: float) -> Tensor:
+    """Values as a new model has them: matrices normal, norms 1, biases 0."""
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    drawn = torch.empty_like(weight, device=place)
+    if weight.dim() == 1:
+        return drawn.fill_(0 if name.endswith("bias") else 1)
+    return drawn.normal_(0, spread)
 
 
 @dataclass(frozen=True)
