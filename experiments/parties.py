@@ -132,7 +132,7 @@ def _matching(stores: Sequence[Store], condition: str, *kinds: Kind) -> list[tup
 
 def _party(store: Store, home: Record, origin: str) -> Party:
     if home.kind == "study":
-        selection = variants.of_study(store, home.tags["study"])
+        selection = variants.of_levels(home, store.levels(home.tags["study"]))
         config = home.artifact("config.json")
     else:
         selection = variants.of_runs(store, [home.id])

@@ -216,6 +216,11 @@ class Store:
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.study(name), backend.records("level", name)
 
+    def levels(self, study: str) -> list[Record]:
+        """The runs of a study's levels, the newest first."""
+        with self._guarded(nullcontext(self._backend)) as backend:
+            return backend.records("level", study)
+
     def attach(self, run_id: str, path: str, data: bytes) -> None:
         """Stores `data` as the artifact `path` of a run that may have ended, or replaces it."""
         with self._guarded(nullcontext(self._backend)) as backend:
