@@ -44,9 +44,7 @@ def of_levels(study: Record, levels: Sequence[Record]) -> Selection:
     config = json.loads(study.artifact("config.json") or b"{}")
     finished = {one.tags["identity"]: one for one in reversed(levels) if _whole(one)}
     left_out = [
-        f"{one.name} ({one.unfinished})"
-        for one in levels
-        if one.tags["identity"] not in finished
+        f"{one.name} ({one.unfinished})" for one in levels if one.tags["identity"] not in finished
     ]
     asked = config.get("sparsity") or config.get("recipes", [])
     wanted = min(config.get("trials") or len(asked), len(asked))
