@@ -23,7 +23,7 @@ from tracking.store import Store
 class Selection:
     """The runs that a report is about, the densest first, and the budgets of each.
 
-    `left_out` says which runs are not among them, and why; `config` is a study's.
+    `left_out` says which runs are not among them, and why; `study` is the run of a study.
     """
 
     title: str
