@@ -52,16 +52,16 @@ class Replies:
     longest: NDArray[np.void]
     forced: Mapping[int, Mapping[Place, Numbers]]
 
-    def fits(self, budget: int) -> NDArray[np.bool_]:
-        """`lrm.budgets.fits` of the longest generations."""
+    def beyond(self, budget: int) -> list[int]:
+        """Where in `longest` a thinking does not fit the budget (`lrm.budgets.fits`)."""
         ended = self.longest["closed"] | ~self.longest["truncated"]
-        return np.asarray(ended & (self.longest["thinking"] <= budget))
+        fits = ended & (self.longest["thinking"] <= budget)
+        return [int(i) for i in np.flatnonzero(~fits)]
 
     def missing(self, budget: int) -> str | None:
         """One sentence that says which answers forced at this budget are not there; None if all."""
         known = self.forced.get(budget, {})
-        beyond = np.flatnonzero(~self.fits(budget))
-        lacking = [self.places[i] for i in beyond if self.places[i] not in known]
+        lacking = [self.places[i] for i in self.beyond(budget) if self.places[i] not in known]
         if not lacking:
             return None
         ids = list(dict.fromkeys(question for question, _ in lacking))
@@ -82,12 +82,12 @@ class Replies:
             return self._grid(self.longest)
         if policy == "force" and (sentence := self.missing(budget)):
             raise BadInput(sentence)
-        seen, beyond = self.longest.copy(), np.flatnonzero(~self.fits(budget))
+        seen, beyond = self.longest.copy(), self.beyond(budget)
         if policy == "truncate":
             cut = {"tokens": budget, "thinking": budget, "truncated": True}
             seen[beyond] = tuple(cut.get(name, 0) for name in NUMBERS.names or ())
-        elif len(beyond):
-            answers = self.forced[budget]
+        else:
+            answers = self.forced.get(budget, {})
             seen[beyond] = [answers[self.places[i]] for i in beyond]
         return self._grid(seen)
 
