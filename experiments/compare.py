@@ -96,10 +96,14 @@ def compare(settings: CompareSettings, root: Path | None) -> str:
 
         places = flat(settings.tracking_uri)
         stores = [open_store(place, root) for place in places] or [open_store(None, root)]
-    tags = [(tag, value) for tag, _, value in (one.partition("=") for one in flat(settings.tag))]
-    wanted = Wanted(flat(settings.study), flat(settings.run), tags, flat(settings.filter))
-    made = comparison.made(*find(stores, wanted), settings.fields)
-    print(made.text, flush=True)
+        wanted = Wanted(
+            studies=flat(settings.study),
+            runs=flat(settings.run),
+            tags=[(tag, value) for tag, _, value in (t.partition("=") for t in flat(settings.tag))],
+            filters=flat(settings.filter),
+        )
+        made = comparison.made(*find(stores, wanted), settings.fields)
+        print(made.text, flush=True)
     page = comparison.keep(stores[0], made, settings.report, settings.out)
     told = [f"Report: {settings.out.resolve()}"] if settings.out else []
     return "\n".join(("", *told, f"Kept in MLflow: {page}"))

@@ -81,12 +81,12 @@ def find(stores: Sequence[Store], wanted: Wanted) -> tuple[list[Party], list[str
     """
     parties: dict[str, Party] = {}
     told: list[str] = []
-    for store, home in _homes(stores, wanted):
+    for store, home, levels in _homes(stores, wanted):
         origin = store.origin(home)
         if origin in parties:
             continue
         try:
-            parties[origin] = _party(store, home, origin)
+            parties[origin] = _party(store, home, levels, origin)
         except BadInput as error:
             if home.tags["study"] in wanted.studies or home.id in wanted.runs:
                 raise
@@ -101,13 +101,23 @@ def find(stores: Sequence[Store], wanted: Wanted) -> tuple[list[Party], list[str
     return _told_apart(list(parties.values())), told
 
 
-def _homes(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, Record]]:
-    """The runs of studies and the single runs that are asked for, with their stores."""
+def _homes(
+    stores: Sequence[Store], wanted: Wanted
+) -> Iterator[tuple[Store, Record, Sequence[Record]]]:
+    """The runs of studies and the single runs that are asked for, with their stores, and with the
+    runs of a study's levels."""
     for name in wanted.studies:
-        found = [(store, home) for store in stores if (home := store.find_study(name))]
-        if not found:
+        studies = [(store, *found) for store in stores if (found := store.find_study(name))]
+        if not studies:
             raise BadInput(unknown("study", name, set().union(*(s.study_names() for s in stores))))
-        yield from found
+        yield from studies
+    for store, home in _others(stores, wanted):
+        levels = store.study_records(home.tags["study"])[1] if home.kind == "study" else []
+        yield store, home, levels
+
+
+def _others(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, Record]]:
+    """What is asked for otherwise than by a study's name."""
     for run_id in wanted.runs:
         found = [(store, home) for store in stores if (home := store.find_run(run_id))]
         if not found:
@@ -130,9 +140,9 @@ def _matching(stores: Sequence[Store], condition: str, *kinds: Kind) -> list[tup
     return [(store, home) for store in stores for home in store.matching(condition, kinds)]
 
 
-def _party(store: Store, home: Record, origin: str) -> Party:
+def _party(store: Store, home: Record, levels: Sequence[Record], origin: str) -> Party:
     if home.kind == "study":
-        selection = variants.of_study(store, home.tags["study"])
+        selection = variants.of_levels(home, levels)
         config = home.artifact("config.json")
     else:
         selection = variants.of_runs(store, [home.id])

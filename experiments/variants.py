@@ -23,7 +23,7 @@ from tracking.store import Store
 class Selection:
     """The runs that a report is about, the densest first, and the budgets of each.
 
-    `left_out` says which runs are not among them, and why; `config` is a study's.
+    `left_out` says which runs are not among them, and why; `study` is the run of a study.
     """
 
     title: str
@@ -35,13 +35,16 @@ class Selection:
 
 def of_study(store: Store, name: str) -> Selection:
     """All levels of a study that were finished. Raises BadInput for an unknown or empty study."""
-    study, levels = store.study_records(name)
+    return of_levels(*store.study_records(name))
+
+
+def of_levels(study: Record, levels: Sequence[Record]) -> Selection:
+    """The same, of a study's run and those of its levels, the newest first."""
+    name = study.tags["study"]
     config = json.loads(study.artifact("config.json") or b"{}")
     finished = {one.tags["identity"]: one for one in reversed(levels) if _whole(one)}
     left_out = [
-        f"{one.name} ({one.unfinished})"
-        for one in levels
-        if not _whole(one) and one.tags["identity"] not in finished
+        f"{one.name} ({one.unfinished})" for one in levels if one.tags["identity"] not in finished
     ]
     asked = config.get("sparsity") or config.get("recipes", [])
     wanted = min(config.get("trials") or len(asked), len(asked))

@@ -216,18 +216,19 @@ def collapse(
 
 def correlation(one: Floats, other: Floats) -> float:
     """Pearson's correlation; 0 where one of the two does not vary."""
-    spreads = float(np.std(one)) * float(np.std(other))
+    apart, others = one - one.mean(), other - other.mean()
+    spreads = sqrt((apart**2).mean()) * sqrt((others**2).mean())
     if spreads == 0:
         return 0.0
-    together = float(np.mean((one - one.mean()) * (other - other.mean())))
-    return max(-1.0, min(1.0, together / spreads))
+    return max(-1.0, min(1.0, float((apart * others).mean()) / spreads))
 
 
 def _per_question(values: Samples) -> tuple[Floats, int]:
     """Means over each question's samples, and the number of samples in all."""
     if isinstance(values, np.ndarray):
-        counts = np.count_nonzero(~np.isnan(values), axis=1)
-        means = np.nansum(values, axis=1, dtype=np.float64) / counts
+        present = ~np.isnan(values)
+        counts = present.sum(axis=1)
+        means = np.where(present, values, 0).sum(axis=1, dtype=np.float64) / counts
     else:
         counts = np.array([len(row) for row in values])
         means = np.array([np.mean(row) for row in values], dtype=np.float64)
@@ -250,11 +251,13 @@ def _share(means: Floats, replies: int, quantile: float) -> Interval:
 def _amount(means: Floats) -> Interval:
     """Student's t after Hall's transformation, which of very few questions may say anything: beyond
     the plain interval it goes no further than the longest question."""
-    count, value = len(means), float(np.mean(means))
-    error = float(np.std(means, ddof=1)) / sqrt(count) if count > 1 else 0.0
+    count, value = len(means), float(means.mean())
+    apart = means - value
+    squares = float((apart**2).sum())
+    error = sqrt(squares / (count - 1)) / sqrt(count) if count > 1 else 0.0
     if error <= 1e-12 * abs(value):
         return Interval(value, value, value)
-    skew = float(np.mean((means - value) ** 3)) / float(np.std(means)) ** 3
+    skew = float((apart**3).mean()) / sqrt(squares / count) ** 3
     root = sqrt(count)
 
     def back(quantile: float) -> float:

@@ -237,7 +237,7 @@ def test_artifacts_follow_a_moved_project(database: Postgres, tmp_path: Path) ->
         except BadInput as error:
             sys.exit(str(error))
         with store.study("demo", {}, {}, {}) as study:
-            print(store.find_study("demo").artifact("report.html"))
+            print(store.study_records("demo")[0].artifact("report.html"))
             study.artifact("report.html", b"here")
     """
 

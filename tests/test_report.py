@@ -7,6 +7,7 @@ import gzip
 import html
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,28 @@ def test_a_score_that_is_no_number_is_refused(
 ) -> None:
     run_id = store_import(root, "nan", [row("aime", "q1", float("nan"), 9)])
     assert "not a number from 0 to 1" in refused(root, capfd, "--runs", run_id)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda packed: packed[:40],
+        lambda packed: b"no gzip" + packed,
+        lambda packed: packed[:20] + bytes(20) + packed[40:],
+        lambda packed: gzip.compress(gzip.decompress(packed)[:-9]),
+        lambda packed: gzip.compress(gzip.decompress(packed).replace(b"Let", b"\xff")),
+    ],
+    ids=["cut", "no gzip", "overwritten", "half a line", "no UTF-8"],
+)
+def test_a_damaged_file_is_refused(
+    root: Path, capfd: pytest.CaptureFixture[str], spoilt: Callable[[bytes], bytes]
+) -> None:
+    run_id = store_import(root, "damaged", [row("aime", "q1", 1, 9)])
+    (file,) = root.glob(f"mlruns/artifacts/*/{run_id}/artifacts/generations/aime.jsonl.gz")
+    file.write_bytes(spoilt(file.read_bytes()))
+    said = refused(root, capfd, "--runs", run_id)
+    assert f"{file} is damaged" in said
+    assert f"delete run {run_id}" in said
 
 
 def test_an_unfinished_study_says_so(root: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import orjson
 from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from lrm.errors import BadInput
 from tracking.patience import Patient
 from tracking.processes import HOST, this_mark
 
@@ -110,16 +113,33 @@ class Record:
         return sorted(there, key=lambda name: told.index(name) if name in told else len(told))
 
     def rows(self, benchmark: str) -> Iterator[dict[str, Any]]:
-        """Every stored generation of a benchmark, one after the other."""
-        with (
-            self._at_hand(f"{GENERATIONS}/{benchmark}{ENDING}") as file,
-            gzip.open(file, "rt", encoding="utf-8") as lines,
-        ):
-            for line in lines:
-                yield json.loads(line)
+        """Every stored generation of a benchmark, one after the other.
+
+        Raises BadInput for a file that is damaged.
+        """
+        path = f"{GENERATIONS}/{benchmark}{ENDING}"
+        with self._at_hand(path) as file, gzip.open(file, "rb") as lines:
+            try:
+                for line in lines:
+                    yield _row(line)
+            except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+                raise BadInput(
+                    f"{self.place(path)} is damaged ({error}): bring it back from a copy or a "
+                    f"bundle, or delete run {self.id} and measure it again."
+                ) from error
 
     def history(self, metric: str) -> dict[int, float]:
         """All values of a metric by step."""
         return {
             point.step: point.value for point in self._client.get_metric_history(self.id, metric)
         }
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    """One stored generation. NaN, which is not JSON, is left to Python's own reader, so that who
+    wants the number can name its question."""
+    try:
+        found: dict[str, Any] = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        found = json.loads(line)
+    return found

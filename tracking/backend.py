@@ -146,17 +146,19 @@ class Backend:
                 raise
             return None
 
-    def study(self, name: str) -> Record:
-        """The run of a study. Raises BadInput for an unknown one, with the nearest name."""
+    def study(self, name: str) -> tuple[Record, list[Record]]:
+        """As `find_study`. Raises BadInput for an unknown one, with the nearest name."""
         if found := self.find_study(name):
             return found
         raise BadInput(unknown("study", name, {one.tags["study"] for one in self.records("study")}))
 
-    def find_study(self, name: str) -> Record | None:
-        """The run of a study, None where there is none of that name."""
+    def find_study(self, name: str) -> tuple[Record, list[Record]] | None:
+        """The run of a study and those of its levels, the newest first, in one search; None where
+        there is no study of that name."""
         # A name with a quote cannot be searched for, and is none.
-        found = [] if "'" in name else self.records("study", name)
-        return found[0] if found else None
+        found = [] if "'" in name else self.search(f"tags.study = '{name}'", ["study", "level"])
+        home = next((one for one in found if one.kind == "study"), None)
+        return (home, [one for one in found if one.kind == "level"]) if home else None
 
     def records(self, kind: Kind, study: str | None = None) -> list[Record]:
         """All runs of a kind, of one study if named, the newest first."""

@@ -163,8 +163,9 @@ class Store:
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.find_run(run_id)
 
-    def find_study(self, name: str) -> Record | None:
-        """The run of a study, None where there is none of that name."""
+    def find_study(self, name: str) -> tuple[Record, list[Record]] | None:
+        """The run of a study and those of its levels, the newest first; None where there is no
+        study of that name."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.find_study(name)
 
@@ -209,12 +210,9 @@ class Store:
             return exchange.origin(record, exchange.store_id(backend))
 
     def study_records(self, name: str) -> tuple[Record, list[Record]]:
-        """The run of a study and those of its levels, the newest first.
-
-        Raises BadInput for an unknown study, with the nearest name.
-        """
+        """As `find_study`. Raises BadInput for an unknown study, with the nearest name."""
         with self._guarded(nullcontext(self._backend)) as backend:
-            return backend.study(name), backend.records("level", name)
+            return backend.study(name)
 
     def attach(self, run_id: str, path: str, data: bytes) -> None:
         """Stores `data` as the artifact `path` of a run that may have ended, or replaces it."""

@@ -6,17 +6,17 @@ whose thinking fits a budget is taken as it is (`lrm.budgets.fits`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lrm.analysis.grid import Grid
-from lrm.budgets import fits, truncated
 from lrm.errors import BadInput
-from lrm.records import Completion, Policy
+from lrm.records import Policy
 from lrm.replies import THINK_CLOSE
 from lrm.scores import Unit
 from lrm.tables import some
@@ -25,130 +25,118 @@ NUMBERS = np.dtype(
     [(name, np.float32) for name in ("score", "tokens", "thinking")]
     + [(name, np.bool_) for name in ("closed", "truncated", "looped", "forced", "answered")]
 )
-"""The arrays of a grid."""
+"""The arrays of a grid, of each reply."""
 
 
-class Reply(NamedTuple):
-    """One stored reply without its text."""
+Numbers = tuple[float, ...]
+"""What NUMBERS has of one reply."""
 
-    score: float
-    completion: Completion
-    answered: bool
-    forced: bool = False
+Place = tuple[str, int]
+"""A question and the number of one of its samples."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Replies:
-    """All stored replies of one run to one benchmark.
+    """All stored replies of one run to one benchmark, without their texts.
 
-    `longest` and `forced[budget]` are by question and sample number; `groups` by question, in the
-    order in which questions came.
+    `longest` has the longest generations [replies] at `places`: question by question, in the order
+    in which questions came, and sample by sample. `present` [questions, samples] says where in a
+    grid they stand. `forced[budget]` has the answers forced at a budget.
     """
 
-    benchmark: str = ""
-    unit: Unit = "tokens"
-    groups: dict[str, str] = field(default_factory=dict)
-    longest: dict[tuple[str, int], Reply] = field(default_factory=dict)
-    forced: dict[int, dict[tuple[str, int], Reply]] = field(default_factory=dict)
+    benchmark: str
+    questions: tuple[str, ...]
+    groups: tuple[str, ...]
+    present: NDArray[np.bool_]
+    places: Sequence[Place]
+    longest: NDArray[np.void]
+    forced: Mapping[int, Mapping[Place, Numbers]]
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Takes one row. Raises BadInput if it is there already, or holds no sound score."""
-        place = (str(row["question"]), int(row["sample"]))
-        budget = row.get("budget")
-        self.benchmark = self.benchmark or row["benchmark"]
-        if row["benchmark"] != self.benchmark:
-            raise BadInput(
-                f"The rows mix {self.benchmark} and {row['benchmark']}: give one at a time."
-            )
-        known = self.longest if budget is None else self.forced.setdefault(int(budget), {})
-        if place in known:
-            told = "" if budget is None else f" at budget {budget}"
-            raise BadInput(
-                f"Question {place[0]} of {self.benchmark}, sample {place[1]}, stands twice{told}: "
-                "the file of generations is damaged, or two runs were joined."
-            )
-        self.groups.setdefault(place[0], str(row.get("group") or ""))
-        known[place] = _reply(row, self.unit, budget is not None)
+    def beyond(self, budget: int) -> list[int]:
+        """Where in `longest` a thinking does not fit the budget (`lrm.budgets.fits`)."""
+        ended = self.longest["closed"] | ~self.longest["truncated"]
+        fits = ended & (self.longest["thinking"] <= budget)
+        return [int(i) for i in np.flatnonzero(~fits)]
 
     def missing(self, budget: int) -> str | None:
         """One sentence that says which answers forced at this budget are not there; None if all."""
         known = self.forced.get(budget, {})
-        lacking = [
-            place
-            for place, reply in self.longest.items()
-            if not fits(reply.completion, budget) and place not in known
-        ]
+        lacking = [self.places[i] for i in self.beyond(budget) if self.places[i] not in known]
         if not lacking:
             return None
         ids = list(dict.fromkeys(question for question, _ in lacking))
         return (
-            f"{len(lacking)} of {len(self.longest)} replies to {self.benchmark} have no answer at "
+            f"{len(lacking)} of {len(self.places)} replies to {self.benchmark} have no answer at "
             f"budget {budget} (questions {some(ids)}): the run is unfinished, or never asked at "
             "that budget; let it finish, or leave the budget out."
         )
 
     def grid(self, budget: int | None = None, policy: Policy = "force") -> Grid:
         """The view under a budget. Raises BadInput where answers that it needs are missing."""
-        if not self.longest:
+        if not self.places:
             raise BadInput(
                 f"{self.benchmark or 'The file'} holds no longest generation: the run is "
                 "unfinished; let it finish."
             )
         if budget is None:
-            return self._arrays(self.longest)
+            return self._grid(self.longest)
         if policy == "force" and (sentence := self.missing(budget)):
             raise BadInput(sentence)
-        answers = self.forced.get(budget, {})
-        seen = {}
-        for place, reply in self.longest.items():
-            if fits(reply.completion, budget):
-                seen[place] = reply
-            elif policy == "truncate":
-                seen[place] = Reply(0.0, truncated(reply.completion, budget), answered=False)
-            else:
-                seen[place] = answers[place]
-        return self._arrays(seen)
+        seen, beyond = self.longest.copy(), self.beyond(budget)
+        if policy == "truncate":
+            cut = {"tokens": budget, "thinking": budget, "truncated": True}
+            seen[beyond] = tuple(cut.get(name, 0) for name in NUMBERS.names or ())
+        else:
+            answers = self.forced.get(budget, {})
+            seen[beyond] = [answers[self.places[i]] for i in beyond]
+        return self._grid(seen)
 
-    def _arrays(self, replies: Mapping[tuple[str, int], Reply]) -> Grid:
-        samples: dict[str, list[int]] = {}
-        for question, sample in replies:
-            samples.setdefault(question, []).append(sample)
-        ids = [question for question in self.groups if question in samples]
-        shape = len(ids), max(map(len, samples.values()))
-        at = np.array([(i, j) for i, q in enumerate(ids) for j in range(len(samples[q]))]).T
-        ordered = [replies[q, sample] for q in ids for sample in sorted(samples[q])]
-
-        table = np.zeros(shape, NUMBERS)
+    def _grid(self, seen: NDArray[np.void]) -> Grid:
+        """`seen` [replies] laid out, one row a question."""
+        table = np.zeros(self.present.shape, NUMBERS)
         table["score"] = np.nan
-        table[at[0], at[1]] = np.array([_numbers(reply) for reply in ordered], NUMBERS)
-        return Grid(
-            questions=tuple(ids),
-            groups=tuple(self.groups[question] for question in ids),
-            **{name: table[name].copy() for name in NUMBERS.names or ()},
-        )
-
-
-def _numbers(reply: Reply) -> tuple[float, ...]:
-    """What a grid holds of a reply, in the order of NUMBERS."""
-    score, completion, answered, forced = reply
-    return (
-        score,
-        completion.tokens,
-        completion.thinking_tokens,
-        completion.closed,
-        completion.stop == "length",
-        completion.looped,
-        forced,
-        answered,
-    )
+        table[self.present] = seen
+        arrays = {name: table[name].copy() for name in NUMBERS.names or ()}
+        return Grid(self.questions, self.groups, **arrays)
 
 
 def collect(rows: Iterable[Mapping[str, Any]], unit: Unit = "tokens") -> Replies:
-    """Reads the rows of one benchmark once; texts and token ids are let go."""
-    replies = Replies(unit=unit)
+    """Reads the rows of one benchmark once; texts and token ids are let go.
+
+    Raises BadInput for a reply that is there already, or holds no sound score.
+    """
+    benchmark = ""
+    groups: dict[str, str] = {}
+    longest: dict[Place, Numbers] = {}
+    forced: dict[int, dict[Place, Numbers]] = {}
     for row in rows:
-        replies.add(row)
-    return replies
+        place = str(row["question"]), int(row["sample"])
+        budget = row.get("budget")
+        benchmark = benchmark or row["benchmark"]
+        if row["benchmark"] != benchmark:
+            raise BadInput(f"The rows mix {benchmark} and {row['benchmark']}: give one at a time.")
+        known = longest if budget is None else forced.setdefault(int(budget), {})
+        if place in known:
+            told = "" if budget is None else f" at budget {budget}"
+            raise BadInput(
+                f"Question {place[0]} of {benchmark}, sample {place[1]}, stands twice{told}: "
+                "the file of generations is damaged, or two runs were joined."
+            )
+        groups.setdefault(place[0], str(row.get("group") or ""))
+        known[place] = _numbers(row, unit, budget is not None)
+    rank = {question: i for i, question in enumerate(groups)}
+    places = sorted(longest, key=lambda place: (rank[place[0]], place[1]))
+    samples = Counter(question for question, _ in places)
+    counts = np.array([*samples.values()], int)
+    return Replies(
+        benchmark=benchmark,
+        questions=tuple(samples),
+        groups=tuple(groups[question] for question in samples),
+        present=np.arange(counts.max(initial=0)) < counts[:, None],
+        places=places,
+        longest=np.array([longest[place] for place in places], NUMBERS),
+        forced=forced,
+    )
 
 
 def grids(
@@ -189,22 +177,21 @@ def lengths(row: Mapping[str, Any], unit: Unit) -> tuple[int, int]:
     return int(thinking_tokens), int(row["tokens"]) - int(thinking_tokens)
 
 
-def _reply(row: Mapping[str, Any], unit: Unit, forced: bool) -> Reply:
+def _numbers(row: Mapping[str, Any], unit: Unit, forced: bool) -> Numbers:
     score = row["score"]
-    if not isinstance(score, int | float) or not isfinite(score) or not 0 <= score <= 1:
+    if not isinstance(score, int | float) or not 0 <= score <= 1:
         raise BadInput(
             f"The score of question {row['question']} of {row['benchmark']}, sample "
             f"{row['sample']}, is {score!r}, not a number from 0 to 1: grade the run again."
         )
     thinking, answer = lengths(row, unit)
-    completion = Completion(
-        token_ids=(),
-        text="",
-        prompt_ids=(),
-        thinking_tokens=thinking,
-        answer_tokens=answer,
-        closed=row["closed"],
-        stop=row["stop"],
-        looped=row["looped"],
+    return (
+        score,
+        thinking + answer,
+        thinking,
+        row["closed"],
+        row["stop"] == "length",
+        row["looped"],
+        forced,
+        row["answer"] is not None,
     )
-    return Reply(float(score), completion, row["answer"] is not None, forced)
