@@ -119,14 +119,14 @@ def _pruned(settings: Streaming, way: Way, folder: Path) -> Cost:
     method = prune.SparseGPT(0.5, calibration, mode=settings.mode)
     loading.load(Weights(dense.path))  # imports the model's code, which also takes memory
     before, began, worked = memory("VmRSS"), time.perf_counter(), time.process_time()
-    with patch.object(prune, "load", _whole) if way == "whole" else nullcontext():
+    with patch.object(prune, "load", whole) if way == "whole" else nullcontext():
         made = method.apply(dense, folder / way)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return Cost(seconds, worked, memory("VmHWM") - before, on_gpu, made.revision)
 
 
-def _whole(source: Any) -> Any:
+def whole(source: Any) -> Any:
     """The decoder with all of its weights in memory, in place of `lrm.compression.loading.load`."""
     import torch
     from transformers import AutoModelForCausalLM

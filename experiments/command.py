@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,17 +55,21 @@ def command(
     """Reads `kind` from the command line, does the work and prints what it returns.
 
     Returns the exit status: 0, 2 for bad input, 1 for a failure, 130 for Ctrl-C, of which `stopped`
-    says what it leaves behind.
+    says what it leaves behind, 141 where the reader of its output has gone.
     """
     try:
         settings = tyro.cli(
             kind, prog=f"python -m experiments.{name}", description=about, args=arguments
         )
         calm()
-        print(work(settings))
+        print(work(settings), flush=True)
     except LrmError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:
+        # Python would complain when it writes the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         print(f"error: {error}. Make room or access; the same command goes on.", file=sys.stderr)
         return 1

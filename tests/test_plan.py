@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +115,13 @@ def test_bad_flags_end_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None
     assert "--gpus 0 is too little" in capsys.readouterr().err
     assert plan.main(["--shape", "70b"]) == 2
     assert "llama-3.1-70b" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    """As behind `| head`."""
+    unread, stdout = os.pipe()
+    os.close(unread)
+    words = [sys.executable, "-m", "experiments.plan"]
+    done = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.close(stdout)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 from transformers import (
-    AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen2Config,
@@ -23,10 +21,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from experiments.bench_streaming import whole
 from lrm.compression import prune, waiting
 from lrm.compression.blockwise import MODES
 from lrm.compression.checkpoints import Weights, open_checkpoint
-from lrm.compression.decoder import Decoder
 from lrm.compression.loading import load
 from lrm.compression.perplexity import of_folder
 from lrm.compression.prune import SparseGPT, Wanda
@@ -85,12 +83,6 @@ def made(kind: str, folder: Path, **options: Any) -> Checkpoint:
 @pytest.fixture
 def model(tmp_path: Path) -> Checkpoint:
     return made("llama", tmp_path / "model", max_shard_size="100KB")
-
-
-def whole(source: Weights) -> Decoder:
-    """A model that is in memory, loaded by transformers itself."""
-    loaded: nn.Module = AutoModelForCausalLM.from_pretrained(source.folder, dtype=torch.float32)
-    return Decoder(loaded.eval())
 
 
 def revisions(method: SparseGPT | Wanda, source: Checkpoint, out: Path) -> list[str]:
