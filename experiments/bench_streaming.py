@@ -6,7 +6,7 @@ memory. Both checkpoints have to be the same. Files lie in the temporary folder 
 
 Example:
     python -m experiments.bench_streaming --shape 800m
-    python -m experiments.bench_streaming --shape llama-3.1-70b --blocks 52 --no-whole
+    python -m experiments.bench_streaming --shape llama-3.1-70b --blocks 24 --no-whole
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _pruned(settings: Streaming, way: Way, folder: Path) -> Cost:
     with patch.object(prune, "load", whole) if way == "whole" else nullcontext():
         made = method.apply(dense, folder / way)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
-    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    on_gpu = torch.cuda.max_memory_allocated() if loading.device() == "cuda" else 0
     return Cost(seconds, worked, memory("VmHWM") - before, on_gpu, made.revision)
 
 

@@ -4,7 +4,6 @@ time that real ones take."""
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments.models import EMBEDDED
 from lrm.compression.checkpoints import open_checkpoint
+from lrm.compression.loading import device
+from lrm.compression.protection import BLOCK
 from lrm.contracts import Engine, OnCompletion
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
@@ -142,14 +143,13 @@ def random_model(shape: str, folder: Path, blocks: int | None = None) -> Checkpo
 
 
 def _file_of(name: str) -> str:
-    block = re.search(r"layers\.(\d+)\.", name)
+    block = BLOCK.search(name)
     return f"model-{block[1] if block else name}.safetensors"
 
 
 def _drawn(name: str, weight: Tensor, spread: float) -> Tensor:
     """Values as a new model has them: matrices normal, norms 1, biases 0."""
-    place = "cuda" if torch.cuda.is_available() else "cpu"
-    drawn = torch.empty_like(weight, device=place)
+    drawn = torch.empty_like(weight, device=device())
     if weight.dim() == 1:
         return drawn.fill_(0 if name.endswith("bias") else 1)
     return drawn.normal_(0, spread)

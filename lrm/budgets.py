@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 from lrm.records import Completion, Decoding, Prompt
 
@@ -29,12 +30,18 @@ ENGINE = "engine"
 is then generated anew, with the seed of the longest, and its thinking ends in the bare tag."""
 
 
-def fits(reply: Completion, budget: int) -> bool:
-    """Whether the thinking ended by itself within `budget` tokens.
+def ends_at(closed: bool, cut: bool, thinking_tokens: int) -> float:
+    """The smallest budget within which the thinking of such a reply ended by itself; inf if a cap
+    `cut` it.
 
     A reply that ended without closing its thinking is finished: all of it counts as thinking.
     """
-    return (reply.closed or reply.stop == "stop") and reply.thinking_tokens <= budget
+    return thinking_tokens if closed or not cut else inf
+
+
+def fits(reply: Completion, budget: int) -> bool:
+    """Whether the thinking ended by itself within `budget` tokens."""
+    return ends_at(reply.closed, reply.stop == "length", reply.thinking_tokens) <= budget
 
 
 def truncated(reply: Completion, budget: int) -> Completion:

@@ -170,7 +170,7 @@ def test_who_is_interrupted_in_an_outage_leaves_at_once(
     try:
         with pytest.raises(KeyboardInterrupt), store.study("interrupted", {}, {}, {}) as study:
             interrupt()
-        assert time.monotonic() - began[0] < 60
+        assert time.monotonic() - began[0] < 5
     finally:
         database.start()
     # Its process lives, so nothing but its own end closes the run.
@@ -218,7 +218,7 @@ def test_who_does_not_answer_is_given_up_in_seconds(
         began = time.monotonic()
         with pytest.raises(BadInput, match="Cannot use the store") as refused:
             open_store(f"{scheme}127.0.0.1:{silent.getsockname()[1]}/x", tmp_path)
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 8
     assert "hunter2" not in str(refused.value)
 
 

@@ -191,20 +191,20 @@ def test_all_workers_have_one_heartbeat(tmp_path) -> None:
         pass
 
 
-def test_a_worker_elsewhere_that_died_is_replaced_after_a_heartbeat(tmp_path) -> None:
+def test_a_worker_elsewhere_that_died_is_replaced_within_a_heartbeat(tmp_path) -> None:
     with opened(tmp_path) as search, search.claimed(len(LEVELS)) as claim:
         _, key = claim
         lease = search.crew.leases.path(lease_of(key))
         left = lease.read_text()
     lease.write_text(re.sub("host=.*", "host=elsewhere", left))
-    start = time.monotonic()
     with opened(tmp_path) as search:
-        again = None
-        while again != key and time.monotonic() < start + 60:
+        start, again = time.monotonic(), None
+        while again != key and time.monotonic() < start + 10:
             with search.claimed(1) as claim:
                 again = claim and claim[1]
+        taken = time.monotonic() - start
     assert again == key
-    assert time.monotonic() - start >= 1
+    assert 1 <= taken < 2
 
 
 def test_two_studies_share_a_storage(tmp_path) -> None:

@@ -178,9 +178,10 @@ def test_the_level_of_a_killed_worker_is_gone_on_with(cluster: Cluster, tmp_path
         (victim,) = (worker for worker in workers if worker.pid == pid)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
-        before = set(replies(tmp_path))
+        before, since = set(replies(tmp_path)), time.monotonic()
         (other,) = (worker for worker in workers if worker is not victim)
         until(lambda: (owner := leases.owner(first)) and owner.pid == other.pid)
+        assert time.monotonic() - since < 60  # it is at a level of its own before
         ended(other)
     (again,) = (row for row in measured(tmp_path, "killed") if row["level"] == 0.0)
     assert again["worker"].endswith(f":{other.pid}")

@@ -1,7 +1,7 @@
 """From stored rows (`generations/<benchmark>.jsonl.gz`) to grids, at every budget.
 
 A row without a budget holds the longest generation, a row with one the answer forced there. A reply
-whose thinking fits a budget is taken as it is (`lrm.budgets.fits`).
+whose thinking fits a budget is taken as it is (`lrm.budgets.ends_at`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrm.analysis.grid import Grid
+from lrm.budgets import ends_at
 from lrm.errors import BadInput
 from lrm.records import Policy
 from lrm.replies import THINK_CLOSE
@@ -26,7 +27,6 @@ NUMBERS = np.dtype(
     + [(name, np.bool_) for name in ("closed", "truncated", "looped", "forced", "answered")]
 )
 """The arrays of a grid, of each reply."""
-
 
 Numbers = tuple[float, ...]
 """What NUMBERS has of one reply."""
@@ -41,7 +41,8 @@ class Replies:
 
     `longest` has the longest generations [replies] at `places`: question by question, in the order
     in which questions came, and sample by sample. `present` [questions, samples] says where in a
-    grid they stand. `forced[budget]` has the answers forced at a budget.
+    grid they stand, `ends` [replies] which budget they fit (`lrm.budgets.ends_at`).
+    `forced[budget]` has the answers forced at a budget.
     """
 
     benchmark: str
@@ -50,13 +51,12 @@ class Replies:
     present: NDArray[np.bool_]
     places: Sequence[Place]
     longest: NDArray[np.void]
+    ends: NDArray[np.float64]
     forced: Mapping[int, Mapping[Place, Numbers]]
 
     def beyond(self, budget: int) -> list[int]:
-        """Where in `longest` a thinking does not fit the budget (`lrm.budgets.fits`)."""
-        ended = self.longest["closed"] | ~self.longest["truncated"]
-        fits = ended & (self.longest["thinking"] <= budget)
-        return [int(i) for i in np.flatnonzero(~fits)]
+        """Where in `longest` a thinking does not fit the budget."""
+        return [int(i) for i in np.flatnonzero(self.ends > budget)]
 
     def missing(self, budget: int) -> str | None:
         """One sentence that says which answers forced at this budget are not there; None if all."""
@@ -128,13 +128,16 @@ def collect(rows: Iterable[Mapping[str, Any]], unit: Unit = "tokens") -> Replies
     places = sorted(longest, key=lambda place: (rank[place[0]], place[1]))
     samples = Counter(question for question, _ in places)
     counts = np.array([*samples.values()], int)
+    numbers = np.array([longest[place] for place in places], NUMBERS)
+    columns = (numbers[name].tolist() for name in ("closed", "truncated", "thinking"))
     return Replies(
         benchmark=benchmark,
         questions=tuple(samples),
         groups=tuple(groups[question] for question in samples),
         present=np.arange(counts.max(initial=0)) < counts[:, None],
         places=places,
-        longest=np.array([longest[place] for place in places], NUMBERS),
+        longest=numbers,
+        ends=np.array([ends_at(*one) for one in zip(*columns, strict=True)], float),
         forced=forced,
     )
 
