@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.command import command
+from experiments.cli.command import command
 from lrm.analysis import collapse, efficiency, fronts, knowledge, lengths, tidy
 from lrm.analysis.compare import Setting, compare
 from lrm.analysis.grid import Grid, Variant

@@ -22,21 +22,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.bench_bare import bare
-from experiments.command import calm
-from experiments.engines import EngineChoice, parse_engine
-from experiments.random_models import SHAPES, SHARES, Lengthened, random_model
-from experiments.runnable import find_runnable, runnable
-from experiments.warm import Warm
+from experiments.benchmarking.bare_vllm import bare
+from experiments.benchmarking.random_models import SHAPES, SHARES, Lengthened, random_model
+from experiments.cli.command import calm
+from experiments.cli.engine_choice import EngineChoice, parse_engine
+from experiments.models.conversion import find_runnable, runnable
+from experiments.search.engine_cache import Warm
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.deduction import DEDUCTION
 from lrm.benchmarks.hops import HOPS
 from lrm.benchmarks.timeline import TIMELINE
 from lrm.contracts import Benchmark, Engine, Swappable
 from lrm.errors import LrmError
-from lrm.evaluate import evaluate
+from lrm.generation.evaluate import evaluate
+from lrm.generation.reply_cache import Generations
 from lrm.records import Checkpoint, Completion, Decoding, Prompt, Question
-from lrm.store import Generations
 
 TWINS = (ARITHMETIC, DEDUCTION, HOPS, TIMELINE)
 BUDGETS = (16, 32, 48, 64, 96, 128, 192, 384)

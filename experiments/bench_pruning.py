@@ -2,9 +2,9 @@
 
 A randomly initialised model in memory, the same random tokens for all, nothing written. All
 sparsities at once in dense mode, all in sequential mode, one alone in each; then the usual way, a
-column loop for each sparsity (experiments/column_loop.py), on a few blocks and scaled to all of
-them; then llm-compressor where it is installed. Timings are of one process on a machine that may
-be shared: take their ratios.
+column loop for each sparsity (experiments/benchmarking/column_loop.py), on a few blocks and scaled
+to all of them; then llm-compressor where it is installed. Timings are of one process on a machine
+that may be shared: take their ratios.
 
     --check compares the GPU's kernels with the CPU path instead and measures nothing.
 """
@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from experiments.command import calm
-from experiments.models import EMBEDDED
-from experiments.stopwatch import Stopwatch
+from experiments.benchmarking.stopwatch import Stopwatch
+from experiments.cli.command import calm
+from experiments.models.resolve import EMBEDDED
 
 Rows = Sequence[Sequence[int]]
 
@@ -62,7 +62,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(_circumstances(device), flush=True)
     if given.check:
-        from experiments.check_kernels import check
+        from experiments.benchmarking.kernel_checks import check
 
         print(check(device))
         return
@@ -107,9 +107,9 @@ def ours(model: Any, rows: Rows, levels: Sequence[float], mode: str) -> float:
     """Seconds for all blocks at all levels; prints them, and the GPU memory at the peak."""
     import torch
 
-    from lrm.compression import blockwise
-    from lrm.compression.decoder import Decoder
-    from lrm.compression.solvers import sparsegpt_solver
+    from lrm.compression.pruning import blockwise
+    from lrm.compression.pruning.solvers import sparsegpt_solver
+    from lrm.compression.streaming.decoder import Decoder
 
     run = blockwise.in_dense_mode if mode == "dense" else blockwise.in_sequential_mode
     decoder = Decoder(model)
@@ -139,9 +139,9 @@ def phases(model: Any, rows: Rows, levels: Sequence[float], blocks: int) -> dict
     """Seconds of the first blocks by phase, in dense mode; columns for one level and for all."""
     import torch
 
-    from lrm.compression import sparsegpt
-    from lrm.compression.decoder import Decoder
-    from lrm.compression.hessians import Flow
+    from lrm.compression.pruning import sparsegpt
+    from lrm.compression.streaming.activations import Flow
+    from lrm.compression.streaming.decoder import Decoder
 
     watch, flow = Stopwatch(), Flow(Decoder(model), rows)
     with torch.no_grad():
@@ -165,9 +165,9 @@ def phases(model: Any, rows: Rows, levels: Sequence[float], blocks: int) -> dict
 def loop(model: Any, rows: Rows, level: float, blocks: int) -> dict[str, float]:
     """Seconds of the first blocks by phase, the usual way, at one level; puts the weights back."""
 
-    from experiments.column_loop import prune_block
-    from lrm.compression.decoder import Decoder
-    from lrm.compression.hessians import Flow
+    from experiments.benchmarking.column_loop import prune_block
+    from lrm.compression.streaming.activations import Flow
+    from lrm.compression.streaming.decoder import Decoder
 
     watch, decoder = Stopwatch(), Decoder(model)
     flow = Flow(decoder, [rows[0]])

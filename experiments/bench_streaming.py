@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
 
-from experiments.command import command
+from experiments.cli.command import command
 from lrm.errors import CompressionFailed
 
 Way = Literal["block by block", "whole"]
@@ -36,7 +36,7 @@ class Streaming:
     """Prunes a random model to 50% by SparseGPT, block by block and in memory."""
 
     shape: str = "60m"
-    """A shape of experiments/random_models.py: 20m, 60m, 800m, 1.5b, llama-3.1-8b,
+    """A shape of experiments/benchmarking/random_models.py: 20m, 60m, 800m, 1.5b, llama-3.1-8b,
     llama-3.1-70b."""
 
     blocks: int | None = None
@@ -77,7 +77,7 @@ class Cost:
 
 def bench(settings: Streaming) -> str:
     """Both ways, told in lines."""
-    from experiments.random_models import random_model
+    from experiments.benchmarking.random_models import random_model
 
     with tempfile.TemporaryDirectory() as folder:
         made = random_model(settings.shape, Path(folder, "dense"), settings.blocks)
@@ -108,18 +108,19 @@ def _apart(settings: Streaming, way: Way, folder: Path) -> Cost:
 def _pruned(settings: Streaming, way: Way, folder: Path) -> Cost:
     import torch
 
-    from lrm.compression import loading, prune
-    from lrm.compression.checkpoints import Weights, open_checkpoint
+    from lrm.compression.checkpoint.folder import Weights, open_checkpoint
+    from lrm.compression.pruning import methods
+    from lrm.compression.streaming import load as loading
     from lrm.records import Calibration
 
     dense = open_checkpoint(folder / "dense")
     size, source = (settings.rows, settings.row_tokens), torch.Generator().manual_seed(0)
     tokens = torch.randint(1024, size, generator=source).tolist()
     calibration = Calibration("random tokens", tuple(map(tuple, tokens)))
-    method = prune.SparseGPT(0.5, calibration, mode=settings.mode)
+    method = methods.SparseGPT(0.5, calibration, mode=settings.mode)
     loading.load(Weights(dense.path))  # imports the model's code, which also takes memory
     before, began, worked = memory("VmRSS"), time.perf_counter(), time.process_time()
-    with patch.object(prune, "load", whole) if way == "whole" else nullcontext():
+    with patch.object(methods, "load", whole) if way == "whole" else nullcontext():
         made = method.apply(dense, folder / way)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     on_gpu = torch.cuda.max_memory_allocated() if loading.device() == "cuda" else 0
@@ -127,12 +128,13 @@ def _pruned(settings: Streaming, way: Way, folder: Path) -> Cost:
 
 
 def whole(source: Any) -> Any:
-    """The decoder with all of its weights in memory, in place of `lrm.compression.loading.load`."""
+    """The decoder with all of its weights in memory, in place of
+    `lrm.compression.streaming.load.load`."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    from lrm.compression.decoder import Decoder
-    from lrm.compression.loading import device
+    from lrm.compression.streaming.decoder import Decoder
+    from lrm.compression.streaming.load import device
 
     dtype = source.dtype(source.linears()[0]) if device() == "cuda" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(source.folder, dtype=dtype)

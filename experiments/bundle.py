@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from experiments.command import command, uncollected
+from experiments.cli.command import command, uncollected
 from lrm.errors import BadInput
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.command import command, uncollected
+from experiments.cli.command import command, uncollected
 from lrm import registry
 from lrm.errors import BadInput
 
@@ -90,8 +90,8 @@ def flat(words: Sequence[Sequence[str]]) -> list[str]:
 def compare(settings: CompareSettings, root: Path | None) -> str:
     """Compares, prints the tables, keeps them and makes the report; returns what to tell then."""
     with uncollected():
-        from experiments import comparison
-        from experiments.parties import Wanted, find
+        from experiments.comparison import result
+        from experiments.comparison.entries import Wanted, find
         from tracking.store import open_store
 
         places = flat(settings.tracking_uri)
@@ -102,9 +102,9 @@ def compare(settings: CompareSettings, root: Path | None) -> str:
             tags=[(tag, value) for tag, _, value in (t.partition("=") for t in flat(settings.tag))],
             filters=flat(settings.filter),
         )
-        made = comparison.made(*find(stores, wanted), settings.fields)
+        made = result.made(*find(stores, wanted), settings.fields)
         print(made.text, flush=True)
-    page = comparison.keep(stores[0], made, settings.report, settings.out)
+    page = result.keep(stores[0], made, settings.report, settings.out)
     told = [f"Report: {settings.out.resolve()}"] if settings.out else []
     return "\n".join(("", *told, f"Kept in MLflow: {page}"))
 

@@ -15,18 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from experiments.command import command
-from experiments.engines import parse_engine
-from experiments.lab import Lab
-from experiments.levels import HEADLINE
-from experiments.methods import parse_method
-from experiments.models import Model, open_model
-from experiments.progress import Progress
-from experiments.settings import listed, parse_benchmarks, parse_sparsity
-from experiments.warm import Warm
-from lrm import registry, statistics
-from lrm.calibration import practised
+from experiments.cli.command import command
+from experiments.cli.engine_choice import parse_engine
+from experiments.cli.method_choice import parse_method
+from experiments.cli.progress import Progress
+from experiments.cli.settings import listed, parse_benchmarks, parse_sparsity
+from experiments.models.resolve import Model, open_model
+from experiments.search.engine_cache import Warm
+from experiments.search.level import HEADLINE
+from experiments.search.level_evaluator import Lab
+from lrm import registry
+from lrm.generation.calibration import practised
 from lrm.records import Budget, Decoding
+from lrm.stats import estimates
 from lrm.tables import Table, amount, percent
 from tracking.address import project_root
 
@@ -75,7 +76,7 @@ class Comparison:
 
 def compare(settings: Comparison, folder: Path) -> str:
     """The table, as text."""
-    from lrm.compression.fidelity import fidelity
+    from lrm.compression.quality.fidelity import fidelity
 
     model = open_model(settings.model)
     replies = len(settings.benchmarks) * settings.questions
@@ -152,7 +153,7 @@ def _held_out(lab: Lab) -> list[tuple[str, Sequence[int]]]:
 
 def _perplexity(losses: Sequence[float]) -> str:
     """With its interval over replies."""
-    found = statistics.mean([[loss] for loss in losses])
+    found = estimates.mean([[loss] for loss in losses])
     return f"{math.exp(found.value):.3f} [{math.exp(found.low):.3f}, {math.exp(found.high):.3f}]"
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments.command import command
+from experiments.cli.command import command
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,14 @@ class Planning:
 
 def plan(settings: Planning) -> str:
     """The plan, as text."""
-    from experiments import plan_dense, plan_r1
-    from experiments.random_models import SHAPES
+    from experiments.benchmarking.random_models import SHAPES
+    from experiments.planning import deepseek_r1, dense
     from lrm import registry
 
-    registry.require("shape", settings.shape, (*SHAPES, plan_r1.NAME))
-    if settings.shape == plan_r1.NAME:
-        return plan_r1.plan(settings)
-    return plan_dense.plan(settings)
+    registry.require("shape", settings.shape, (*SHAPES, deepseek_r1.NAME))
+    if settings.shape == deepseek_r1.NAME:
+        return deepseek_r1.plan(settings)
+    return dense.plan(settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.command import command
+from experiments.cli.command import command
 from lrm.errors import BadInput
 from lrm.tables import Table
 
@@ -36,8 +36,8 @@ class Planning:
 
 def plan(settings: Planning) -> str:
     """The table, as text."""
-    from lrm.compression.gguf_plan import bits, plan_config
-    from lrm.compression.recipes import RECIPES, recipe
+    from lrm.compression.gguf.plan import bits, plan_config
+    from lrm.compression.gguf.recipes import RECIPES, recipe
 
     config = _config(settings.shape)
     protect = settings.protect.split("+") if settings.protect else []
@@ -84,9 +84,9 @@ def _grouped(tensors: Sequence[Any]) -> Iterator[tuple[str, ...]]:
 def _config(shape: str) -> Any:
     from transformers import AutoConfig
 
-    from experiments.models import find_model
-    from experiments.random_models import SHAPES
-    from lrm.compression.gguf import check_config
+    from experiments.benchmarking.random_models import SHAPES
+    from experiments.models.resolve import find_model
+    from lrm.compression.gguf.convert import check_config
 
     if shape in SHAPES:
         return AutoConfig.for_model(**SHAPES[shape])

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command import command
-from experiments.quantization_settings import QuantizationSettings
+from experiments.cli.command import command
+from experiments.cli.quantization_settings import QuantizationSettings
 
 NAME = "quantization_search"
 
@@ -20,18 +20,19 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     """Runs the search; returns its exit status. What is written goes to mlruns/ under `root`."""
 
     def work(settings: QuantizationSettings) -> str:
-        from experiments import job, quantization_findings, workers
-        from experiments.recipes import parse_quantizer
+        from experiments.cli.quantizer_choice import parse_quantizer
+        from experiments.outcomes import quantization
+        from experiments.search import job, launch
 
         axis = job.Axis(
             method=parse_quantizer(settings.method, settings.recipes),
             text=settings.method,
             keys=settings.recipes,
             objectives=3,
-            findings=quantization_findings.QuantizationFindings,
+            findings=quantization.QuantizationFindings,
         )
-        text = quantization_findings.text
-        return workers.searched(NAME, arguments, settings, axis, root, text)
+        text = quantization.text
+        return launch.searched(NAME, arguments, settings, axis, root, text)
 
     stopped = "Nothing is lost: the same command goes on from here."
     return command(QuantizationSettings, NAME, __doc__, arguments, work, stopped)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.command import command
+from experiments.cli.command import command
 from lrm.errors import BadInput
 
 
@@ -45,7 +45,7 @@ def _writable(file: Path) -> bool:
 
 def report(settings: ReportSettings, root: Path | None) -> str:
     """Makes and keeps the report; returns what to tell."""
-    from experiments import reporting, variants
+    from experiments.reporting import report_run, variants
     from lrm.files import write_atomic
     from tracking.store import open_store
 
@@ -54,10 +54,10 @@ def report(settings: ReportSettings, root: Path | None) -> str:
         selection = variants.of_studies(store, settings.study)
     else:
         selection = variants.of_runs(store, settings.runs)
-    made = reporting.made(selection)
+    made = report_run.made(selection)
     if settings.out:
         write_atomic(settings.out, made.html.encode())
-    kept = reporting.keep(store, selection, made)
+    kept = report_run.keep(store, selection, made)
     told = [f"Report: {settings.out.resolve()}"] if settings.out else []
     return "\n".join((*told, f"Kept in MLflow: {kept}", *selection.left_out))
 

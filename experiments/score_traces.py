@@ -17,10 +17,11 @@ from pathlib import Path
 
 import tyro
 
-from experiments.command import command
-from lrm import published, registry
+from experiments.cli.command import command
+from lrm import registry
 from lrm.errors import BadInput
 from lrm.records import Track
+from lrm.scoring import published
 
 NOT_GIVEN = "not given"
 
@@ -82,9 +83,9 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     """
 
     def work(settings: ScoreSettings) -> str:
-        from experiments import imports, scorecard
+        from experiments.external import record, scorecard
 
-        return scorecard.text(imports.run(settings, root))
+        return scorecard.text(record.run(settings, root))
 
     stopped = "Nothing half-done is left as finished: the same command starts again."
     return command(ScoreSettings, "score_traces", __doc__, arguments, work, stopped)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from experiments.command import command
-from experiments.quantization_settings import QuantizationSettings
-from experiments.settings import SearchSettings, listed, parse_budgets
-from lrm.compression.protection import BLOCK, EXCEPT
+from experiments.cli.command import command
+from experiments.cli.quantization_settings import QuantizationSettings
+from experiments.cli.settings import SearchSettings, listed, parse_budgets
+from lrm.compression.checkpoint.module_filter import BLOCK, EXCEPT
 from lrm.errors import BadInput
 
 NAME = "sensitivity"
@@ -79,10 +79,11 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     """Runs the study; returns its exit status. What is written goes to mlruns/ under `root`."""
 
     def work(settings: SensitivitySettings) -> str:
-        from experiments import job, sensitivity_findings, workers
-        from experiments.models import find_model
-        from experiments.recipes import parse_quantizer
-        from lrm.compression.checkpoints import Weights
+        from experiments.cli.quantizer_choice import parse_quantizer
+        from experiments.models.resolve import find_model
+        from experiments.outcomes import sensitivity
+        from experiments.search import job, launch
+        from lrm.compression.checkpoint.folder import Weights
 
         parse_quantizer(settings.method, [settings.recipe])
         model = find_model(settings.model)
@@ -100,10 +101,10 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
             text=settings.method,
             keys=keys,
             objectives=3,
-            findings=sensitivity_findings.SensitivityFindings,
+            findings=sensitivity.SensitivityFindings,
         )
-        text = sensitivity_findings.text
-        return workers.searched(NAME, arguments, settings.search(keys), axis, root, text)
+        text = sensitivity.text
+        return launch.searched(NAME, arguments, settings.search(keys), axis, root, text)
 
     stopped = "Nothing is lost: the same command goes on from here."
     return command(SensitivitySettings, NAME, __doc__, arguments, work, stopped)

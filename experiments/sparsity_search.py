@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command import command
-from experiments.settings import Settings
+from experiments.cli.command import command
+from experiments.cli.settings import Settings
 
 NAME = "sparsity_search"
 
@@ -23,10 +23,11 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     """
 
     def work(settings: Settings) -> str:
-        from experiments import job, present, workers
+        from experiments.outcomes import sparsity
+        from experiments.search import job, launch
 
         axis = job.sparsity_axis(settings)
-        return workers.searched(NAME, arguments, settings, axis, root, present.text)
+        return launch.searched(NAME, arguments, settings, axis, root, sparsity.text)
 
     stopped = "Nothing is lost: the same command goes on from here."
     return command(Settings, NAME, __doc__, arguments, work, stopped)

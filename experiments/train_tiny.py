@@ -13,16 +13,16 @@ from pathlib import Path
 
 import tyro
 
-from experiments.levels import Level
-from experiments.models import EMBEDDED, open_model
-from experiments.progress import Progress
+from experiments.cli.progress import Progress
+from experiments.models.resolve import EMBEDDED, open_model
+from experiments.search.level import Level
 from lrm import registry
-from lrm.engines.transformers import TransformersEngine
+from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput, LrmError
-from lrm.evaluate import evaluate
 from lrm.files import write_atomic
+from lrm.generation.evaluate import evaluate
+from lrm.generation.reply_cache import Generations
 from lrm.records import Budget, Decoding
-from lrm.store import Generations
 
 TWINS = ("arithmetic", "deduction", "timeline", "hops")
 BUDGET = 512

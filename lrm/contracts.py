@@ -20,8 +20,8 @@ class Benchmark(Protocol):
     * **`load` returns the same questions in the same order every time**; `limit` takes the first.
       Bad data raises `BadInput` naming file and line.
     * **`grade` is pure** and grades what is there; whether a truncated reply counts is decided
-      elsewhere (`lrm.judging`). An answer that is not there is `None`, never a wrong answer. Where
-      rules of extraction may differ, it gives the answer under each.
+      elsewhere (`lrm.scoring.truncation`). An answer that is not there is `None`, never a wrong
+      answer. Where rules of extraction may differ, it gives the answer under each.
     * A question has a `prompt`, exactly as the source publishes it, and a `message`, what a user
       says inside a chat template.
     * `practice` draws questions that `load` can never return, for calibration; a benchmark with

@@ -24,20 +24,20 @@ BENCHMARKS = {
     "hops": "lrm.benchmarks.hops:HOPS",
 }
 ENGINES = {
-    "transformers": "lrm.engines.transformers:TransformersEngine",
-    "server": "lrm.engines.server:ServerEngine",
-    "vllm": "lrm.engines.vllm:VllmEngine",
-    "llama_cpp": "lrm.engines.llama_cpp:LlamaCppEngine",
+    "transformers": "lrm.engines.transformers.engine:TransformersEngine",
+    "server": "lrm.engines.server.engine:ServerEngine",
+    "vllm": "lrm.engines.vllm.engine:VllmEngine",
+    "llama_cpp": "lrm.engines.llama_cpp.engine:LlamaCppEngine",
 }
 METHODS = {
-    "sparsegpt": "lrm.compression.prune:SparseGPT",
-    "wanda": "lrm.compression.prune:Wanda",
-    "magnitude": "lrm.compression.prune:Magnitude",
+    "sparsegpt": "lrm.compression.pruning.methods:SparseGPT",
+    "wanda": "lrm.compression.pruning.methods:Wanda",
+    "magnitude": "lrm.compression.pruning.methods:Magnitude",
 }
 QUANTIZERS = {
-    "gguf": "lrm.compression.quantize:GGUF",
-    "gptq": "lrm.compression.pack:GPTQ",
-    "awq": "lrm.compression.pack:AWQ",
+    "gguf": "lrm.compression.gguf.method:GGUF",
+    "gptq": "lrm.compression.packed.method:GPTQ",
+    "awq": "lrm.compression.packed.method:AWQ",
 }
 
 

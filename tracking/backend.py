@@ -21,10 +21,10 @@ from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
 from lrm.registry import unknown
-from tracking.archive import Record
-from tracking.patience import Patient, Unanswered, hurried
 from tracking.processes import this_process
 from tracking.provenance import redact
+from tracking.retry import Patient, Unanswered, hurried
+from tracking.stored_run import Record
 
 Kind = Literal["study", "level", "trial", "import", "report", "comparison"]
 Curves = Mapping[str, Mapping[int, float]]

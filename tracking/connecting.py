@@ -13,11 +13,11 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
-from tracking import address, moves
-from tracking.alone import alone
+from tracking import address, artifact_relocation
 from tracking.backend import Backend, Kind
-from tracking.patience import Patient, hurried
+from tracking.lock import alone
 from tracking.provenance import redact
+from tracking.retry import Patient, hurried
 from tracking.views import Pages, offer_studies
 from tracking.workers import sweep
 
@@ -85,12 +85,14 @@ def _experiment(client: MlflowClient, place: str, name: str, artifacts: Path | N
 
 def _follow(place: str, artifacts: Path, experiments: Iterable[Experiment]) -> None:
     every = [
-        moves.Move(found.experiment_id, found.artifact_location, _wanted(artifacts, found.name))
+        artifact_relocation.Move(
+            found.experiment_id, found.artifact_location, _wanted(artifacts, found.name)
+        )
         for found in experiments
         if found.artifact_location.startswith("file:")
     ]
     if moved := [move for move in every if move.old != move.new]:
-        moves.follow(place, moved)
+        artifact_relocation.follow(place, moved)
 
 
 def _wanted(artifacts: Path, name: str) -> str:

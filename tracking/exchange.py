@@ -16,13 +16,13 @@ from mlflow.entities import Metric
 
 from lrm.digests import of_json
 from lrm.errors import BadInput
-from tracking.archive import Record
 from tracking.backend import Backend
 from tracking.bundles import Bundle, Tell, Writer, new_bundle
 from tracking.manifest import HOMES, LINKS, BundledRun, Kind, Manifest, Status, Value
 from tracking.notes import NOTE, moved
 from tracking.processes import HOST, is_alive, marks, this_process
 from tracking.provenance import installed, redact
+from tracking.stored_run import Record
 from tracking.views import Pages, offer_charts
 
 ORIGIN = "origin"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from tracking.archive import Record
 from tracking.backend import Kind
 from tracking.provenance import redact
+from tracking.stored_run import Record
 from tracking.views import Pages
 
 NOTE = "mlflow.note.content"

@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from lrm.errors import BadInput
 from tracking import notes, views
-from tracking.archive import Record
 from tracking.backend import Backend, Curves
 from tracking.notes import NOTE
 from tracking.processes import this_mark, this_process
 from tracking.provenance import redact
+from tracking.stored_run import Record
 from tracking.views import Pages
 from tracking.workers import at_work
 

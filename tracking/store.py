@@ -15,17 +15,17 @@ from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
 from tracking import address, exchange
-from tracking.archive import Record
 from tracking.backend import Backend, Curves, Kind
 from tracking.bundles import Bundle, Tell
 from tracking.connecting import connect
 from tracking.exchange import Arrival
 from tracking.manifest import Manifest
 from tracking.owners import tags_of_every_run
-from tracking.patience import one_try
 from tracking.processes import sigterm_raises
 from tracking.provenance import provenance, redact
+from tracking.retry import one_try
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
+from tracking.stored_run import Record
 from tracking.views import Pages
 
 T = TypeVar("T")

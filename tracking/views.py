@@ -17,8 +17,8 @@ from urllib.parse import quote
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tracking.archive import Record
 from tracking.backend import Kind
+from tracking.stored_run import Record
 
 STUDIES = "studies"
 _TAG = "mlflow.sharedViewState."

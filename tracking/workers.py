@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from tracking.backend import Backend, ending
-from tracking.patience import Unanswered, hurried
 from tracking.processes import HOST, dead_marks, is_alive, marks, this_mark
+from tracking.retry import Unanswered, hurried
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from math import exp, inf, isfinite, log
 
 import numpy as np
 
-from lrm import statistics
 from lrm.analysis.grid import Grid, Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.statistics import Difference
+from lrm.stats import estimates
+from lrm.stats.estimates import Difference
 from lrm.tables import some
 
 PAPER = ("aime", "folio", "temporal")
@@ -40,11 +40,11 @@ class Setting:
 
     def accuracy(self, benchmarks: Sequence[str]) -> Interval:
         """Mean over the benchmarks, each counting the same, in [0, 1]."""
-        return statistics.average([accuracy(self.grid(name)) for name in benchmarks])
+        return estimates.average([accuracy(self.grid(name)) for name in benchmarks])
 
     def tokens(self, benchmarks: Sequence[str]) -> Interval:
         """Mean length of a reply over the benchmarks, in the variant's unit."""
-        return statistics.average([tokens(self.grid(name)) for name in benchmarks])
+        return estimates.average([tokens(self.grid(name)) for name in benchmarks])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,16 @@ class Comparison:
 
 
 def accuracy(grid: Grid) -> Interval:
-    return statistics.accuracy(grid.padded(grid.score))
+    return estimates.accuracy(grid.padded(grid.score))
 
 
 def tokens(grid: Grid) -> Interval:
-    return statistics.mean(grid.padded(grid.tokens))
+    return estimates.mean(grid.padded(grid.tokens))
 
 
 def share(grid: Grid, flags: np.ndarray) -> Interval:
     """Share of replies that have a flag, over questions and their samples."""
-    return statistics.accuracy(grid.padded(flags))
+    return estimates.accuracy(grid.padded(flags))
 
 
 def compare(one: Setting, other: Setting, benchmarks: Sequence[str]) -> Comparison:
@@ -106,9 +106,9 @@ def compare(one: Setting, other: Setting, benchmarks: Sequence[str]) -> Comparis
     for name in benchmarks:
         mine, its = aligned(one.grid(name), other.grid(name), (one.name, other.name))
         differences.append(
-            statistics.paired_difference(mine.padded(mine.score), its.padded(its.score))
+            estimates.paired_difference(mine.padded(mine.score), its.padded(its.score))
         )
-        ratios.append(statistics.paired_ratio(mine.padded(mine.tokens), its.padded(its.tokens)))
+        ratios.append(estimates.paired_ratio(mine.padded(mine.tokens), its.padded(its.tokens)))
     return Comparison(one.name, other.name, pooled(differences), geometric(ratios))
 
 
@@ -133,7 +133,7 @@ def aligned(one: Grid, other: Grid, names: tuple[str, str]) -> tuple[Grid, Grid]
 
 def pooled(differences: Sequence[Difference]) -> Difference:
     """Mean of the differences on several benchmarks, each counting the same."""
-    mean = statistics.average([one.interval for one in differences])
+    mean = estimates.average([one.interval for one in differences])
     return Difference(mean.value, mean.low, mean.high, sum(one.questions for one in differences))
 
 
@@ -144,7 +144,7 @@ def geometric(ratios: Sequence[Interval]) -> Interval:
     value = exp(sum(log(ratio.value) for ratio in ratios) / len(ratios))
     if any(ratio.low <= 0 or not isfinite(ratio.high) for ratio in ratios):
         return Interval(value, 0.0, inf)
-    mean = statistics.average([Interval(log(r.value), log(r.low), log(r.high)) for r in ratios])
+    mean = estimates.average([Interval(log(r.value), log(r.low), log(r.high)) for r in ratios])
     return Interval(value, min(exp(mean.low), value), max(exp(mean.high), value))
 
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrm import bootstrap
 from lrm.analysis.grid import Grid
-from lrm.bootstrap import Floats
 from lrm.records import Interval
+from lrm.stats import bootstrap
+from lrm.stats.bootstrap import Floats
 
 GAIN, LOSS = 3.0, 5.0
 """AES: how much more a relative gain or loss of accuracy counts than relative shortening."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lrm import frontier
 from lrm.analysis.compare import Comparison, Setting, compare
 from lrm.errors import BadInput
 from lrm.records import Interval
+from lrm.stats import frontier
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrm.errors import BadInput
-from lrm.scores import Unit
+from lrm.scoring.scores import Unit
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -74,7 +74,7 @@ class Grid:
         return np.asarray(total / present.sum(axis=1), dtype=np.float64)
 
     def padded(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
-        """`values` [questions, samples] with NaN where no reply is: what `lrm.statistics` takes."""
+        """`values` [questions, samples] with NaN where no reply is, as `lrm.stats` takes them."""
         return np.where(self.present, values, np.nan).astype(np.float64)
 
     def take(self, rows: NDArray[np.intp]) -> Grid:
@@ -92,9 +92,9 @@ class Variant:
     `name` is how people read it, unique within a report; `method` is "none" for the dense model.
     `study` is the search that measured it and `engine` what ran it, "" where there was none.
     `sparsity` is what was asked for, `bits` bits per weight, `bytes` the size of the weights and
-    `packed_bytes` that without stored zeros (see `lrm.compression.checkpoints.measure`), None where
-    nobody measured them. `grids` has a grid for each benchmark and budget; budget None: the longest
-    generation, with no budget set.
+    `packed_bytes` that without stored zeros (see `lrm.compression.checkpoint.folder.measure`), None
+    where nobody measured them. `grids` has a grid for each benchmark and budget; budget None: the
+    longest generation, with no budget set.
     """
 
     name: str

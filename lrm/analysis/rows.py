@@ -1,7 +1,7 @@
 """From stored rows (`generations/<benchmark>.jsonl.gz`) to grids, at every budget.
 
 A row without a budget holds the longest generation, a row with one the answer forced there. A reply
-whose thinking fits a budget is taken as it is (`lrm.budgets.ends_at`).
+whose thinking fits a budget is taken as it is (`lrm.generation.budgets.ends_at`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrm.analysis.grid import Grid
-from lrm.budgets import ends_at
 from lrm.errors import BadInput
+from lrm.generation.budgets import ends_at
 from lrm.records import Policy
 from lrm.replies import THINK_CLOSE
-from lrm.scores import Unit
+from lrm.scoring.scores import Unit
 from lrm.tables import some
 
 NUMBERS = np.dtype(
@@ -41,7 +41,7 @@ class Replies:
 
     `longest` has the longest generations [replies] at `places`: question by question, in the order
     in which questions came, and sample by sample. `present` [questions, samples] says where in a
-    grid they stand, `ends` [replies] which budget they fit (`lrm.budgets.ends_at`).
+    grid they stand, `ends` [replies] which budget they fit (`lrm.generation.budgets.ends_at`).
     `forced[budget]` has the answers forced at a budget.
     """
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lrm import statistics
 from lrm.analysis.collapse import Collapse, collapse
 from lrm.analysis.compare import aligned
 from lrm.analysis.grid import Variant, base_of
 from lrm.errors import BadInput
-from lrm.statistics import HALF, Difference
+from lrm.stats import estimates
+from lrm.stats.estimates import HALF, Difference
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _differences(
     for name in benchmarks:
         grids = one.grid(name, budget), other.grid(name, budget)
         scores = [grid.padded(grid.score) for grid in aligned(*grids, (one.name, other.name))]
-        differences[name] = statistics.paired_difference(*scores)
+        differences[name] = estimates.paired_difference(*scores)
     return differences
 
 

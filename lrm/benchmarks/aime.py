@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks import answers
+from lrm.benchmarks.grading import answers
 from lrm.benchmarks.source import Row, Source, questions
 from lrm.records import Completion, Grade, Question
 

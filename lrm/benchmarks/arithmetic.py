@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lrm.benchmarks import aime, answers
+from lrm.benchmarks import aime
+from lrm.benchmarks.grading import answers
 from lrm.benchmarks.twin import Draw, Twin
 
 VERBS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from lrm.benchmarks import musique
-from lrm.benchmarks.short import grade_short
+from lrm.benchmarks.grading.short import grade_short
 from lrm.benchmarks.twin import Draw, Twin
 
 ENTITIES = 2000

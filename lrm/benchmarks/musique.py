@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from lrm.benchmarks.short import grade_short
+from lrm.benchmarks.grading.short import grade_short
 from lrm.benchmarks.source import Row, Source, questions
 from lrm.records import Completion, Grade, Question
 

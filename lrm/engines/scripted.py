@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from lrm.contracts import OnCompletion
-from lrm.engines.codec import check_room, refuse_thinking
+from lrm.engines.shared.codec import check_room, refuse_thinking
 from lrm.records import Completion, Decoding, Prompt, Stop
 from lrm.replies import THINK_CLOSE, assemble
 

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from lrm.analysis.first import First
+from lrm.analysis.first_correct import First
 from lrm.analysis.grid import Variant
 from lrm.errors import BadInput
-from lrm.published import Published
-from lrm.report import knowing, lengthwise, plane, sizes
+from lrm.report import frontier, lengths, sizes
+from lrm.report import knowledge as knowing
 from lrm.report.figure import Figure, Section
 from lrm.report.material import Material, in_common
 from lrm.report.page import Report
 from lrm.report.samples import Sample
+from lrm.scoring.published import Published
 
 Draw = Callable[[Material], Figure]
 SECTIONS: Mapping[str, tuple[str, Draw]] = {
-    "frontier": ("The frontier: accuracy against length", plane.the_frontier),
-    "by_budget": ("Accuracy by budget", plane.by_budget),
-    "by_level": ("Accuracy by level of compression, and where it collapses", plane.by_level),
+    "frontier": ("The frontier: accuracy against length", frontier.the_frontier),
+    "by_budget": ("Accuracy by budget", frontier.by_budget),
+    "by_level": ("Accuracy by level of compression, and where it collapses", frontier.by_level),
     "at_equal_bytes": ("At equal bytes", sizes.at_equal_bytes),
-    "tokens_by_level": ("Length by level of compression", plane.tokens_by_level),
-    "short_against_long": ("Shorter against longer", lengthwise.short_against_long),
+    "tokens_by_level": ("Length by level of compression", frontier.tokens_by_level),
+    "short_against_long": ("Shorter against longer", lengths.short_against_long),
     "knowledge": ("Knowledge against reasoning", knowing.knowledge),
     "published": ("Beside the published figures", knowing.beside_published),
-    "endings": ("How replies end", lengthwise.how_they_end),
-    "inflation": ("Length against the dense model's", lengthwise.inflation),
-    "first_right": ("Until the right answer first stands", lengthwise.first_right),
-    "efficiency": ("Efficiency scores", lengthwise.scores),
-    "hypervolume": ("Hypervolume, trial by trial", plane.history),
+    "endings": ("How replies end", lengths.how_they_end),
+    "inflation": ("Length against the dense model's", lengths.inflation),
+    "first_right": ("Until the right answer first stands", lengths.first_right),
+    "efficiency": ("Efficiency scores", lengths.scores),
+    "hypervolume": ("Hypervolume, trial by trial", frontier.history),
 }
 """By the name of its file: a heading, and what draws it or says in BadInput why it cannot."""
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from lrm.analysis.collapse import Axis
 from lrm.analysis.compare import Setting
-from lrm.analysis.first import First
+from lrm.analysis.first_correct import First
 from lrm.analysis.fronts import Spot
 from lrm.analysis.grid import Grid, Variant, base_of
 from lrm.errors import BadInput
-from lrm.published import Published
 from lrm.report.theme import OKABE_ITO
-from lrm.scores import Unit
+from lrm.scoring.published import Published
+from lrm.scoring.scores import Unit
 from lrm.tables import some
 
 SHOWN = 6

@@ -9,7 +9,7 @@ from heapq import heappush, heappushpop
 from typing import Any, Literal
 
 from lrm.replies import THINK_CLOSE
-from lrm.scores import Unit
+from lrm.scoring.scores import Unit
 
 Outcome = Literal["right", "wrong", "looping"]
 

@@ -10,9 +10,9 @@ from lrm.analysis.sizes import Line, Pair, lines, pairs
 from lrm.errors import BadInput
 from lrm.report.charts import Axis, Dot, curves
 from lrm.report.figure import Figure, Panel
+from lrm.report.frontier import ACCURACY, INTERVALS
 from lrm.report.material import SHOWN, Material
-from lrm.report.plane import ACCURACY, INTERVALS
-from lrm.statistics import Difference
+from lrm.stats.estimates import Difference
 from lrm.tables import Table, percent, signed, some
 
 SIZE = Axis("bytes of the weights, log scale", "log", form="~s")

@@ -1,0 +1,77 @@
+"""vLLM without us: the same requests given to a bare `LLM.generate`, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.cli.engine_choice import EngineChoice
+from lrm.engines.vllm.engine import VllmEngine
+from lrm.engines.vllm.process import ENVIRONMENT
+from lrm.records import Checkpoint, Completion, Decoding
+
+
+def bare(
+    choice: EngineChoice,
+    checkpoint: Checkpoint,
+    replies: Sequence[Completion],
+    decoding: Decoding,
+    repeats: int,
+) -> list[tuple[int, float]]:
+    """Tokens and seconds of generating replies of the same lengths from the same prompts.
+
+    vLLM is started with the engine's own options, once for all repeats. Each request asks for
+    exactly as many tokens as its reply has.
+    """
+    engine = choice.made(checkpoint)
+    assert isinstance(engine, VllmEngine)
+    told = {
+        "options": engine.options() | {"stream_interval": 1},
+        "sampling": {"temperature": decoding.temperature, "top_p": decoding.top_p},
+        "requests": [[list(one.prompt_ids), one.tokens - one.given] for one in replies],
+        "repeats": repeats,
+    }
+    command = [sys.executable, "-m", "experiments.benchmarking.bare_vllm"]
+    done = subprocess.run(
+        command,
+        input=json.dumps(told),
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return [(tokens, wall) for tokens, wall in json.loads(done.stdout.splitlines()[-1])]
+
+
+def main(told: dict[str, Any]) -> list[tuple[int, float]]:
+    from vllm import LLM, SamplingParams
+
+    llm = LLM(**told["options"])
+    requests = [
+        (
+            {"prompt_token_ids": ids},
+            SamplingParams(
+                **told["sampling"], seed=seed, max_tokens=tokens, ignore_eos=True, detokenize=False
+            ),
+        )
+        for seed, (ids, tokens) in enumerate(told["requests"])
+    ]
+    prompts, params = (list(part) for part in zip(*requests, strict=True))
+    few = 1 + len(requests) // 8
+    llm.generate(prompts[:few], params[:few], use_tqdm=False)  # compiles, and fills memory
+    found = []
+    for _ in range(told["repeats"]):
+        start = time.perf_counter()
+        outputs = llm.generate(prompts, params, use_tqdm=False)
+        wall = time.perf_counter() - start
+        found.append((sum(len(output.outputs[0].token_ids) for output in outputs), wall))
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.load(sys.stdin))))

@@ -1,0 +1,90 @@
+"""The GPU path of SparseGPT against the CPU path, on random layers.
+
+Without a GPU, TRITON_INTERPRET=1 runs the kernels' logic on the CPU.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lrm.compression.pruning import sparsegpt
+from lrm.compression.pruning.masks import Groups
+from lrm.compression.pruning.sparsegpt import Factor
+from lrm.compression.streaming.activations import CHUNK_TOKENS, gram
+from lrm.errors import CompressionFailed
+
+SHAPES = ((1, 1), (3, 5), (1, 130), (33, 200), (70, 128))
+LARGE = ((300, 1000), (4096, 1024))
+LEVELS = (0.1, 0.5, 0.8)
+SAME_MASK = 0.999
+RELATIVE = 1e-4
+
+
+def check(device: str) -> str:
+    """Compares masks, weights, losses and Hessians; CompressionFailed names the first that differ.
+
+    Layers have odd shapes, dead columns and fewer inputs than columns; 2:4 and 4:8 where they fit.
+    """
+    lines = []
+    for rows, columns in SHAPES + (LARGE if device == "cuda" else ()):
+        for groups in (None, Groups(2, 4), Groups(4, 8)):
+            if groups is None or columns % groups.of == 0:
+                lines.append(_compare(rows, columns, groups, device))
+    if device == "cuda":
+        lines += [_precision(tokens, 4096) for tokens in (CHUNK_TOKENS, 16 * CHUNK_TOKENS)]
+    return "\n".join(lines)
+
+
+def problem(rows: int, columns: int) -> tuple[list[Tensor], Tensor]:
+    """Two layers and the Hessian of inputs that are correlated, too few, and sometimes dead."""
+    source = torch.Generator().manual_seed(rows * 1000 + columns)
+    inputs = torch.randn(columns // 2 + 1, columns, generator=source)
+    inputs += inputs.mean(1, keepdim=True)
+    inputs[:, 1 :: max(columns // 3, 2)] = 0
+    layers = [torch.randn(size, columns, generator=source) for size in (rows, 2 * rows + 1)]
+    return layers, 2 * inputs.T @ inputs / len(inputs)
+
+
+def _compare(rows: int, columns: int, groups: Groups | None, device: str) -> str:
+    layers, hessian = problem(rows, columns)
+    levels = [groups.sparsity] if groups else LEVELS
+    factor = sparsegpt.factorise(hessian, 0.01)
+    there = sparsegpt.factorise(hessian.to(device), 0.01)
+    off = float((there.upper.cpu() - factor.upper).norm() / factor.upper.norm())
+    moved = Factor(factor.upper.to(device), factor.dead.to(device), 0.01, factor.ridge.to(device))
+    expected = sparsegpt.prune(layers, factor, levels, groups=groups, fused=False)
+    onto = [layer.to(device) for layer in layers]
+    found = sparsegpt.prune(onto, moved, levels, groups=groups, fused=True)
+    same, away = 1.0, 0.0
+    for layer, one, other in zip(layers, expected, found, strict=True):
+        difference = one.levels - other.levels.cpu()
+        equal = (one.levels == 0) == (other.levels.cpu() == 0)
+        # One near-tie that falls otherwise moves the rest of its row.
+        in_rows = equal.all(2, keepdim=True)
+        same = min(same, float(equal.float().mean()))
+        away = max(away, float((difference * in_rows).norm() / layer.norm()))
+        torch.testing.assert_close(other.lost.cpu(), one.lost, rtol=1e-2, atol=1e-3)
+    name = f"{rows} x {columns}, " + (f"{groups.keep}:{groups.of}" if groups else "unstructured")
+    verdict = f"{name}: masks equal on {same:.4%}, weights within {away:.1e}, factor {off:.1e}"
+    # In a layer of a few weights a single near-tie is more than one in a thousand.
+    if same < SAME_MASK - 1 / (rows * columns) or away > RELATIVE or off > 10 * RELATIVE:
+        raise CompressionFailed(f"the kernels are wrong: {verdict}")
+    return verdict
+
+
+def _precision(tokens: int, size: int) -> str:
+    """The shared Hessian of bfloat16 inputs against float64."""
+    source = torch.Generator("cuda").manual_seed(0)
+    mixed = torch.randn(size, size, generator=source, device="cuda") / size**0.5
+    inputs = torch.randn(tokens, size, generator=source, device="cuda") @ mixed + 0.1
+    x = inputs.to(torch.bfloat16)
+    total = torch.stack([gram(part) for part in x.split(CHUNK_TOKENS)]).sum(0)
+    exact = torch.zeros(size, size, dtype=torch.float64, device="cuda")
+    for part in x.split(CHUNK_TOKENS):
+        exact += part.double().T @ part.double()
+    away = float((total - exact).norm() / exact.norm())
+    verdict = f"Hessian of {tokens} tokens x {size}: within {away:.1e} of float64"
+    if away > RELATIVE:
+        raise CompressionFailed(f"the Hessian is imprecise: {verdict}")
+    return verdict

@@ -1,0 +1,1 @@
+"""The command line: flags as typed objects, and what every command shares."""

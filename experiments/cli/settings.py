@@ -1,0 +1,241 @@
+"""What a search is told: the command line as one typed object.
+
+The command line is made by tyro from this dataclass: the object that the code passes around is the
+whole interface, so the two cannot drift apart, and its docstrings are the help. (typer would want
+the same thirteen parameters written a second time as a function's signature.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from lrm import registry
+from lrm.errors import BadInput
+from lrm.generation.budgets import CLOSINGS, ENGINE
+from lrm.records import Track
+
+MOST_LEVELS = 200
+
+
+def parse_sparsity(text: str) -> tuple[float, ...]:
+    """A list "0,0.5,0.6" or a range "0:0.8:0.1" (LOW:HIGH[:STEP], step 0.05 if left out)."""
+    try:
+        if ":" in text:
+            low, high, step = ([float(part) for part in text.split(":")] + [0.05])[:3]
+            if not (step > 0 and 0 <= low <= high and (high - low) / step < MOST_LEVELS):
+                raise BadInput(
+                    f"--sparsity {text} is no range: write LOW:HIGH:STEP with 0 <= LOW <= HIGH < 1 "
+                    f"and fewer than {MOST_LEVELS} steps, for example 0:0.8:0.1."
+                )
+            count = int((high - low) / step + 1e-9) + 1
+            levels = [round(low + i * step, 6) for i in range(count)]
+        else:
+            levels = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInput(
+            f"--sparsity {text} is neither a list like 0,0.5,0.6 nor a range like 0:0.8:0.1."
+        ) from None
+    for level in levels:
+        if not 0 <= level < 1:
+            raise BadInput(f"--sparsity {level:g} is outside [0, 1): 0 is dense, 0.5 is half.")
+    return tuple(sorted(set(levels)))
+
+
+def parse_budgets(text: str) -> tuple[int, ...]:
+    """A list of thinking tokens: "64,128,256"."""
+    try:
+        budgets = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadInput(
+            f"--budgets {text or 'with nothing'} is no list of whole numbers: write 64,128,256."
+        ) from None
+    for budget in budgets:
+        if budget < 1:
+            raise BadInput(
+                f"--budgets {budget} is no budget: a budget is 1 thinking token or more."
+            )
+    return tuple(sorted(set(budgets)))
+
+
+def parse_benchmarks(text: str) -> tuple[str, ...]:
+    """Names, comma-separated."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        registry.require("benchmark", name, registry.BENCHMARKS)
+    return names
+
+
+def parse_gpus(text: str) -> tuple[str, ...]:
+    """A word for each worker, the numbers of its GPUs: "0,1" or "0+1,2+3"."""
+    words = tuple(text.split(","))
+    numbers = [number for word in words for number in word.split("+")]
+    if not all(number.isascii() and number.isdigit() for number in numbers):
+        raise BadInput(
+            f"--gpus {text or 'with nothing'} names no GPUs: write 0,1,2,3 for a worker on each, "
+            "or 0+1,2+3 for workers on two."
+        )
+    if len(set(map(int, numbers))) < len(numbers):
+        raise BadInput(f"--gpus {text} names a GPU twice: give each to one worker.")
+    return words
+
+
+def listed(parse: Callable[[str], tuple[Any, ...]], metavar: str) -> Any:
+    """Reads a tuple from one comma-separated word, and shows it as one."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(f"{part}" for part in value)],
+    )
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What every search over compression x output-length budget is told."""
+
+    model: str = "tiny-5m"
+    """Embedded model (tiny-1m, tiny-5m), local folder, GGUF file, or hub id, with :WORD for one of
+    several GGUF models (unsloth/DeepSeek-R1-GGUF:UD-IQ1_S). With the server engine, its tokenizer.
+    """
+
+    benchmarks: Annotated[tuple[str, ...], listed(parse_benchmarks, "NAME,...")] = (
+        "arithmetic",
+        "deduction",
+        "timeline",
+        "hops",
+    )
+    """Any of aime, folio, temporal, musique, musique-open (with paragraphs), musique-dev,
+    musique-dev-open; the twins arithmetic, deduction, timeline, hops."""
+
+    track: Track = "paper"
+    """The paper's exact prompts, or the same questions in the model's chat template."""
+
+    budgets: Annotated[tuple[int, ...], listed(parse_budgets, "TOKENS,...")] = (
+        16,
+        32,
+        48,
+        64,
+        96,
+        128,
+        192,
+        384,
+    )
+    """Output-length budgets, in thinking tokens."""
+
+    questions: int = 50
+    """Questions per benchmark."""
+
+    samples: int = 1
+    """Replies per question."""
+
+    first: str | None = None
+    """A pruning method and its sparsity, applied to the model before all else; the search then
+    works on what it leaves: sparsegpt@0.5, or sparsegpt:calibration=text@0.5."""
+
+    trials: int | None = None
+    """Levels of compression to measure in this study, in all; each yields a point for every budget.
+    All levels if left out."""
+
+    engine: str = "transformers"
+    """What runs the model, with options if any: transformers:slots=32."""
+
+    closing: str = "plain"
+    """Text that ends the thinking at a budget: plain, s1 or qwen3; or engine, for vLLM's own
+    thinking budget."""
+
+    study: str | None = None
+    """Name of the study to start or continue. If left out, the same flags continue the same one."""
+
+    storage: str | None = None
+    """Where Optuna keeps the study; postgresql+psycopg://... for workers on several machines.
+    mlruns/optuna.db if left out."""
+
+    folder: Path | None = None
+    """Folder of replies, checkpoints and leases, which all workers of a study share. mlruns if left
+    out."""
+
+    checkpoints: Path | None = None
+    """Folder of compressed checkpoints: /dev/shm/lrm keeps them in memory, off the disk.
+    checkpoints/ in the folder above if left out."""
+
+    workers: int = 1
+    """Processes that share the study on this machine."""
+
+    gpus: Annotated[tuple[str, ...], listed(parse_gpus, "GPU,...")] = ()
+    """Starts a worker on each of these GPUs: 0,1,2,3; or 0+1,2+3 for two GPUs each."""
+
+    heartbeat: float = 30.0
+    """Seconds after which a worker elsewhere that gives no sign of life counts as dead; the same
+    for all workers of a study."""
+
+    tracking_uri: str | None = None
+    """MLflow tracking server or database. mlruns/mlflow.db if left out."""
+
+    team: str | None = None
+    """Tags every run with a team. LRM_TEAM, if set, unless given."""
+
+    note: str | None = None
+    """What the study is for, shown with it in MLflow. Given again, it replaces the old one."""
+
+    seed: int = 0
+    """Seed of calibration, sampling and search."""
+
+    def __post_init__(self) -> None:
+        engine = registry.engine(self.engine.partition(":")[0])
+        registry.require("closing", self.closing, (*CLOSINGS, ENGINE))
+        if self.closing == ENGINE and not engine.ends_thinking:
+            able = [name for name in registry.ENGINES if registry.engine(name).ends_thinking]
+            raise BadInput(
+                f"--closing {ENGINE} is for engines that end the thinking themselves, and "
+                f"{engine.name} does not: give --engine {' or '.join(able)}, or --closing plain."
+            )
+        for name in ("questions", "samples", "trials", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadInput(f"--{name} {value} is too few: give 1 or more.")
+        if self.seed < 0:
+            raise BadInput(f"--seed {self.seed} is negative: give 0 or more.")
+        if not 1 <= self.heartbeat <= 3600:
+            raise BadInput(
+                f"--heartbeat {self.heartbeat:g} is no time to wait for a sign of life: give 1 to "
+                "3600 seconds."
+            )
+        if self.gpus and self.workers > 1:
+            raise BadInput("--workers and --gpus exclude each other: --gpus starts one per GPU.")
+
+
+@dataclass(frozen=True)
+class Settings(SearchSettings):
+    """One search over sparsity x output-length budget."""
+
+    sparsity: Annotated[tuple[float, ...], listed(parse_sparsity, "LOW:HIGH:STEP|LEVEL,...")] = (
+        0.0,
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+    )
+    """Sparsity levels to search: a range or a list, in [0, 1)."""
+
+    method: str = "sparsegpt"
+    """Compression method, with options if any: sparsegpt:calibration=text,damping=0.02."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        engine = registry.engine(self.engine.partition(":")[0])
+        if "tokenizer" in engine.formats and any(self.sparsity):
+            raise BadInput(
+                f"--engine {engine.name} runs a model that is elsewhere, whatever is pruned here: "
+                "give --sparsity 0."
+            )
+        registry.require("method", self.method.partition(":")[0], registry.METHODS)

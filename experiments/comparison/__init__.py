@@ -1,0 +1,1 @@
+"""Studies and runs of several teams side by side."""

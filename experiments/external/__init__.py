@@ -1,0 +1,1 @@
+"""Replies made elsewhere: graded, recorded and shown."""

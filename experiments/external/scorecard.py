@@ -1,0 +1,196 @@
+"""The outcome of an import, as text for a terminal and as the files of its run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments.external.grading import Pile
+from lrm.analysis.compare import PAPER
+from lrm.generation.evaluate import Item
+from lrm.records import Interval, Rule
+from lrm.scoring import published
+from lrm.scoring.scores import Score, Unit
+from lrm.scoring.truncation import TRUNCATION, judge
+from lrm.stats import estimates
+from lrm.tables import Table, amount, percent
+from tracking.store import Store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was graded, its scores by benchmark, and the run that holds it.
+
+    `repeated` says that the same import had been recorded before and no second run was made; `page`
+    is the report's place.
+    """
+
+    name: str
+    run_id: str
+    repeated: bool
+    unit: Unit
+    piles: Mapping[str, Pile]
+    scores: Mapping[str, Score]
+    characters: Mapping[str, Interval]
+    params: Mapping[str, object]
+    against: published.Published | None
+    comparisons: Sequence[published.Comparison]
+    record: Store
+    page: str
+
+
+def text(outcome: Outcome) -> str:
+    """Everything that score_traces prints at its end."""
+    shown = [table.text() for table in tables(outcome)]
+    return "\n\n".join((head(outcome), *shown, look_further(outcome)))
+
+
+def head(outcome: Outcome) -> str:
+    params = outcome.params
+    return (
+        f"{outcome.name}  (model: {params['model']}; method: {params['method']}; prompts: "
+        f"{params['track']}; intervals: 95%)"
+    )
+
+
+def tables(outcome: Outcome) -> list[Table]:
+    found = [accuracies(outcome), endings(outcome), lengths(outcome)]
+    if outcome.against:
+        found.append(published.table(outcome.comparisons, outcome.against))
+    return found
+
+
+READINGS = {
+    "lenient": "lenient/truncated-is-wrong",
+    "lenient, as is": "lenient/grade-what-is-there",
+    "strict": "strict/truncated-is-wrong",
+    "strict, as is": "strict/grade-what-is-there",
+}
+
+
+def accuracies(outcome: Outcome) -> Table:
+    """The headline, and beside it each extraction rule under each truncation policy."""
+    rows = [
+        (
+            name,
+            f"{len(one.per_question)} of {len(outcome.piles[name].questions)}",
+            _samples(outcome.piles[name]),
+            percent(one.accuracy),
+            *(percent(one.readings[reading]) for reading in READINGS.values()),
+        )
+        for name, one in outcome.scores.items()
+    ]
+    notes = [
+        f"Headline: {TRUNCATION}, by the lenient rule of extraction, for musique the strict one.",
+        "As is: grade-what-is-there.",
+        *_further(outcome.scores),
+    ]
+    header = ("benchmark", "questions", "samples", "headline", *READINGS)
+    return Table("Accuracy", header, rows, " ".join(notes))
+
+
+def endings(outcome: Outcome) -> Table:
+    """How the replies ended, in counts of replies."""
+    rows = []
+    for name, pile in outcome.piles.items():
+        items = [one.item for one in pile.replies]
+        replies = [item.completion for item in items]
+        rows.append(
+            (
+                name,
+                str(len(replies)),
+                str(sum(reply.stop == "length" for reply in replies)),
+                str(sum(reply.looped for reply in replies)),
+                str(sum(not reply.closed for reply in replies)),
+                *(
+                    str(sum(_silent(item, rule) for item in items))
+                    for rule in ("strict", "lenient")
+                ),
+                str(sum(one.guessed for one in pile.replies)),
+            )
+        )
+    header = (
+        "benchmark", "replies", "truncated", "looping", "unclosed", "unanswered, strict",
+        "unanswered, lenient", "ending guessed",
+    )  # fmt: skip
+    return Table(
+        "How the replies ended",
+        header,
+        rows,
+        "Unclosed but finished is not truncated. Guessed: read off its text whether it was cut.",
+    )
+
+
+def lengths(outcome: Outcome) -> Table:
+    unit = outcome.unit
+    rows = [
+        (
+            name,
+            amount(one.tokens),
+            f"{one.metrics[f'{unit}/p50']:,.0f}",
+            f"{one.metrics[f'{unit}/p95']:,.0f}",
+            amount(outcome.characters[name]),
+        )
+        for name, one in outcome.scores.items()
+    ]
+    header = ("benchmark", f"{unit} a reply", "median", "95th percentile", "characters a reply")
+    counted = {
+        "tokens": f"Tokens: {outcome.params['tokenizer']}.",
+        "words": "Tokens are not known: words and characters. --tokenizer NAME counts them.",
+    }
+    return Table("Length", header, rows, counted[unit])
+
+
+def files(outcome: Outcome) -> dict[str, bytes]:
+    """The comparison with the published figures, if one was asked for, by path."""
+    if not outcome.against:
+        return {}
+    rows = published.rows(outcome.comparisons, outcome.against)
+    return {"published.json": json.dumps(rows, indent=1).encode()}
+
+
+def look_further(outcome: Outcome) -> str:
+    record = outcome.record
+    recorded = "Recorded before from the same files, as" if outcome.repeated else "Recorded as"
+    left_out = sum(pile.left_out for pile in outcome.piles.values())
+    return "\n".join(
+        (
+            *([f"Left out: {left_out} forced answers under a budget."] if left_out else []),
+            f"{recorded} run {outcome.run_id}.",
+            f"Look further: {record.ui_command()}",
+            f"  {record.ui}{record.pages.run('import', outcome.run_id)}  report, samples",
+            f"  {outcome.page}  the report, for any browser",
+        )
+    )
+
+
+def _samples(pile: Pile) -> str:
+    """Replies per question: "1", or "2 to 3" where it differs."""
+    counts: dict[str, int] = {}
+    for one in pile.replies:
+        counts[one.item.question.id] = counts.get(one.item.question.id, 0) + 1
+    low, high = min(counts.values()), max(counts.values())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _silent(item: Item, rule: Rule) -> bool:
+    """Whether a rule finds no answer in what is there."""
+    return judge(item.grade, item.completion, rule, "grade-what-is-there").answer is None
+
+
+def _further(scores: Mapping[str, Score]) -> list[str]:
+    """The paper's average, F1, and what repeated samples give, where they can be said."""
+    notes = []
+    if all(name in scores for name in PAPER):
+        average = estimates.average([scores[name].accuracy for name in PAPER])
+        notes.append(f"Average of {', '.join(PAPER)}: {percent(average)}.")
+    for name, one in scores.items():
+        told = [
+            f"{metric.replace('_at_', '@')} {value:.1%}"
+            for metric, value in one.metrics.items()
+            if metric == "f1" or "_at_" in metric
+        ]
+        if told:
+            notes.append(f"{name}: {', '.join(told)}.")
+    return notes

@@ -1,0 +1,143 @@
+"""From the name of a model to a checkpoint on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.models.gguf_choice import choose
+from experiments.models.hub import find_repository
+from lrm import formats, registry
+from lrm.compression.checkpoint.folder import open_checkpoint, read_config
+from lrm.compression.gguf import files as gguf_files
+from lrm.digests import of_files
+from lrm.errors import BadInput
+from lrm.records import Checkpoint, Format
+
+EMBEDDED = Path(__file__).parents[2] / "lrm" / "tiny" / "models"
+FOLDER = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+"""Weights, configs and tokenizer; nothing that can run code."""
+
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+"""The files that decide what a tokenizer does."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint, what to call it, and how many tokens its answers may take."""
+
+    name: str
+    checkpoint: Checkpoint
+    answer_tokens: int
+    embedded: bool
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether its tokenizer says how a conversation is written."""
+        path = self.checkpoint.path
+        if self.checkpoint.format == "gguf":
+            return gguf_files.chat_template(path) is not None
+        if (path / "chat_template.jinja").is_file():
+            return True
+        config = path / "tokenizer_config.json"
+        return config.is_file() and "chat_template" in json.loads(config.read_text())
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model before its weights are fetched or read: what to call it and how they are stored."""
+
+    name: str
+    format: Format
+    fetch: Callable[[], Path]
+
+    def open(self) -> Model:
+        """Fetches what is on the hub and not here yet, and reads it all once."""
+        path = self.fetch()
+        embedded = path.parent == EMBEDDED
+        answer_tokens = 32 if embedded else 1024
+        openers = {"gguf": gguf_files.open_gguf, "tokenizer": open_tokenizer}
+        checkpoint = openers.get(self.format, open_checkpoint)(path)
+        return Model(self.name, checkpoint, answer_tokens, embedded)
+
+
+def embedded_names() -> list[str]:
+    return sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
+
+
+def open_model(name: str) -> Model:
+    return find_model(name).open()
+
+
+def find_model(name: str, tokenizer_only: bool = False) -> Found:
+    """Finds an embedded model, a local folder, a GGUF file (the first part of a split one), or a
+    hub id, with ":" and a word of its name for one of several GGUF models.
+
+    Only names with a slash that are nothing local are looked for on the hub. `tokenizer_only` asks
+    for no weights, since the model runs elsewhere.
+    """
+    if name in embedded_names():
+        return _in_folder(name, EMBEDDED / name, tokenizer_only)
+    path = Path(name)
+    if path.is_dir():
+        folder = path.resolve()
+        return _in_folder(folder.name, folder, tokenizer_only)
+    if path.is_file() or (path.suffix == ".gguf" and ":" not in name):
+        return _in_file(path.absolute(), tokenizer_only)  # a link's own name says which part it is
+    if "/" not in name or name.startswith((".", "/")):
+        registry.require("embedded model, file or folder", name, embedded_names())
+    return _on_hub(name, tokenizer_only)
+
+
+def open_tokenizer(folder: Path) -> Checkpoint:
+    """A folder as the tokenizer of a model that runs elsewhere; nothing is known of its weights."""
+    files = [folder / name for name in TOKENIZER if (folder / name).is_file()]
+    if not files:
+        raise BadInput(f"{folder} has no tokenizer.json; give a folder or a hub id that has one")
+    return Checkpoint(folder, of_files(files), format="tokenizer")
+
+
+def _in_file(path: Path, tokenizer_only: bool) -> Found:
+    if tokenizer_only:
+        raise BadInput(
+            f"{path} is a file, and a server's tokens are counted with a Hugging Face tokenizer; "
+            "give a folder or a hub id that has the tokenizer.json of the model it serves"
+        )
+    return Found(gguf_files.stem(path), "gguf", lambda: path)
+
+
+def _in_folder(name: str, folder: Path, tokenizer_only: bool) -> Found:
+    if tokenizer_only:
+        return Found(name, "tokenizer", lambda: folder)
+    files = [path.name for path in folder.glob("*.gguf")]
+    if files and not any(folder.glob("*.safetensors")):
+        first = choose(files, "", str(folder), f"give the path of one: {folder}/NAME.gguf")[0]
+        return _in_file(folder / first, tokenizer_only)
+    return Found(name, formats.of_config(read_config(folder), folder), lambda: folder)
+
+
+def _on_hub(text: str, tokenizer_only: bool) -> Found:
+    name, _, word = text.partition(":")
+    repository = find_repository(name)
+    if tokenizer_only:
+        wanted = (*TOKENIZER, "config.json")  # which may name the tokenizer's class
+        return Found(text, "tokenizer", lambda: repository.fetch(wanted))
+    kinds = {Path(file).suffix for file in repository.files}
+    if word or (".gguf" in kinds and ".safetensors" not in kinds):
+        first, *rest = choose(
+            repository.files, word, repository.described, f"name one: {name}:NAME"
+        )
+        return Found(text, "gguf", lambda: repository.fetch_file(first, rest))
+    config = read_config(repository.fetch(["config.json"]))
+    return Found(text, formats.of_config(config, text), lambda: repository.fetch(FOLDER))

@@ -1,0 +1,1 @@
+"""What each kind of search prints and stores at its end."""

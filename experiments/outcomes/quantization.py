@@ -1,0 +1,119 @@
+"""What a quantization search found: recipes by size and accuracy, the front, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.cli.quantizer_choice import QuantizerChoice
+from experiments.outcomes.sparsity import look_further
+from experiments.search.findings import Findings
+from experiments.search.level import HEADLINE, Level, label
+from experiments.search.loop import Outcome
+from lrm.records import Budget, Point
+from lrm.tables import Table, amount, percent
+
+FRONT = ("recipe", "bytes", "budget", "accuracy", "tokens per question", "run")
+NOTE = (
+    "Bits per weight are read back from the files: of all weights, of the blocks' linear layers, "
+    "and bytes of the whole file; error is ||W - Q||^2 / ||W||^2 over those layers; perplexity is "
+    "that of worked replies, the same for every model; fell back "
+    "counts tensors stored in a larger type than the recipe's; intervals: 95%."
+)
+
+
+class QuantizationFindings(Findings):
+    """As `Findings`, by recipe in place of sparsity."""
+
+    def row(self, point: Point) -> dict[str, Any]:
+        """A point as one flat record."""
+        return {"recipe": point.level, "bytes": point.weights_bytes, **super().row(point)}
+
+
+def by_recipe(found: Findings) -> Table:
+    """Every recipe at the largest budget."""
+    budget = Budget(max(found.budgets), HEADLINE)
+    names = list(found.levels[0].scores(budget))
+    header = ("recipe", "bits", "in blocks", "bytes", "error", "perplexity", "fell back", *names)
+    return Table(
+        f"Recipes at {budget.tokens} thinking tokens",
+        (*header, "mean accuracy", "tokens per question"),
+        [_line(level, perplexity(level, found.levels), budget) for level in found.levels],
+        NOTE,
+    )
+
+
+def perplexity(level: Level, levels: Sequence[Level]) -> float | None:
+    """On a fixed text, as far as it was measured: that of the model itself is written down with
+    each checkpoint made from it."""
+    if level.key != QuantizerChoice.untouched:
+        return level.checkpoint.measured.get("perplexity")
+    told = (other.checkpoint.measured.get("perplexity/dense") for other in levels)
+    return next((value for value in told if value is not None), None)
+
+
+def heading(outcome: Outcome) -> str:
+    """The study, and what was asked in it."""
+    evaluations = outcome.findings.levels[0].evaluations
+    asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in evaluations)
+    samples = outcome.lab.decoding.samples
+    return f"Study {outcome.study}  (questions: {asked}; samples: {samples})"
+
+
+def reused(outcome: Outcome) -> str:
+    """What was there already, and what was made."""
+    lab = outcome.lab
+    return (
+        f"Reused: {outcome.levels_found} of {len(outcome.findings.levels)} levels from the study, "
+        f"{lab.reused:,} of {lab.reused + lab.decoded:,} replies from the store; "
+        f"quantized {lab.pruned} checkpoints."
+    )
+
+
+def text(outcome: Outcome) -> str:
+    """Everything the quantization search prints at its end."""
+    found = outcome.findings
+    return "\n\n".join(
+        (
+            heading(outcome),
+            by_recipe(found).text(),
+            Table(
+                "Pareto front: no other point is both more accurate and shorter",
+                FRONT,
+                [_cells(point) for point in found.front],
+            ).text(),
+            reused(outcome),
+            look_further(outcome),
+        )
+    )
+
+
+def _line(level: Level, perplexed: float | None, budget: Budget) -> Sequence[str]:
+    told, point = level.checkpoint.measured, level.point(budget)
+
+    def shown(name: str, form: str) -> str:
+        return format(told[name], form) if name in told else ""
+
+    return (
+        label(level.key),
+        shown("bits_per_weight", ".2f"),
+        shown("bits_per_weight/blocks", ".2f"),
+        shown("weights/bytes", ",.0f"),
+        shown("reconstruction/error", ".4f"),
+        "" if perplexed is None else f"{perplexed:.4f}",
+        shown("fallback/tensors", ".0f"),
+        *(percent(score.accuracy) for score in level.scores(budget).values()),
+        percent(point.accuracy),
+        amount(point.tokens),
+    )
+
+
+def _cells(point: Point) -> tuple[str, ...]:
+    return (
+        point.level,
+        f"{point.weights_bytes or 0:,.0f}",
+        str(point.budget.tokens),
+        percent(point.accuracy),
+        amount(point.tokens),
+        point.run_id,
+    )

@@ -1,0 +1,176 @@
+"""What a sensitivity study found: every part of the model by the damage that quantizing it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from experiments.outcomes.quantization import QuantizationFindings, heading, perplexity, reused
+from experiments.outcomes.sensitivity_figure import Harm, figure
+from experiments.outcomes.sparsity import look_further
+from experiments.search.findings import as_csv
+from experiments.search.level import HEADLINE, Level
+from experiments.search.loop import Outcome
+from lrm.compression.checkpoint.module_filter import EXCEPT
+from lrm.generation.evaluate import Evaluation
+from lrm.records import Budget
+from lrm.scoring.truncation import judge
+from lrm.stats import estimates
+from lrm.tables import Table, percent, signed
+
+FIGURE = "sensitivity/figure.png"
+ALL = "all of it"
+NOTE = (
+    "Parts were quantized alone, without embeddings and output; all of it as the recipe does. "
+    "Share is of the weights of the blocks' linear layers; error is ||W - Q||^2 / ||W||^2 over "
+    "them; perplexity is that of worked replies; against the model: mean accuracy less the model's "
+    "on the same questions, in percentage points; *: that benchmark alone differs significantly. "
+    "Intervals: 95%, each for itself: of 20 parts that do no harm one may well look significant."
+)
+
+
+@dataclass(frozen=True)
+class SensitivityFindings(QuantizationFindings):
+    """As `QuantizationFindings`, and what each part does."""
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(max(self.budgets), HEADLINE)
+
+    @cached_property
+    def harms(self) -> list[Harm]:
+        """Each part beside the model itself, the first level: most accuracy lost first, of equal
+        ones the highest perplexity first."""
+        dense, *others = self.levels
+        found = [self._harm(level, dense) for level in others]
+        return sorted(found, key=lambda one: (one.apart.value, -(one.perplexity or 0)))
+
+    def files(self) -> dict[str, bytes]:
+        """The study's tables and its figure."""
+        if not self.alone:
+            return super().files()
+        drawn = figure(self.alone, perplexity(self.levels[0], self.levels)).png()
+        return {**super().files(), "sensitivity/parts.csv": self.parts(), FIGURE: drawn}
+
+    @property
+    def alone(self) -> list[Harm]:
+        """Those of single parts."""
+        return [one for one in self.harms if one.part != ALL]
+
+    def parts(self) -> bytes:
+        """Every part as a line of CSV."""
+        return as_csv([_row(one) for one in self.harms])
+
+    def _harm(self, level: Level, dense: Level) -> Harm:
+        told = level.checkpoint.measured
+        kept = told.get("protected/share")
+        each = {
+            one.benchmark.name: estimates.paired_difference(
+                _scores(one, self.budget), _scores(other, self.budget)
+            )
+            for one, other in zip(level.evaluations, dense.evaluations, strict=True)
+        }
+        return Harm(
+            part=str(level.key).partition(f"/{EXCEPT}")[2] or ALL,
+            share=None if kept is None else 1 - kept,
+            error=told.get("reconstruction/error"),
+            perplexity=perplexity(level, self.levels),
+            accuracy={n: one.accuracy for n, one in level.scores(self.budget).items()},
+            mean=level.point(self.budget).accuracy,
+            each=each,
+        )
+
+
+def text(outcome: Outcome) -> str:
+    """Everything the sensitivity study prints at its end."""
+    found = outcome.findings
+    assert isinstance(found, SensitivityFindings)
+    place = outcome.record.records([outcome.run_id])[0].place(FIGURE) if found.alone else "none yet"
+    return "\n\n".join(
+        (
+            heading(outcome),
+            table(found).text(),
+            f"The figure: {place}\n{reused(outcome)}",
+            look_further(outcome),
+        )
+    )
+
+
+def table(found: SensitivityFindings) -> Table:
+    """The model itself, and what was quantized by the damage done."""
+    dense = found.levels[0]
+    scores = dense.scores(found.budget)
+    model = (
+        str(dense.key),
+        "",
+        "",
+        _number(perplexity(dense, found.levels), ".4f"),
+        *(f"{percent(one.accuracy)} " for one in scores.values()),
+        percent(dense.point(found.budget).accuracy),
+        "",
+        "",
+    )
+    return Table(
+        f"Quantized alone, by damage, at {found.budget.tokens} thinking tokens",
+        (
+            "part",
+            "share",
+            "error",
+            "perplexity",
+            *scores,
+            "mean",
+            "against the model",
+            "significant",
+        ),
+        [model, *(_cells(one) for one in found.harms)],
+        NOTE,
+    )
+
+
+def _cells(one: Harm) -> Sequence[str]:
+    return (
+        one.part,
+        _number(one.share, ".1%"),
+        _number(one.error, ".4f"),
+        _number(one.perplexity, ".4f"),
+        *(
+            percent(one.accuracy[name]) + ("*" if apart.significant else " ")
+            for name, apart in one.each.items()
+        ),
+        percent(one.mean),
+        signed(one.apart.interval),
+        "yes" if one.apart.significant else "no",
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _row(one: Harm) -> Mapping[str, Any]:
+    """A part as one flat record."""
+    return {
+        "part": one.part,
+        "share": one.share,
+        "reconstruction_error": one.error,
+        "perplexity": one.perplexity,
+        **{f"accuracy_{name}": found.value for name, found in one.accuracy.items()},
+        "accuracy": one.mean.value,
+        "accuracy_low": one.mean.low,
+        "accuracy_high": one.mean.high,
+        "difference": one.apart.value,
+        "difference_low": one.apart.low,
+        "difference_high": one.apart.high,
+        "significant": one.apart.significant,
+        **{f"difference_{name}": apart.value for name, apart in one.each.items()},
+        **{f"significant_{name}": apart.significant for name, apart in one.each.items()},
+    }
+
+
+def _scores(evaluation: Evaluation, budget: Budget) -> list[list[float]]:
+    """A row for each question, an entry for each sample."""
+    rows = groupby(evaluation.at(budget), key=lambda item: item.question.id)
+    return [[judge(item.grade, item.completion).score for item in row] for _, row in rows]

@@ -1,0 +1,1 @@
+"""Stored runs as variants, and the report on them."""

@@ -1,0 +1,77 @@
+"""One report: from stored runs to a page, figures and tables, kept as artifacts of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from experiments.reporting import variants
+from experiments.reporting.variants import Selection
+from lrm.digests import of_json
+from lrm.report.build import build
+from lrm.report.page import PAGE, Report
+from tracking.store import Store
+from tracking.stored_run import Record
+
+
+def made(selection: Selection) -> Report:
+    """The report on these runs, from their stored generations."""
+    found = variants.read(selection)
+    return build(
+        title=selection.title,
+        variants=found.variants,
+        samples=found.samples,
+        firsts=found.firsts,
+        against=found.against,
+        warnings=selection.left_out,
+        provenance=provenance(selection),
+        volumes=selection.study.history("hypervolume") if selection.study else {},
+    )
+
+
+def keep(store: Store, selection: Selection, report: Report) -> str:
+    """Stores the report's files in the run that they are about; says where the page lies.
+
+    A study's is its own run, one run's that run; several runs get a run of kind report.
+    """
+    home = selection.study or (selection.records[0] if len(selection.records) == 1 else None)
+    if home:
+        _attach(store, home.id, report)
+        return home.place(PAGE)
+    ids = sorted(one.id for one in selection.records)
+    name, about = f"report on {selection.title}", selection.records
+    with store.reported(name, of_json(ids), {"runs": ",".join(ids)}, about=about) as run_id:
+        _attach(store, run_id, report)
+    return store.records([run_id])[0].place(PAGE)
+
+
+def _attach(store: Store, run_id: str, report: Report) -> None:
+    for path, data in report.files.items():
+        store.attach(run_id, path, data)
+
+
+def provenance(selection: Selection) -> Mapping[str, Mapping[str, object]]:
+    """Params and tags of the runs, by heading: what all share first, then what each has alone."""
+    told = [_facts(one) for one in selection.records]
+    shared = {
+        name: value
+        for name, value in told[0].items()
+        if all(one.get(name) == value for one in told)
+    }
+    own = {
+        f"{record.name} ({record.id})": {
+            name: value for name, value in facts.items() if name not in shared
+        }
+        for record, facts in zip(selection.records, told, strict=True)
+    }
+    return {"All runs": shared, **own}
+
+
+MEASURED = ("weights/bytes", "weights/packed_bytes", "bits_per_weight", "sparsity/achieved")
+HIDDEN = ("mlflow.log", "mlflow.note", "pid", "process_start", "identity")
+
+
+def _facts(record: Record) -> dict[str, object]:
+    """Params, provenance tags and measured size of a run."""
+    tags = {name: value for name, value in record.tags.items() if not name.startswith(HIDDEN)}
+    measured = {name: f"{value:,g}" for name, value in record.metrics.items() if name in MEASURED}
+    return {**record.params, **measured, **dict(sorted(tags.items()))}

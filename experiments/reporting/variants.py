@@ -1,0 +1,222 @@
+"""Stored runs as the variants that the analysis works on, and some of their generations to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrm.analysis.first_correct import First, Search
+from lrm.analysis.grid import Variant
+from lrm.analysis.rows import grids
+from lrm.errors import BadInput
+from lrm.report.samples import Picker, Sample, fitting
+from lrm.scoring import published
+from lrm.scoring.published import Published
+from lrm.scoring.scores import Unit
+from tracking.store import Store
+from tracking.stored_run import Record
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that a report is about, the densest first, and the budgets of each.
+
+    `left_out` says which runs are not among them, and why; `study` is the run of a study.
+    """
+
+    title: str
+    records: Sequence[Record]
+    budgets: Sequence[Sequence[int]]
+    left_out: Sequence[str]
+    study: Record | None = None
+
+
+def of_study(store: Store, name: str) -> Selection:
+    """All levels of a study that were finished. Raises BadInput for an unknown or empty study."""
+    return of_levels(*store.study_records(name))
+
+
+def of_levels(study: Record, levels: Sequence[Record]) -> Selection:
+    """The same, of a study's run and those of its levels, the newest first."""
+    name = study.tags["study"]
+    config = json.loads(study.artifact("config.json") or b"{}")
+    finished = {one.tags["identity"]: one for one in reversed(levels) if _whole(one)}
+    left_out = [
+        f"{one.name} ({one.unfinished})" for one in levels if one.tags["identity"] not in finished
+    ]
+    asked = config.get("sparsity") or config.get("recipes", [])
+    wanted = min(config.get("trials") or len(asked), len(asked))
+    if study.unfinished or len(finished) < wanted:
+        told = f", and its run is {study.unfinished}" if study.unfinished else ""
+        left_out.insert(
+            0,
+            f"The study is unfinished: {len(finished)} of {wanted} levels are measured{told}.",
+        )
+    if not finished:
+        raise BadInput(
+            f"Study {name!r} has no finished level yet: let the search go on, then report again."
+        )
+    records = sorted(finished.values(), key=_mildest_first)
+    return Selection(name, records, [config["budgets"]] * len(records), left_out, study)
+
+
+def of_runs(store: Store, run_ids: Sequence[str]) -> Selection:
+    """The runs of these ids, levels or imports. Raises BadInput for others, naming them."""
+    records, budgets, left_out = store.records(list(dict.fromkeys(run_ids))), [], []
+    for one in records:
+        if one.kind not in ("level", "import") or not one.benchmarks():
+            raise BadInput(
+                f"Run {one.id} ({one.name}) holds no generations: give runs of kind level or "
+                "import, or a search with --study."
+            )
+        if one.unfinished:
+            left_out.append(f"{one.name} is unfinished ({one.unfinished}): what is there is shown.")
+        parent = one.tags.get("parent_run_id")
+        config = store.records([parent])[0].artifact("config.json") if parent else None
+        budgets.append(json.loads(config)["budgets"] if config else [])
+    title = records[0].name if len(records) == 1 else f"{len(records)} runs"
+    return Selection(title, records, budgets, left_out)
+
+
+def of_studies(store: Store, study_names: Sequence[str]) -> Selection:
+    """All finished levels of some studies, one study after the other. Raises as `of_study`."""
+    parts = [of_study(store, name) for name in dict.fromkeys(study_names)]
+    if len(parts) == 1:
+        return parts[0]
+    return Selection(
+        title=f"{len(parts)} studies",
+        records=[record for part in parts for record in part.records],
+        budgets=[budgets for part in parts for budgets in part.budgets],
+        left_out=[f"{part.title}: {told}" for part in parts for told in part.left_out],
+    )
+
+
+def _mildest_first(record: Record) -> tuple[float, float]:
+    """By sparsity, or where levels are recipes by the bytes that are left."""
+    return float(record.params.get("sparsity", 0)), -record.metrics.get("weights/bytes", 0.0)
+
+
+def _whole(record: Record) -> bool:
+    return record.unfinished is None and bool(record.benchmarks())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the stored generations of a selection say. The mappings go by a variant's name, and
+    `firsts` by a benchmark's too."""
+
+    variants: Sequence[Variant]
+    samples: Sequence[Sample]
+    firsts: Mapping[tuple[str, str], First]
+    against: Mapping[str, Published]
+
+
+def read(selection: Selection, texts: bool = True) -> Reading:
+    """Reads all generations; of their texts only the samples stay in memory. Without `texts` there
+    are no samples and no firsts, at half the time."""
+    variants, ranked = [], []
+    firsts: dict[tuple[str, str], First] = {}
+    against: dict[str, Published] = {}
+    for record, budgets, name in zip(
+        selection.records, selection.budgets, names(selection.records), strict=True
+    ):
+        unit: Unit = "words" if record.params.get("lengths") == "words" else "tokens"
+        benchmarks = record.benchmarks()
+        pickers = {one: Picker(name, unit) for one in benchmarks if texts}
+        searches = {one: Search(unit) for one in benchmarks if texts}
+        variant = Variant(
+            name=name,
+            run_id=record.id,
+            model=record.params.get("model", ""),
+            method=_method(record),
+            study=_study(record),
+            engine=_engine(record),
+            sparsity=_number(record.params.get("sparsity")),
+            bits=record.metrics.get("bits_per_weight"),
+            bytes=record.metrics.get("weights/bytes"),
+            packed_bytes=record.metrics.get("weights/packed_bytes"),
+            unit=unit,
+            grids={
+                one: grids(
+                    _watched(record.rows(one), *(w[one] for w in (pickers, searches) if texts)),
+                    budgets,
+                    unit=unit,
+                )
+                for one in benchmarks
+            },
+        )
+        variants.append(variant)
+        ranked += [found for picker in pickers.values() for found in picker.samples()]
+        firsts |= {(name, one): search.first() for one, search in searches.items()}
+        if row := _published(record, variant):
+            against[name] = row
+    return Reading(variants, fitting(ranked), firsts, against)
+
+
+def _published(record: Record, variant: Variant) -> Published | None:
+    """The paper's figures that an import was compared with, else those of the same model."""
+    if compared := json.loads(record.artifact("published.json") or b"[]"):
+        return published.find(compared[0]["published"])
+    return published.match(variant.model, variant.method, variant.sparsity)
+
+
+def names(records: Sequence[Record]) -> list[str]:
+    """How people tell the runs apart: by method, and sparsity or recipe with what it protects; by
+    the model where it differs; and where that is not enough, by what they were calibrated on, by
+    engine, by study, or by run."""
+    several = len({one.params.get("model") for one in records}) > 1
+    found = []
+    for one in records:
+        words = [one.params.get("model", one.name)] if several else []
+        method, sparsity = _method(one), _number(one.params.get("sparsity"))
+        words.append("dense" if method == "none" else method)
+        if sparsity:
+            words.append(f"{sparsity:.0%}")
+        if method != "none":
+            words += filter(None, (one.params.get("recipe"), one.params.get("protect")))
+        found.append(" ".join(words))
+    for telling in (calibration, _engine, _study, lambda one: one.id[:6]):
+        told = [telling(one) for one in records]
+        for name in set(found):
+            alike = [place for place, other in enumerate(found) if other == name]
+            if len(alike) > 1 and len({told[place] for place in alike}) == len(alike):
+                for place in alike:
+                    found[place] += f" ({told[place]})" if told[place] else ""
+    return found
+
+
+def _method(record: Record) -> str:
+    """The method, behind the one that was applied before it in a chain."""
+    method, first = record.params.get("method", ""), record.params.get("first")
+    return f"{first}, then {method}" if first and method != first else method
+
+
+def calibration(record: Record) -> str:
+    """What a method was calibrated on, without the details; "" if on nothing."""
+    return record.params.get("calibration", "").partition(" on ")[0].partition(" of ")[0]
+
+
+def _engine(record: Record) -> str:
+    """What ran the model, without the details; "" where the replies were made elsewhere."""
+    return record.params.get("engine", "").partition(" ")[0]
+
+
+def _study(record: Record) -> str:
+    """The search that a level belongs to; "" for an import."""
+    return record.tags.get("study", "") if record.kind == "level" else ""
+
+
+def _watched(
+    rows: Iterator[dict[str, Any]], *watchers: Picker | Search
+) -> Iterator[dict[str, Any]]:
+    """The rows, each shown to the watchers on its way: a file is read once."""
+    for row in rows:
+        for watcher in watchers:
+            watcher.add(row)
+        yield row
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)

@@ -1,0 +1,117 @@
+"""What a search found: the points, the front, where each benchmark collapses; as files too."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from experiments.search.level import HEADLINE, Level
+from lrm.records import Budget, Interval, Point
+from lrm.stats import estimates, frontier
+
+Collapse = tuple[float | None, float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All levels of a study, the densest first, and their points, each with its run."""
+
+    levels: Sequence[Level]
+    points: Sequence[Point]
+    budgets: Sequence[int]
+
+    @cached_property
+    def front(self) -> list[Point]:
+        return frontier.pareto(self.points)
+
+    @cached_property
+    def accuracies(self) -> dict[str, dict[float, Interval]]:
+        """Accuracy at the largest budget, by benchmark and sparsity."""
+        largest = Budget(max(self.budgets), HEADLINE)
+        found: dict[str, dict[float, Interval]] = {}
+        for level in self.levels:
+            for name, score in level.scores(largest).items():
+                found.setdefault(name, {})[level.sparsity] = score.accuracy
+        return found
+
+    @cached_property
+    def collapses(self) -> dict[str, Collapse]:
+        """Where each benchmark falls below half of the densest level, with its interval, at the
+        largest budget."""
+        largest = Budget(max(self.budgets), HEADLINE)
+        return {
+            name: estimates.collapse(
+                {level.sparsity: level.scores(largest)[name].per_question for level in self.levels}
+            )
+            for name in self.accuracies
+        }
+
+    def curves(self) -> dict[str, dict[int, float]]:
+        """The front as metrics over its rank; its most accurate point, and its knee if any."""
+        accuracy = [point.accuracy.value for point in self.front]
+        tokens = [point.tokens.value for point in self.front]
+        marked = {"best": len(self.front) - 1, "knee": frontier.knee(accuracy, tokens)}
+        return {
+            "pareto/accuracy": dict(enumerate(accuracy)),
+            "pareto/tokens": dict(enumerate(tokens)),
+            **{
+                f"{name}/{what}": {0: value}
+                for name, at in marked.items()
+                if at is not None
+                for what, value in (
+                    ("accuracy", accuracy[at]),
+                    ("tokens", tokens[at]),
+                    ("budget", float(self.front[at].budget.tokens)),
+                )
+            },
+        }
+
+    def files(self) -> dict[str, bytes]:
+        """The study's points and front as artifacts, by path."""
+        front = [self.row(point) for point in self.front]
+        return {
+            "frontier/front.json": json.dumps(front, indent=1).encode(),
+            "frontier/front.csv": as_csv(front),
+            "frontier/points.csv": as_csv([self.row(point) for point in self.points]),
+        }
+
+    def row(self, point: Point) -> dict[str, Any]:
+        """A point as one flat record."""
+        return {
+            "sparsity": point.sparsity,
+            "sparsity_achieved": point.sparsity_achieved,
+            "budget": point.budget.tokens,
+            "policy": point.budget.policy,
+            "accuracy": point.accuracy.value,
+            "accuracy_low": point.accuracy.low,
+            "accuracy_high": point.accuracy.high,
+            "tokens_mean": point.tokens.value,
+            "tokens_low": point.tokens.low,
+            "tokens_high": point.tokens.high,
+            "run_id": point.run_id,
+        }
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def collapse_text(at: float | None, low: float | None, high: float | None) -> str:
+    """A collapse point with its interval, in words; None lies beyond the levels measured."""
+
+    def place(level: float | None) -> str:
+        return "beyond" if level is None else f"{level:.0%}"
+
+    if at is None:
+        perhaps = "" if low is None else f" [but perhaps at {place(low)}]"
+        return f"does not collapse in the levels measured{perhaps}"
+    return f"collapses at {at:.0%} sparsity [{place(low)} to {place(high)}]"

@@ -1,0 +1,245 @@
+"""The job of a search: what is asked of which model, checked before anything is written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.cli.engine_choice import EngineChoice, parse_engine
+from experiments.cli.method_choice import Choice, parse_method
+from experiments.cli.progress import Progress
+from experiments.cli.settings import SearchSettings, Settings
+from experiments.models.conversion import find_runnable
+from experiments.models.resolve import Model
+from experiments.search.engine_cache import Warm
+from experiments.search.findings import Findings
+from experiments.search.level import Key
+from experiments.search.level_evaluator import Lab
+from experiments.search.pruning_first import First, parse_first
+from experiments.search.study import Search, open_search
+from lrm import registry
+from lrm.contracts import Benchmark
+from lrm.digests import of_json
+from lrm.errors import BadInput
+from lrm.records import Decoding, Question
+from lrm.scoring.truncation import TRUNCATION
+from tracking.address import project_root
+from tracking.store import Store, check_name, open_store
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a search varies beside the budget: the levels of a method, in their order. `text` is the
+    method as it was named, `objectives` how many of Optuna's there are."""
+
+    method: Choice
+    text: str
+    keys: Sequence[Key]
+    objectives: int = 2
+    findings: type[Findings] = Findings
+
+    @property
+    def compresses(self) -> bool:
+        """Whether any level is not the model itself."""
+        return any(key != self.method.untouched for key in self.keys)
+
+
+def sparsity_axis(settings: Settings) -> Axis:
+    method = parse_method(settings.method, settings.sparsity)
+    return Axis(method, settings.method, settings.sparsity)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search: its settings, and what they come to. `root` is the project's folder, `folder`
+    where replies, checkpoints and leases are."""
+
+    settings: SearchSettings
+    axis: Axis
+    root: Path
+    folder: Path
+    engine: EngineChoice
+    first: First | None
+    model: Model
+    questions: Mapping[Benchmark, Sequence[Question]]
+    decoding: Decoding
+    identity: dict[str, Any]
+    name: str
+
+    @property
+    def wanted(self) -> int:
+        """How many levels are to be measured, in all."""
+        return min(self.settings.trials or len(self.axis.keys), len(self.axis.keys))
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Parameters that every run of the study logs."""
+        settings, decoding = self.settings, self.decoding
+        return {
+            "model": self.model.name,
+            "model_revision": self.model.checkpoint.revision,
+            "model_format": self.model.checkpoint.format,
+            "method": self.axis.method.name,
+            **({"first": settings.first} if settings.first else {}),
+            "benchmarks": ",".join(settings.benchmarks),
+            "track": settings.track,
+            "truncation": TRUNCATION,
+            "questions": settings.questions,
+            "samples": settings.samples,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "max_tokens": decoding.max_tokens,
+            "answer_tokens": decoding.answer_tokens,
+            "seed": settings.seed,
+            "engine": self.identity["engine"],
+            "closing": settings.closing,
+            **{f"rows/{name}": digest for name, (_, digest) in self.identity["benchmarks"].items()},
+        }
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the study's run alone is tagged with."""
+        note = {"note": self.settings.note} if self.settings.note else {}
+        return {"model": self.model.name, **note}
+
+    def record(self) -> Store:
+        """The store of its runs."""
+        return open_store(self.settings.tracking_uri, self.root, team=self.settings.team)
+
+    def search(self, record: Store) -> AbstractContextManager[Search]:
+        """Its study in Optuna, which other workers may be on."""
+        storage = self.settings.storage or f"sqlite:///{self.root / 'mlruns' / 'optuna.db'}"
+        return open_search(
+            self.name,
+            storage,
+            self.folder / "studies",
+            self.identity,
+            self.axis.keys,
+            self.settings.budgets,
+            self.settings.seed,
+            self.axis.method.axis,
+            self.axis.objectives,
+            self.settings.heartbeat,
+            one_host=any(place.startswith("sqlite") for place in (storage, record.uri)),
+        )
+
+    def lab(self, warm: Warm, progress: Progress) -> Lab:
+        """Where its levels are made and measured."""
+        return Lab(
+            folder=self.folder,
+            checkpoints=self.settings.checkpoints or self.folder / "checkpoints",
+            model=self.model,
+            method=self.axis.method,
+            engine=warm,
+            questions=self.questions,
+            decoding=self.decoding,
+            track=self.settings.track,
+            closing=self.settings.closing,
+            keys=self.axis.keys,
+            budgets=self.settings.budgets,
+            progress=progress,
+            heartbeat=self.settings.heartbeat,
+        )
+
+
+def prepare(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Job:
+    """The job, of which everything is kept in mlruns/ under `root`, the project's folder, unless
+    the settings say otherwise. Raises BadInput if it cannot be done."""
+    root = root or project_root()
+    engine = parse_engine(settings.engine)
+    first = parse_first(settings.first) if settings.first else None
+    model = open_model(settings, axis, engine, first)
+    questions = load_questions(settings)
+    identity = identity_of(settings, axis, model, questions, engine.made(model.checkpoint).identity)
+    name = settings.study or default_name(model, first, axis.method, identity)
+    check_name(name, "a study")
+    return Job(
+        settings=settings,
+        axis=axis,
+        root=root,
+        folder=settings.folder or root / "mlruns",
+        engine=engine,
+        first=first,
+        model=model,
+        questions=questions,
+        decoding=Decoding(
+            max_tokens=max(settings.budgets) + model.answer_tokens,
+            answer_tokens=model.answer_tokens,
+            seed=settings.seed,
+            samples=settings.samples,
+        ),
+        identity=identity,
+        name=name,
+    )
+
+
+def open_model(
+    settings: SearchSettings, axis: Axis, engine: EngineChoice, first: First | None
+) -> Model:
+    """The model. BadInput if what is asked cannot be done with it, where possible before its
+    weights are fetched."""
+    sparsity = [key for key in axis.keys if not isinstance(key, str)]
+    found = find_runnable(settings.model, engine, sparsity)
+    if first:
+        first.check(found)
+    model = found.open()
+    if settings.track == "chat" and not model.has_chat_template:
+        raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
+    if first:
+        first.method.check(model.checkpoint)
+    if axis.compresses:
+        axis.method.check(model.checkpoint)
+    return model
+
+
+def default_name(
+    model: Model, first: First | None, method: Choice, identity: dict[str, Any]
+) -> str:
+    """A study's name from what is done in it: the same flags, the same name."""
+    done = [first.label, method.name] if first else [method.name]
+    return "-".join([model.name, *done, of_json(identity)[:6]])
+
+
+def load_questions(settings: SearchSettings) -> dict[Benchmark, list[Question]]:
+    """The first questions of each benchmark; says on stderr where a set has fewer."""
+    questions = {}
+    for name in settings.benchmarks:
+        benchmark = registry.benchmark(name)
+        questions[benchmark] = benchmark.load(settings.questions)
+        if len(questions[benchmark]) < settings.questions:
+            print(
+                f"{name} has {len(questions[benchmark])} questions; all are asked.", file=sys.stderr
+            )
+    return questions
+
+
+def identity_of(
+    settings: SearchSettings,
+    axis: Axis,
+    model: Model,
+    questions: dict[Benchmark, list[Question]],
+    engine: str,
+) -> dict[str, Any]:
+    """What all points of a study share, by the name of the flag that sets it."""
+    first = {"first": settings.first} if settings.first else {}
+    return {
+        "model": model.checkpoint.revision,
+        "benchmarks": {
+            benchmark.name: [benchmark.version, of_json([asdict(question) for question in asked])]
+            for benchmark, asked in questions.items()
+        },
+        axis.method.axis: list(axis.keys),
+        "budgets": list(settings.budgets),
+        "track": settings.track,
+        "closing": settings.closing,
+        "questions": settings.questions,
+        "samples": settings.samples,
+        "engine": engine,
+        "method": axis.text,
+        "seed": settings.seed,
+        **first,
+    }

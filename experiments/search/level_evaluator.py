@@ -1,0 +1,188 @@
+"""Where a level is made and measured: the model, its calibration, its questions, their replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from experiments.cli.method_choice import Choice
+from experiments.cli.progress import Progress
+from experiments.coordination.leases import Leases
+from experiments.models.conversion import runnable
+from experiments.models.resolve import Model
+from experiments.search.engine_cache import Warm
+from experiments.search.level import Key, Level, label
+from lrm import registry
+from lrm.compression.checkpoint.folder import is_complete
+from lrm.compression.streaming.load import device
+from lrm.contracts import Benchmark, Engine
+from lrm.digests import of_json
+from lrm.generation import calibration
+from lrm.generation.evaluate import evaluate
+from lrm.generation.reply_cache import Generations
+from lrm.records import Calibration, Checkpoint, Decoding, Question, Track
+
+REASONING_TWINS = ("arithmetic", "deduction", "timeline")
+KNOWLEDGE_TWIN = "hops"
+
+
+@dataclass
+class Lab:
+    """Measures one level after the other; what it makes is kept in `checkpoints` and `folder`.
+
+    Checkpoints are found again by what they are made from, replies by what was asked, so a
+    second lab over the same folder repeats nothing, nor does one that works there at the same time:
+    what both need is made under a lease of `heartbeat` seconds. `first` names what was done to the
+    model before, if anything was.
+    """
+
+    folder: Path
+    checkpoints: Path
+    model: Model
+    method: Choice
+    engine: Warm
+    questions: Mapping[Benchmark, Sequence[Question]]
+    decoding: Decoding
+    track: Track
+    closing: str
+    keys: Sequence[Key]
+    budgets: Sequence[int]
+    progress: Progress
+    first: str = ""
+    heartbeat: float = 30.0
+    reused: int = 0
+    decoded: int = 0
+    pruned: int = 0
+    _calibrations: dict[str, Calibration] = field(default_factory=dict, init=False)
+
+    def measure(self, key: Key, check: Callable[[], None] = lambda: None) -> Level:
+        """Compresses to a level if need be, and answers all questions at all budgets.
+
+        `check` is called after each reply, and may end it by an exception.
+        """
+        checkpoint = self.checkpoint(key)
+        asked = sum(map(len, self.questions.values())) * self.decoding.samples
+        self.progress.stage(f"{self.method.axis} {label(key):>4}", asked)
+        run = self._runnable(checkpoint)
+        engine = self.engine.on(run)
+
+        def told(tokens: int, forced: bool) -> None:
+            self.progress.reply(tokens, forced)
+            check()
+
+        with self._store("generations", run, engine) as store:
+            try:
+                evaluations = evaluate(
+                    self.questions,
+                    self.decoding,
+                    self.budgets,
+                    store,
+                    engine,
+                    told,
+                    self.track,
+                    self.closing,
+                )
+            finally:
+                self.reused += store.reused
+                self.decoded += store.decoded
+        return Level(key, checkpoint, evaluations, self.budgets, run.format)
+
+    def counts(self) -> dict[str, int]:
+        """What was done so far: replies, tokens and checkpoints."""
+        counted = {"reused": self.reused, "decoded": self.decoded, "pruned": self.pruned}
+        return counted | {"tokens": self.progress.decoded}
+
+    def checkpoint(self, key: Key) -> Checkpoint:
+        """The model at a level, which may be the model itself. All levels are made in one pass."""
+        if key == self.method.untouched:
+            return self.model.checkpoint
+        if not is_complete(self._place(key)):
+            with self._alone(self.checkpoints, "compresses the model"):
+                self._compress()
+        return self.method.open(self._place(key))
+
+    def _compress(self) -> None:
+        """Makes the levels that are missing."""
+        self.progress.stage("compressing all levels")
+        wanted = [level for level in self.keys if level != self.method.untouched]
+        missing = [level for level in wanted if not is_complete(self._place(level))]
+        by_source = sorted(missing, key=lambda level: str(self.method.source(level)))
+        for _, levels in groupby(by_source, key=self.method.source):
+            outs = {level: self._place(level) for level in levels}
+            rows = self.calibration(next(iter(outs)))
+            if device() == "cuda":
+                self.engine.rest()
+            self.method.apply(self.model.checkpoint, rows, outs, self.progress.module)
+            self.pruned += len(outs)
+
+    def calibration(self, key: Key) -> Calibration | None:
+        """What the method is calibrated on at a level, or None if on nothing."""
+        source = self.method.source(key)
+        if source is None:
+            return None
+        if source not in self._calibrations:
+            self._calibrations[source] = self._calibrated_on(source)
+        return self._calibrations[source]
+
+    def _calibrated_on(self, source: str) -> Calibration:
+        if source in calibration.TEXTS:
+            return calibration.plain_text(self.model.checkpoint, source)
+        if source == "prompts":
+            return calibration.practice_prompts(
+                self.model.checkpoint, self.practice_twins, self.decoding.seed
+            )
+        self.progress.stage("own reasoning for calibration")
+        with self.dense() as (engine, store):
+            return calibration.own_reasoning(
+                self.model.checkpoint,
+                self.practice_twins,
+                self.decoding,
+                store,
+                engine,
+                self.progress.reply,
+            )
+
+    @property
+    def practice_twins(self) -> list[Benchmark]:
+        """Whose practice questions the model reasons on for calibration."""
+        # A made-up graph means nothing to a model that was not trained on it.
+        names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
+        return [registry.benchmark(name) for name in names]
+
+    @contextmanager
+    def dense(self) -> Iterator[tuple[Engine, Generations]]:
+        """The engine on the model itself, and its replies to what no benchmark asks."""
+        run = self._runnable(self.model.checkpoint)
+        engine = self.engine.on(run)
+        with (
+            self._alone(self.folder / "calibration", "decodes replies to calibrate on"),
+            self._store("calibration", run, engine) as store,
+        ):
+            yield engine, store
+
+    def method_params(self, key: Key) -> Mapping[str, object]:
+        """The method's parameters at a level; the model itself had none applied, or the `first`."""
+        begun = {"first_revision": self.model.checkpoint.revision} if self.first else {}
+        if key == self.method.untouched:
+            return {"method": self.first or "none", self.method.axis: key, **begun}
+        return {**self.method.params(key, self.calibration(key)), **begun}
+
+    def _place(self, key: Key) -> Path:
+        identity = {
+            "parent": self.model.checkpoint.revision,
+            "method": self.method.params(key, self.calibration(key)),
+        }
+        return self.checkpoints / of_json(identity)[:24]
+
+    def _runnable(self, checkpoint: Checkpoint) -> Checkpoint:
+        return runnable(checkpoint, self.engine.choice, self.folder / "gguf", self.heartbeat)
+
+    def _alone(self, folder: Path, does: str) -> AbstractContextManager[None]:
+        """Holds what is made of the model in a folder."""
+        return Leases(folder, self.heartbeat).hold(f".{self.model.checkpoint.revision[:24]}", does)
+
+    def _store(self, folder: str, checkpoint: Checkpoint, engine: Engine) -> Generations:
+        return Generations(self.folder / folder, checkpoint, self.decoding, engine.identity)

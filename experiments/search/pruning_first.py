@@ -1,0 +1,57 @@
+"""Prune, then search: `--first METHOD@LEVEL` makes the model that a search then works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from experiments.cli.method_choice import MethodChoice, parse_method
+from experiments.models.resolve import Found
+from experiments.search.level_evaluator import Lab
+from lrm.errors import BadInput
+
+
+@dataclass(frozen=True)
+class First:
+    """A pruning method at one sparsity, applied before any level of a search. `text` is the flag's
+    value."""
+
+    text: str
+    method: MethodChoice
+    sparsity: float
+
+    @property
+    def label(self) -> str:
+        """For the name of a study."""
+        return f"{self.method.name}-{self.sparsity:g}"
+
+    def check(self, found: Found) -> None:
+        """BadInput if the model has no dense weights here, before any are fetched."""
+        if found.format != "dense":
+            raise BadInput(
+                f"--first {self.text} prunes dense weights, which {found.name} has not "
+                f"({found.format}): give a dense model, or leave --first out."
+            )
+
+    def applied(self, lab: Lab) -> Lab:
+        """The lab with the pruned model in the model's place. The checkpoint is made among the
+        lab's others, or found there."""
+        pruner = replace(lab, method=self.method, keys=(self.sparsity,))
+        model = replace(lab.model, checkpoint=pruner.checkpoint(self.sparsity))
+        return replace(lab, model=model, first=self.text)
+
+
+def parse_first(text: str) -> First:
+    """Reads "sparsegpt@0.5" or "sparsegpt:calibration=text@0.5"."""
+    named, at, level = text.rpartition("@")
+    try:
+        sparsity = float(level) if at else None
+    except ValueError:
+        sparsity = None
+    if sparsity is None:
+        raise BadInput(f"--first {text} has no level: write METHOD@LEVEL, sparsegpt@0.5.")
+    if not 0 < sparsity < 1:
+        raise BadInput(
+            f"--first {text}: the level must lie between 0 and 1, 0.5 is half; without pruning, "
+            "leave --first out."
+        )
+    return First(text, parse_method(named, [sparsity]), sparsity)

@@ -1,0 +1,120 @@
+"""Checkpoints in the making: kept block by block, so that a killed job goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lrm.compression.checkpoint.folder import COPIED, RECEIPT, Weights, open_checkpoint, steps_of
+from lrm.errors import BadInput, LrmError
+from lrm.files import write_atomic
+from lrm.records import Checkpoint
+
+UNFINISHED = "unfinished"
+"""Marks a folder as a draft whose copy is whole; holds the reports of its finished blocks."""
+
+LOCK = "lock"
+
+Row = Mapping[str, Any]
+
+
+class Draft:
+    """A copy of `parent` whose weights may be overwritten.
+
+    `done` has a list for each finished block: the reports of its matrices.
+    """
+
+    def __init__(self, parent: Checkpoint, folder: Path, out: Path) -> None:
+        self._parent, self._folder, self._out = parent, folder, out
+        self.done: list[list[Row]] = []
+        if (folder / UNFINISHED).is_file():
+            self.done = json.loads((folder / UNFINISHED).read_text())
+        else:
+            others = [file for file in parent.path.iterdir() if file.suffix in COPIED]
+            for file in [*Weights(parent.path).files, *others]:
+                if file.is_file() and file.name != RECEIPT:
+                    shutil.copyfile(file, folder / file.name)
+            self._mark()
+        self.weights = Weights(folder)
+
+    def finish(self, block: Sequence[Row]) -> None:
+        """Makes sure of a block whose weights are all overwritten."""
+        self.done.append(list(block))
+        self._mark()
+
+    def publish(self, step: Mapping[str, Any]) -> Checkpoint:
+        """Adds `step` (method, params, modules) to the lineage; renames the folder to `out`."""
+        publish(self._folder, self._out, self._parent, step)
+        return open_checkpoint(self._out)
+
+    def _mark(self) -> None:
+        _flush(self._folder)
+        write_atomic(self._folder / UNFINISHED, json.dumps(self.done).encode())
+
+
+def check_free(out: Path) -> None:
+    """BadInput if something is at `out` already."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise BadInput(f"{out} exists already; open it, or remove it to make it again.")
+
+
+@contextmanager
+def draft(parent: Checkpoint, out: Path, identity: str) -> Iterator[Draft]:
+    """A draft of `out` in a hidden folder beside it, or what an earlier one of the same identity
+    left there.
+
+    As `workplace`; BadInput also if `out` exists.
+    """
+    check_free(out)
+    with workplace(out.parent / f".{out.name}.{identity[:12]}", out) as folder:
+        yield Draft(parent, folder, out)
+
+
+@contextmanager
+def workplace(folder: Path, out: Path) -> Iterator[Path]:
+    """A hidden folder of one process in which `out` is made, or what an earlier one left there.
+
+    What was wrong by its input or failed leaves nothing; what was stopped is kept. BadInput if it
+    cannot be written, or is another process's.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written ({error.strerror}); name another.") from error
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BadInput(f"{out} is being made by another process; wait for that one.") from None
+    try:
+        yield folder
+    except LrmError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+
+
+def publish(folder: Path, out: Path, parent: Checkpoint, step: Mapping[str, Any]) -> None:
+    """Adds `step` (method, params, modules) to the parent's lineage, and renames the folder, now
+    whole and on the disk, to `out`."""
+    steps = [*steps_of(parent.path), {"parent": parent.revision, **step}]
+    write_atomic(folder / RECEIPT, json.dumps({"steps": steps}, indent=1).encode())
+    for name in (UNFINISHED, LOCK):
+        (folder / name).unlink(missing_ok=True)
+    _flush(folder)
+    folder.rename(out)
+
+
+def _flush(folder: Path) -> None:
+    """What is written in a folder is on the disk afterwards."""
+    for file in filter(Path.is_file, folder.rglob("*")):
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())

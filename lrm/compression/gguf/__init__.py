@@ -1,0 +1,1 @@
+"""GGUF files: written, quantized by recipes, measured."""

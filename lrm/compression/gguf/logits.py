@@ -1,0 +1,83 @@
+"""llama.cpp's next-token logits of a GGUF file, by ctypes, one text after the other."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrm.compression.gguf.quantizer import heard, quantizer
+from lrm.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A loaded file, with its own tokenizer, that reads texts of a limited length."""
+
+    lib: Any
+    model: Any
+    context: Any
+    batch: Any
+
+    def encode(self, text: str, beginning: bool) -> list[int]:
+        """Token ids, special tokens taken as such. `beginning` adds the beginning-of-text token if
+        the file says that the model wants it."""
+        data = text.encode()
+        room = len(data) + 8
+        ids = (ctypes.c_int32 * room)()
+        vocabulary = self.lib.llama_model_get_vocab(self.model)
+        count = self.lib.llama_tokenize(vocabulary, data, len(data), ids, room, beginning, True)
+        return ids[:count]
+
+    def logits(self, ids: Sequence[int]) -> Tensor:
+        """The next-token logits after each token of a text, [tokens, vocabulary]."""
+        batch = self.batch
+        batch.n_tokens = len(ids)
+        for at, token in enumerate(ids):
+            batch.token[at], batch.pos[at] = token, at
+            batch.n_seq_id[at], batch.seq_id[at][0], batch.logits[at] = 1, 0, True
+        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.context), True)
+        if status := self.lib.llama_decode(self.context, batch):
+            raise RuntimeError(f"llama_decode failed with status {status}")
+        size = self.lib.llama_vocab_n_tokens(self.lib.llama_model_get_vocab(self.model))
+        pointer = self.lib.llama_get_logits(self.context)
+        return torch.from_numpy(np.ctypeslib.as_array(pointer, (len(ids), size)).copy())
+
+
+@contextmanager
+def opened(file: Path, room: int) -> Iterator[Reader]:
+    """Loads a file to read texts of up to `room` tokens, on a GPU if llama.cpp was built for one.
+
+    Keys and values are kept in float16, as the engine keeps them. BadInput if it cannot be loaded.
+    """
+    lib = quantizer()
+    reasons = heard(lib)
+    with ExitStack() as stack:
+        how = lib.llama_model_default_params()
+        how.n_gpu_layers = -1 if lib.llama_supports_gpu_offload() else 0
+        model = lib.llama_model_load_from_file(str(file).encode(), how)
+        if not model:
+            reason = (reasons or ["it gives no reason"])[-1].strip()
+            raise BadInput(
+                f"llama.cpp cannot load {file} ({reason}); give another, or make room in memory"
+            )
+        stack.callback(lib.llama_model_free, model)
+        params = lib.llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = room
+        params.n_threads = params.n_threads_batch = torch.get_num_threads()
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.no_perf = True
+        context = lib.llama_init_from_model(model, params)
+        if not context:
+            raise BadInput(f"there is no memory to read {room} tokens with {file}; make room")
+        stack.callback(lib.llama_free, context)
+        batch = lib.llama_batch_init(room, 0, 1)
+        stack.callback(lib.llama_batch_free, batch)
+        yield Reader(lib, model, context, batch)

@@ -1,0 +1,89 @@
+"""Quantized checkpoints, and what is measured of them from their own bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrm.compression.checkpoint.folder import steps_of
+from lrm.compression.gguf.files import library, open_gguf, reader, tensors
+from lrm.compression.gguf.plan import KEPT, Plan, bits, is_matrix
+from lrm.errors import CompressionFailed
+from lrm.records import Checkpoint
+
+FILE = "model.gguf"
+CHUNK = 1 << 24
+"""Values that are compared at once."""
+
+
+def open_quantized(folder: Path) -> Checkpoint:
+    """A folder that the method wrote, with what was measured.
+
+    Beside what any GGUF file says: bits per weight of parts (`gguf_plan.bits`);
+    `reconstruction/error`, ||W - Q||^2 / ||W||^2 over the linear layers of the blocks, W in
+    float16; `fallback/tensors`, how many got a larger type than asked for; `protected/share`, the
+    share of those layers' weights that stayed in float16; `tensors/TYPE`, how many are stored in a
+    type; `perplexity` (see `lrm.compression.quality.perplexity`) and `perplexity/dense`, that of
+    the model before, which earlier versions did not measure.
+    """
+    file = folder / FILE
+    found, steps, stored = open_gguf(file), steps_of(folder), tensors(file)
+    fixed = steps[-1].get("perplexity")
+    rows = [row for row in steps[-1]["modules"] if row["block"]]
+    kept = sum(row["weights"] for row in rows if row["protected"])
+    told = {
+        "reconstruction/error": sum(row["lost"] for row in rows) / sum(row["norm"] for row in rows),
+        "fallback/tensors": float(sum(row["fell_back"] for row in steps[-1]["modules"])),
+        "protected/share": kept / sum(row["weights"] for row in rows),
+        **{f"tensors/{kind}": float(n) for kind, n in Counter(t.type for t in stored).items()},
+        **({"perplexity": fixed["own"], "perplexity/dense": fixed["dense"]} if fixed else {}),
+    }
+    return replace(
+        found,
+        lineage=tuple(step["method"] for step in steps),
+        measured={**found.measured, **bits(stored), **told},
+    )
+
+
+def reports(dense: Path, file: Path, plan: Plan) -> Iterator[dict[str, Any]]:
+    """A row for every tensor: its type and bytes as they are in the file, the type asked for, and
+    the squares of what quantization lost (`lost`) and of the weights (`norm`). `block` marks the
+    linear layers of the blocks."""
+    fallen = {tensor.name for tensor in plan.fallen}
+    before = {str(one.name): one for one in reader(dense).tensors}
+    after = {str(one.name): one for one in reader(file).tensors}
+    for tensor in tensors(file):
+        lost, norm = _distance(before[tensor.name], after[tensor.name], tensor.row)
+        if not np.isfinite(lost):
+            raise CompressionFailed(f"{tensor.name} as {tensor.type} is not finite")
+        yield {
+            "module": tensor.name,
+            "block": is_matrix(tensor) and tensor.name.startswith("blk."),
+            "weights": tensor.elements,
+            "bytes": tensor.bytes,
+            "type": tensor.type,
+            "asked": plan.asked(tensor),
+            "fell_back": tensor.name in fallen,
+            "protected": plan.asked(tensor) == KEPT,
+            "lost": lost,
+            "norm": norm,
+        }
+
+
+def _distance(before: Any, after: Any, row: int) -> tuple[float, float]:
+    """Sums over all values of (w - q)^2 and of w^2, some rows at a time."""
+    lost = norm = 0.0
+    step = max(1, CHUNK // row)
+    for start in range(0, len(before.data), step):
+        w, q = (
+            library().dequantize(one.data[start : start + step], one.tensor_type).astype(np.float64)
+            for one in (before, after)
+        )
+        lost += float(np.square(w - q).sum())
+        norm += float(np.square(w).sum())
+    return lost, norm

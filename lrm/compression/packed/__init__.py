@@ -1,0 +1,1 @@
+"""AWQ and GPTQ: made by llm-compressor, measured from their bytes."""

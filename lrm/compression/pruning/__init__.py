@@ -1,0 +1,1 @@
+"""Pruning: SparseGPT, Wanda and magnitude, many sparsities at once."""

@@ -1,0 +1,167 @@
+"""SparseGPT (Frantar and Alistarh, arXiv 2301.00774) as pure functions on tensors.
+
+The names are those of its Algorithm 1: W [rows, columns] holds a layer's weights, H [columns,
+columns] = 2 X^T X / n measures its inputs X [n, columns], and U is the upper Cholesky factor of
+the inverse, H^-1 = U^T U. The masks follow the authors' code (github.com/IST-DASLab/sparsegpt)
+where the paper leaves a choice open: dead columns, and ties at the threshold.
+
+Layers that read the same input share U, and so do all sparsities of one layer: they are stacked
+into one tall W, so that each column is visited once for all of them. Inside, the tall W lies
+transposed, [columns, sparsities, rows]: a column is contiguous and the update a plain product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrm.compression.pruning import sweep_torch
+from lrm.compression.pruning.masks import Groups
+from lrm.errors import CompressionFailed
+
+DAMPING_STEP = 10.0
+MOST_DAMPING = 1.0
+"""Where escalation ends: damping as large as H itself would no longer be SparseGPT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """U [columns, columns]; which columns are dead [columns]; the damping that it took.
+
+    `ridge` is what the damping added to the diagonal of H.
+    """
+
+    upper: Tensor
+    dead: Tensor
+    damping: float
+    ridge: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A layer at K sparsities, [K, rows, columns], and what its outputs lose by it [K].
+
+    `lost` is tr(D H D^T), D = W - W': with H = 2 X^T X / n twice the squared error of the outputs
+    per token, summed over rows.
+    """
+
+    levels: Tensor
+    lost: Tensor
+
+
+def factorise(hessian: Tensor, damping: float) -> Factor:
+    """U of H + damping x mean(diag H) x I.
+
+    A column whose input was always zero is dead: it gets a 1 on the diagonal. If H is not
+    positive definite, damping is raised tenfold, up to MOST_DAMPING; then CompressionFailed.
+    """
+    if not hessian.isfinite().all():
+        raise CompressionFailed("the calibration activations are not finite; check the model")
+    dead = hessian.diagonal() == 0
+    diagonal = hessian.diagonal() + dead
+    tried = damping
+    while True:
+        ridge = tried * diagonal.mean()
+        # With R upper triangular and H = R R^T, U = R^-1 satisfies U^T U = H^-1. R is the lower
+        # factor of H read backwards, which spares the inverse that the authors' code forms.
+        backwards = hessian.flip(0, 1)
+        backwards.diagonal().copy_((diagonal + ridge).flip(0))
+        reverse, failed = torch.linalg.cholesky_ex(backwards)
+        del backwards
+        if not failed:
+            upper = torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
+            torch.linalg.solve_triangular(reverse.flip(0, 1), upper, upper=True, out=upper)
+            if upper.isfinite().all():
+                return Factor(upper, dead, tried, ridge)
+        if tried * DAMPING_STEP > MOST_DAMPING:
+            raise CompressionFailed(
+                f"the Hessian has no Cholesky factor even with damping {tried:g}; calibrate on "
+                "more tokens, or start from a larger damping"
+            )
+        tried *= DAMPING_STEP
+
+
+def prune(
+    weights: Sequence[Tensor],
+    factor: Factor,
+    sparsities: Sequence[float],
+    block: int = 128,
+    groups: Groups | None = None,
+    fused: bool | None = None,
+) -> list[Solution]:
+    """Algorithm 1 for K sparsities of several layers at once, with Bs = B = `block`.
+
+    `weights` are [rows, columns] each, in the dtype of U, and sparsities lie in (0, 1). The mask
+    of a block of columns is chosen for each layer and sparsity apart: the element at index
+    int(numel x sparsity) in sorted order, and everything up to it (`<=`), go. With `groups`, Bs is
+    their size instead, and they decide. `fused` says whether the columns are swept by the Triton
+    kernels; if left out, they are on a GPU.
+    """
+    if fused is None:
+        fused = factor.upper.is_cuda
+    kernels = _fused() if fused else sweep_torch
+    sizes = [len(weight) for weight in weights]
+    alive = torch.cat(list(weights)).masked_fill_(factor.dead, 0)
+    tall = alive.T[:, None].repeat(1, len(sparsities), 1)
+    lost = tall.new_zeros(tall.shape[1:])
+    segments = kernels.segments(sizes, tall.device)
+    repeats = torch.tensor(sizes, device=tall.device)
+    widths = {min(block, len(tall)), len(tall) % block or block}
+    ranks = {width: _ranks([width * size for size in sizes], sparsities, tall) for width in widths}
+    for start in range(0, len(tall), block):
+        part, after = tall[start : start + block], tall[start + block :]
+        upper = factor.upper[start : start + block]
+        own = upper[:, start : start + len(part)].contiguous()
+        limits = None
+        if groups is None:
+            found = kernels.thresholds(part, own, ranks[len(part)], segments)
+            limits = found.repeat_interleave(repeats, 0, output_size=sum(sizes)).T.flatten()
+        errors = kernels.sweep(part.flatten(1), own, limits, groups)
+        # Lines 12 and 14: columns right of each pruned weight make up for it.
+        after.flatten(1).addmm_(upper[:, start + block :].T, errors, alpha=-1)
+        lost += errors.square_().sum(0).view_as(lost)
+    for level, losses in enumerate(lost):
+        # With E all errors, D = E U, so that tr(D (H + ridge I) D^T) = ||E||^2.
+        losses -= factor.ridge * (tall[:, level] - alive.T).square_().sum(0)
+    return [
+        Solution(layer.permute(1, 2, 0), losses.sum(1).clamp_min(0))
+        for layer, losses in zip(
+            torch.split(tall, sizes, 2), torch.split(lost, sizes, 1), strict=True
+        )
+    ]
+
+
+def _fused() -> Any:
+    """The GPU kernels; Triton is imported where they are used, and comes with torch for GPUs."""
+    from lrm.compression.pruning import sweep_triton
+
+    return sweep_triton
+
+
+def _ranks(sizes: Sequence[int], sparsities: Sequence[float], like: Tensor) -> Tensor:
+    """The thresholds' places [layers, K] among so many scores in sorted order, where `like` is."""
+    places = [[min(int(size * sparsity), size - 1) for sparsity in sparsities] for size in sizes]
+    return torch.tensor(places, dtype=torch.int32, device=like.device)
+
+
+def power(dense: Tensor, hessian: Tensor) -> Tensor:
+    """tr(W H W^T): what `Solution.lost` is a share of."""
+    return ((dense @ hessian) * dense).sum()
+
+
+def relative_error(dense: Tensor, pruned: Tensor, hessian: Tensor) -> Tensor:
+    """||(W - W') X||^2 / ||W X||^2 = tr(D H D^T) / tr(W H W^T), D = W - W', for each sparsity.
+
+    `dense` is [rows, columns], `pruned` [K, rows, columns], the result [K]; 0 where W X is 0.
+    """
+    lost = torch.stack([power(level - dense, hessian) for level in pruned])
+    return share(lost, power(dense, hessian))
+
+
+def share(lost: Tensor, total: Tensor) -> Tensor:
+    """lost / total, and 0 where nothing could be lost."""
+    return torch.where(total > 0, lost / total, torch.zeros_like(lost))

@@ -1,0 +1,1 @@
+"""A model that is read block by block, and what its layers see."""

@@ -1,0 +1,1 @@
+"""The transformers engine: continuous batching on a CPU or one GPU."""

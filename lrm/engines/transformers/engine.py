@@ -1,0 +1,145 @@
+"""Continuous batching with the Hugging Face modules of dense decoders, on a CPU or one GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers.utils import logging
+
+from lrm.contracts import OnCompletion
+from lrm.engines.shared.codec import refuse_thinking
+from lrm.engines.shared.dtypes import native_dtype
+from lrm.engines.shared.folder import check_folder, check_same_shape
+from lrm.engines.shared.prompting import LOCAL, Prompting
+from lrm.engines.shared.queue import Row, at_once, finish, row
+from lrm.engines.transformers.batch import Batch
+from lrm.engines.transformers.slots import attend
+from lrm.errors import BadInput
+from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
+
+FAMILIES = ("llama", "qwen2", "qwen3")
+ATTENTION = "lrm_slots"
+
+
+class TransformersEngine:
+    """Runs a Hugging Face folder of the families in `FAMILIES`.
+
+    At most `slots` replies run at once; a slot is refilled as soon as its reply ends. Prompts of
+    one call that share their text (forced answers, several samples) are prefilled once while one
+    of them is running. `dtype` is the type of weights, caches and arithmetic: unless given,
+    bfloat16 where the device multiplies it natively, else float32. It changes what a model says,
+    so it belongs in the record of a run.
+
+    The same call gives the same completions on the same machine. A reply's random numbers never
+    depend on its neighbours. Its logits do in their last bits wherever the arithmetic library sums
+    in another order for another number of rows, or where its prompt was shared, so a near-tie may
+    fall differently in another batch: seldom in float32, more often in bfloat16.
+    """
+
+    name = "transformers"
+    formats: ClassVar[tuple[Format, ...]] = ("dense",)
+    ends_thinking = False
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        slots: int = 64,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if slots < 1:
+            raise BadInput(f"slots must be 1 or more, got {slots}")
+        self.checkpoint = checkpoint
+        self.slots = slots
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.dtype = dtype or native_dtype(self.device)
+        self._model: Any = None
+
+    @property
+    def identity(self) -> str:
+        """See `lrm.contracts.Engine`."""
+        return f"{self.name} {str(self.dtype).removeprefix('torch.')}"
+
+    def __enter__(self) -> Self:
+        _check_family(self.checkpoint)
+        AttentionInterface.register(ATTENTION, attend)
+        path = str(self.checkpoint.path)
+        how = {"use_safetensors": True, "dtype": self.dtype, "attn_implementation": ATTENTION}
+        self._prompting = Prompting(self.checkpoint)
+        try:
+            with _no_progress_bar():
+                model = AutoModelForCausalLM.from_pretrained(path, **how, **LOCAL)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise BadInput(f"checkpoint {path} cannot be loaded, save it again: {error}") from error
+        self._model = model.to(self.device).eval()
+        return self
+
+    def swap(self, checkpoint: Checkpoint) -> None:
+        """See `lrm.contracts.Swappable`. No keys or values outlive a call here."""
+        _check_family(checkpoint)
+        check_same_shape(self.checkpoint, checkpoint)
+        weights: dict[str, torch.Tensor] = {}
+        for path in sorted(checkpoint.path.glob("*.safetensors")):
+            weights |= load_file(path)
+        with torch.no_grad():
+            for name, tensor in self._model.named_parameters():
+                tensor.copy_(weights[name])
+        self.checkpoint = checkpoint
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._model = None
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        decoding: Decoding,
+        on_completion: OnCompletion | None = None,
+    ) -> list[Completion]:
+        """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
+        refuse_thinking(prompts, self.name)
+
+        def made(index: int, prompt: Prompt) -> Row:
+            context = self._prompting.context
+            return row(index, prompt, self._prompting.start(index, prompt, decoding, context))
+
+        rows = [made(index, prompt) for index, prompt in enumerate(prompts)]
+        if not rows:
+            return []
+        batch = Batch(self._model, rows, at_once(rows, prompts, self.slots), decoding)
+        return finish(batch, rows, self._prompting, decoding, made, on_completion)
+
+
+def _check_family(checkpoint: Checkpoint) -> None:
+    """Raises BadInput unless this is a folder with the weights of a family that can be run."""
+    path, config = checkpoint.path, check_folder(checkpoint, TransformersEngine)
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise BadInput(
+            f"{path} is of type {family}; the transformers engine runs {', '.join(FAMILIES)}, the "
+            "vllm engine (--engine vllm) many more"
+        )
+    if "sliding_attention" in (config.get("layer_types") or ()) or config.get("use_sliding_window"):
+        raise BadInput(f"{path} uses sliding-window attention, which this engine does not run")
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,192 @@
+"""The process that holds vLLM: `python -m lrm.engines.vllm.worker`.
+
+One JSON object a line: orders come in on stdin, answers go out on what was stdout; whatever vLLM
+itself prints goes to stderr. Each order is answered by lines of results and then {"end": true}. An
+order that fails is answered by {"failed": why, "memory": whether memory ran out}, and the process
+ends. It also ends when stdin does, which is when the other side ended, however that came.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from vllm import LLM, SamplingParams
+from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind
+
+from lrm.engines.shared.reply import Reply
+from lrm.engines.vllm.wire import pack, unpacked
+
+Message = dict[str, Any]
+
+PATIENCE = 10.0
+"""Seconds that vLLM has to leave by itself once stdin has ended; then its processes are killed."""
+
+SEEDS = 1 << 63
+"""Seeds are taken modulo this: torch's generators want 64 bits, and vLLM takes -1 for no seed."""
+
+
+class Inbox:
+    """Orders as they come. A thread reads them, so that the end of stdin is seen at any time."""
+
+    def __init__(self) -> None:
+        self._orders: SimpleQueue[Message | None] = SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __iter__(self) -> Iterator[Message]:
+        """All orders until stdin ends."""
+        return iter(self._orders.get, None)
+
+    def new(self, wait: bool) -> Iterator[Message]:
+        """The orders that are there now; `wait`: for one if there is none. The end of stdin, which
+        is when the other side ended, is an order to abort."""
+        with suppress(Empty):
+            while True:
+                order = self._orders.get(wait)
+                wait = False
+                if order is None:
+                    self._orders.put(None)
+                    yield {"order": "abort"}
+                    return
+                yield order
+
+    def _read(self) -> None:
+        for line in sys.stdin.buffer:
+            self._orders.put(json.loads(line))
+        self._orders.put(None)
+        time.sleep(PATIENCE)
+        os.killpg(0, signal.SIGKILL)
+
+
+class Worker:
+    """A running vLLM engine, and what it is ordered to do."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._calls = 0
+
+    def obey(self) -> None:
+        """Carries out orders until there are no more, or one fails."""
+        orders: dict[str, Callable[..., None]] = {
+            "start": self._start,
+            "swap": self._swap,
+            "generate": self._generate,
+        }
+        try:
+            for order in self._inbox:
+                name = order.pop("order")
+                if name in orders:  # an "abort" that came too late finds nothing to end
+                    orders[name](**order)
+                    self._answer(end=True)
+        except Exception as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            self._answer(
+                failed=text, memory="OutOfMemory" in type(error).__name__ or "memory" in text
+            )
+            raise
+
+    def _start(self, **options: Any) -> None:
+        self._llm = LLM(**options)
+
+    def _swap(self, path: str) -> None:
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
+        if current_platform.is_cpu():
+            self._llm.apply_model(_pack_head)
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache still holds keys and values of the old weights")
+
+    def _generate(
+        self,
+        replies: list[Message],
+        sampling: Message,
+        eos: list[int],
+        close_ids: list[int],
+        answer_tokens: int,
+    ) -> None:
+        """Decodes replies in one queue; answers each as soon as it is finished.
+
+        "more" adds replies before all that wait, "all" says that no more will come, "abort" that
+        none is wanted. vLLM, which takes them in the order they come, gets no more than it runs at
+        once: what follows a reply is to find its tokens in the cache.
+        """
+        engine, ends = self._llm.llm_engine, frozenset(eos)
+        most = engine.vllm_config.scheduler_config.max_num_seqs
+        self._calls += 1
+        waiting = deque(replies)
+        running: dict[str, Reply] = {}
+
+        def start(fields: Message) -> None:
+            reply, seed, thinking = unpacked(fields)
+            name = f"{self._calls}-{reply.index}"
+            running[name] = reply
+            params = SamplingParams(
+                **sampling,
+                seed=seed % SEEDS,
+                max_tokens=reply.limit,
+                thinking_token_budget=thinking,
+                stop_token_ids=eos,
+                detokenize=False,
+                skip_special_tokens=False,
+                output_kind=RequestOutputKind.DELTA,
+            )
+            engine.add_request(name, {"prompt_token_ids": list(reply.ids)}, params)
+
+        while True:
+            for order in self._inbox.new(wait=not (running or waiting)):
+                if order["order"] == "abort":
+                    engine.abort_request(list(running))
+                    return
+                if order["order"] == "all":
+                    return
+                waiting.extendleft(reversed(order["replies"]))
+            while waiting and len(running) < most:
+                start(waiting.popleft())
+            for output in engine.step():
+                reply = running[output.request_id]
+                stop = None
+                for token in output.outputs[0].token_ids:
+                    stop = stop or reply.take(token, ends, close_ids, answer_tokens)
+                if output.finished and not stop:
+                    raise RuntimeError(f"a reply ended early ({output.outputs[0].finish_reason})")
+                if stop:
+                    del running[output.request_id]
+                    if not output.finished:
+                        engine.abort_request([output.request_id])
+                    self._answer(
+                        index=reply.index,
+                        decoded=pack(reply.ids[reply.prompt_tokens + reply.given :]),
+                        stop=stop,
+                        reused=output.num_cached_tokens or 0,
+                    )
+
+    def _answer(self, **message: Any) -> None:
+        with suppress(BrokenPipeError):
+            self._answers.write(json.dumps(message) + "\n")
+            self._answers.flush()
+
+
+def _pack_head(model: Any) -> None:
+    """Packs the head's weights for the CPU again.
+
+    A head tied to the embedding is reloaded through the embedding, and vLLM 0.32 then keeps its
+    packed copy of the old weights (vllm/model_executor/model_loader/reload, "Limitations").
+    """
+    method = getattr(model.lm_head, "quant_method", None)
+    if method is not None:
+        method.process_weights_after_loading(model.lm_head)
+
+
+if __name__ == "__main__":
+    Worker(Inbox()).obey()

@@ -1,0 +1,1 @@
+"""Asking a model: every reply once, every smaller budget from it."""

@@ -1,0 +1,115 @@
+"""What a model is measured on while it is compressed: its own reasoning, prompts, or plain text.
+
+Calibration on the dense model's own reasoning keeps more accuracy than web text does (RAC,
+arXiv 2509.12464), and needs no data: the questions are the practice side of the twins, which no
+benchmark asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from transformers import AutoTokenizer
+
+from lrm.benchmarks.source import Source, rows
+from lrm.contracts import Benchmark, Engine
+from lrm.errors import BadInput
+from lrm.generation.evaluate import seed_of
+from lrm.generation.reply_cache import Generations
+from lrm.records import Calibration, Checkpoint, Completion, Decoding, Prompt
+
+ROWS = 64
+ROW_TOKENS = 512
+QUESTIONS = 64
+"""Practice questions asked of each twin."""
+
+TEXTS = {
+    "text": (
+        "C4 text",
+        Source(
+            "calibration/c4_demo_300.jsonl",
+            "train",
+            url="https://huggingface.co/datasets/allenai/c4/resolve/"
+            "607bd4c8450a42878aa9ddc051a65a055450ef87/en/c4-validation.00000-of-00008.json.gz",
+        ),
+    ),
+    "wikitext": (
+        "WikiText-2",
+        Source(
+            "calibration/wikitext2_v1_valid_first400.jsonl",
+            "validation",
+            hub="Salesforce/wikitext",
+            revision="b08601e04326c79dfdd32d625aee71d232d685c3",
+            data_file="wikitext-2-v1/validation-00000-of-00001.parquet",
+        ),
+    ),
+}
+"""Plain text to calibrate on, by the name of the option: what it is and where its rows are."""
+
+
+def own_reasoning(
+    checkpoint: Checkpoint,
+    twins: Sequence[Benchmark],
+    decoding: Decoding,
+    store: Generations,
+    engine: Engine,
+    on_reply: Callable[[int], None],
+) -> Calibration:
+    """64 x 512 tokens of the model's replies, prompts included, to practice questions."""
+    replies = practised(twins, QUESTIONS, decoding, store, engine, on_reply)
+    texts = [prompt.text + reply.text for prompt, reply in replies]
+    mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
+    names = ", ".join(twin.name for twin in twins)
+    return _packed(checkpoint, f"own reasoning on practice questions of {names}", mixed)
+
+
+def practised(
+    twins: Sequence[Benchmark],
+    each: int,
+    decoding: Decoding,
+    store: Generations,
+    engine: Engine,
+    on_reply: Callable[[int], None],
+) -> list[tuple[Prompt, Completion]]:
+    """`each` practice questions of every twin, twin by twin, and the model's replies."""
+    asked = [question for twin in twins for question in twin.practice(each, seed=decoding.seed)]
+    prompts = {
+        question.id: Prompt(
+            question.prompt, seed_of(decoding.seed, "calibration", question.id), decoding.max_tokens
+        )
+        for question in asked
+    }
+    replies = store.replies(prompts, decoding, engine, lambda name, tokens: on_reply(tokens))
+    return [(prompts[name], replies[name]) for name in prompts]
+
+
+def practice_prompts(checkpoint: Checkpoint, twins: Sequence[Benchmark], seed: int) -> Calibration:
+    """At most 64 x 512 tokens of prompts alone, of practice questions."""
+    drawn = [twin.practice(QUESTIONS, seed=seed) for twin in twins]
+    prompts = [question.prompt for mixed in zip(*drawn, strict=True) for question in mixed]
+    names = ", ".join(twin.name for twin in twins)
+    return _packed(checkpoint, f"prompts of practice questions of {names}", prompts)
+
+
+def plain_text(checkpoint: Checkpoint, name: str) -> Calibration:
+    """64 x 512 tokens of one of TEXTS, from the folder LRM_DATA or online."""
+    told, source = TEXTS[name]
+    # WikiText stores a blank line as an empty row.
+    texts = [row.text("text") for row in rows(source) if row.values.get("text") != ""]
+    return _packed(checkpoint, told, texts)
+
+
+def _packed(checkpoint: Checkpoint, source: str, texts: Iterable[str]) -> Calibration:
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    stream: list[int] = []
+    for text in texts:
+        stream += tokenizer(text, verbose=False)["input_ids"] + end
+        if len(stream) >= ROWS * ROW_TOKENS:
+            break
+    if len(stream) < ROW_TOKENS:
+        raise BadInput(
+            f"Calibration on {source} has {len(stream)} tokens; at least {ROW_TOKENS} are needed."
+        )
+    starts = range(0, min(len(stream), ROWS * ROW_TOKENS) - ROW_TOKENS + 1, ROW_TOKENS)
+    return Calibration(source, tuple(tuple(stream[at : at + ROW_TOKENS]) for at in starts))

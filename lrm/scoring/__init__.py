@@ -1,0 +1,1 @@
+"""From replies to scores: the stored row, and the one way from rows to numbers."""

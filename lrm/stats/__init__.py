@@ -1,0 +1,1 @@
+"""Statistics: intervals, paired tests, the bootstrap, the Pareto front."""

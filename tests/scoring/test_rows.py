@@ -1,0 +1,180 @@
+"""Stored rows to grids: the views at every budget, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.search.level import generation_rows
+from lrm.analysis.rows import collect, grids, lengths, unit_of
+from lrm.benchmarks.arithmetic import ARITHMETIC
+from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.engines.scripted import ScriptedEngine
+from lrm.errors import BadInput
+from lrm.generation.evaluate import Evaluation, evaluate
+from lrm.generation.reply_cache import Generations
+from lrm.records import Budget, Decoding, Prompt
+from lrm.scoring.truncation import judge
+from tests.support.models import TINY
+
+BUDGETS = (10, 20, 60)
+
+
+def answer(prompt: Prompt) -> str:
+    """Thinks for 8 to 71 bytes and says a number that is right for some questions only."""
+    thinking = "so " * (3 + prompt.seed % 22)
+    if prompt.seed % 7 == 0:
+        return thinking  # never closes
+    return f"{thinking}</think>\n\nAnswer: {prompt.seed % 3}"
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluation]:
+    decoding = Decoding(max_tokens=100, answer_tokens=40, samples=4)
+    questions = ARITHMETIC.load(12)
+    checkpoint = open_checkpoint(TINY)
+    folder = tmp_path_factory.mktemp("replies")
+    with Generations(folder, checkpoint, decoding, "scripted") as store:
+        yield evaluate({ARITHMETIC: questions}, decoding, BUDGETS, store, ScriptedEngine(answer))[0]
+
+
+@pytest.fixture(scope="module")
+def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    return [json.loads(json.dumps(row)) for row in generation_rows(evaluation)]
+
+
+@pytest.mark.parametrize("policy", ["force", "truncate"])
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_views_of_stored_rows_are_those_of_the_evaluation(
+    evaluation: Evaluation, rows: list[dict[str, Any]], budget: int, policy: Any
+) -> None:
+    grid = grids(rows, BUDGETS, policy)[budget]
+    items = list(evaluation.at(Budget(budget, policy)))
+    shape = (12, 4)
+
+    def told(value: Any) -> np.ndarray:
+        return np.array([value(item) for item in items]).reshape(shape)
+
+    assert grid.questions == tuple(question.id for question in evaluation.questions)
+    assert grid.groups == tuple(question.group for question in evaluation.questions)
+    np.testing.assert_array_equal(
+        grid.score, told(lambda item: judge(item.grade, item.completion).score)
+    )
+    np.testing.assert_array_equal(grid.tokens, told(lambda item: item.completion.tokens))
+    np.testing.assert_array_equal(grid.thinking, told(lambda item: item.completion.thinking_tokens))
+    np.testing.assert_array_equal(grid.closed, told(lambda item: item.completion.closed))
+    np.testing.assert_array_equal(
+        grid.truncated, told(lambda item: item.completion.stop == "length")
+    )
+    np.testing.assert_array_equal(grid.looped, told(lambda item: item.completion.looped))
+    np.testing.assert_array_equal(grid.forced, told(lambda item: item.forced))
+    np.testing.assert_array_equal(grid.answered, told(lambda item: item.grade.answer is not None))
+    assert 0 < grid.forced.mean() < 1 or policy == "truncate"
+
+
+def test_the_longest_generations_are_under_none(rows: list[dict[str, Any]]) -> None:
+    grid = grids(rows, BUDGETS)[None]
+    assert not grid.forced.any()
+    assert grid.tokens.sum() == sum(row["tokens"] for row in rows if row["budget"] is None)
+
+
+def row(question: str = "q1", sample: int = 0, **changes: Any) -> dict[str, Any]:
+    return {
+        "benchmark": "aime",
+        "question": question,
+        "group": "",
+        "sample": sample,
+        "score": 1.0,
+        "answer": "1",
+        "tokens": 9,
+        "thinking_tokens": 6,
+        "closed": True,
+        "stop": "stop",
+        "looped": False,
+        "text": "a b </think> c",
+    } | changes
+
+
+def test_questions_may_have_unequal_samples() -> None:
+    grid = grids([row("q1", 0), row("q1", 3, score=0.0), row("q2", 7)])[None]
+    np.testing.assert_array_equal(grid.score, [[1, 0], [1, np.nan]])
+    assert grid.replies == 3
+    np.testing.assert_array_equal(grid.per_question(grid.score), [0.5, 1.0])
+    np.testing.assert_array_equal(grid.per_question(grid.tokens), [9, 9])
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -0.1, 1.5, None, "1"])
+def test_a_score_that_is_none_is_refused(score: Any) -> None:
+    with pytest.raises(BadInput, match=r"question q2 of aime, sample 0"):
+        grids([row(), row("q2", score=score)])
+
+
+def test_a_reply_that_stands_twice_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"q1 of aime, sample 0, stands twice:"):
+        grids([row(), row()])
+    with pytest.raises(BadInput, match=r"stands twice at budget 4"):
+        grids([row(), row(budget=4), row(budget=4)])
+
+
+def test_two_benchmarks_are_not_mixed() -> None:
+    with pytest.raises(BadInput, match="mix aime and folio"):
+        grids([row(), row("q2", benchmark="folio")])
+
+
+def test_forced_answers_that_are_missing_are_said(rows: list[dict[str, Any]]) -> None:
+    unfinished = [one for one in rows if one["budget"] != 20]
+    replies = collect(unfinished)
+    sentence = replies.missing(20)
+    assert sentence is not None
+    lacking = sum(one["budget"] == 20 for one in rows)
+    assert sentence.startswith(f"{lacking} of 48 replies to arithmetic have no answer at budget 20")
+    assert rows[0]["question"] in sentence
+    with pytest.raises(BadInput, match="unfinished"):
+        replies.grid(20)
+    assert replies.missing(10) is None
+    assert replies.grid(20, "truncate").replies == 48  # needs none
+
+
+def test_a_run_with_no_whole_generation_is_said() -> None:
+    with pytest.raises(BadInput, match="no longest generation"):
+        grids([row(budget=4)])
+    with pytest.raises(BadInput, match="no longest generation"):
+        grids([])
+
+
+def test_lengths_in_words_where_tokens_are_not_known() -> None:
+    unknown = row(tokens=None, thinking_tokens=None)
+    assert unit_of([row(), unknown]) == "words"
+    assert unit_of([row()]) == "tokens"
+    assert lengths(unknown, "words") == (2, 2)
+    assert lengths(row(thinking_tokens=None), "tokens") == (9, 0)
+    with pytest.raises(BadInput, match="no token count"):
+        grids([unknown])
+    np.testing.assert_array_equal(grids([unknown], unit="words")[None].tokens, [[4]])
+
+
+def test_what_only_looks_like_a_grid_is_refused() -> None:
+    whole = grids([row("q1"), row("q2")])[None]
+    arrays = {
+        name: getattr(whole, name)
+        for name in ("tokens", "thinking", "closed", "truncated", "looped", "forced", "answered")
+    }
+    with pytest.raises(BadInput, match="q2 has no score"):
+        type(whole)(("q1", "q2"), ("", ""), np.array([[1.0], [np.nan]], np.float32), **arrays)
+    with pytest.raises(BadInput, match="stands twice"):
+        type(whole)(("q1", "q1"), ("", ""), whole.score, **arrays)
+    with pytest.raises(BadInput, match="shape"):
+        type(whole)(("q1",), ("",), whole.score[:1], **arrays)
+
+
+def test_nothing_of_the_texts_is_kept(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    replies = collect(rows)
+    forced = [reply for known in replies.forced.values() for reply in known.values()]
+    assert len(replies.longest) + len(forced) == len(rows)
+    assert not replies.longest.dtype.hasobject
+    assert all(isinstance(number, int | float) for reply in forced for number in reply)
