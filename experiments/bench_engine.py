@@ -27,7 +27,7 @@ from experiments.benchmarking.random_models import SHAPES, SHARES, Lengthened, r
 from experiments.cli.command import calm
 from experiments.cli.engine_choice import EngineChoice, parse_engine
 from experiments.models.conversion import find_runnable, runnable
-from experiments.search.engine_cache import Warm
+from experiments.search.engine_cache import EngineCache
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.deduction import DEDUCTION
 from lrm.benchmarks.hops import HOPS
@@ -35,7 +35,7 @@ from lrm.benchmarks.timeline import TIMELINE
 from lrm.contracts import Benchmark, Engine, Swappable
 from lrm.errors import LrmError
 from lrm.generation.evaluate import evaluate
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Checkpoint, Completion, Decoding, Prompt, Question
 
 TWINS = (ARITHMETIC, DEDUCTION, HOPS, TIMELINE)
@@ -79,7 +79,7 @@ class Bench:
         identity = self.engine.identity
         with (
             tempfile.TemporaryDirectory() as folder,
-            Generations(Path(folder), self.checkpoint, self.decoding, identity) as store,
+            ReplyCache(Path(folder), self.checkpoint, self.decoding, identity) as store,
         ):
             start, cpu = time.perf_counter(), time.process_time()
             found = evaluate(questions, self.decoding, budgets, store, self.engine, count)
@@ -135,7 +135,7 @@ def run(given: argparse.Namespace) -> None:
             checkpoint = find_runnable(given.model, choice).open().checkpoint
         checkpoint = runnable(checkpoint, choice, Path(folder) / "gguf")
         decoding = Decoding(max_tokens=max(budgets) + given.answer, answer_tokens=given.answer)
-        with Warm(choice) as warm:
+        with EngineCache(choice) as warm:
             engine = warm.on(checkpoint)
             machine = f"{platform.machine()}, {os.cpu_count()} cores"
             print(f"{machine}, {engine.identity}, {given.shape or given.model}", flush=True)

@@ -21,9 +21,9 @@ from experiments.cli.method_choice import parse_method
 from experiments.cli.progress import Progress
 from experiments.cli.settings import listed, parse_benchmarks, parse_sparsity
 from experiments.models.resolve import Model, open_model
-from experiments.search.engine_cache import Warm
+from experiments.search.engine_cache import EngineCache
 from experiments.search.level import HEADLINE
-from experiments.search.level_evaluator import Lab
+from experiments.search.level_evaluator import LevelEvaluator
 from lrm import registry
 from lrm.generation.calibration import practised
 from lrm.records import Budget, Decoding
@@ -81,7 +81,7 @@ def compare(settings: Comparison, folder: Path) -> str:
     model = open_model(settings.model)
     replies = len(settings.benchmarks) * settings.questions
     progress = Progress(len(settings.methods) * len(settings.sparsity) * replies)
-    with Warm(parse_engine(settings.engine)) as warm:
+    with EngineCache(parse_engine(settings.engine)) as warm:
         labs = list(_labs(settings, folder, model, warm, progress))
         held_out = _held_out(labs[0])
         rows = []
@@ -111,8 +111,8 @@ def compare(settings: Comparison, folder: Path) -> str:
 
 
 def _labs(
-    settings: Comparison, folder: Path, model: Model, warm: Warm, progress: Progress
-) -> Iterator[Lab]:
+    settings: Comparison, folder: Path, model: Model, warm: EngineCache, progress: Progress
+) -> Iterator[LevelEvaluator]:
     """A lab for each method; they share what was decoded."""
     questions = {
         benchmark: benchmark.load(settings.questions)
@@ -121,7 +121,7 @@ def _labs(
     for text in settings.methods:
         method = parse_method(text, settings.sparsity)
         method.check(model.checkpoint)
-        yield Lab(
+        yield LevelEvaluator(
             folder=folder,
             checkpoints=folder / "checkpoints",
             model=model,
@@ -141,7 +141,7 @@ def _labs(
         )
 
 
-def _held_out(lab: Lab) -> list[tuple[str, Sequence[int]]]:
+def _held_out(lab: LevelEvaluator) -> list[tuple[str, Sequence[int]]]:
     """Practice questions drawn with another seed, and the dense model's replies."""
     decoding = replace(lab.decoding, seed=lab.decoding.seed + 1)
     lab.progress.stage("held-out reasoning")

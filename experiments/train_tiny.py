@@ -21,7 +21,7 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput, LrmError
 from lrm.files import write_atomic
 from lrm.generation.evaluate import evaluate
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Decoding
 
 TWINS = ("arithmetic", "deduction", "timeline", "hops")
@@ -61,7 +61,7 @@ def score(folder: Path) -> list[tuple[str, str, int, str]]:
     engine = TransformersEngine(model.checkpoint)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        Generations(Path(scratch), model.checkpoint, decoding, engine.identity) as store,
+        ReplyCache(Path(scratch), model.checkpoint, decoding, engine.identity) as store,
     ):
         evaluations = evaluate(
             questions,

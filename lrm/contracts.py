@@ -52,8 +52,8 @@ class Engine(Protocol):
     * **`on_completion(index, completion)` is called once for each, as soon as it is finished**,
       so that a caller can store it; an exception it raises ends the call. The prompts that it
       returns join the queue, before all that wait and numbered on from the last; what they need
-      beyond their forerunner was announced by its `Prompt.room`. Replies handed over are not kept,
-      so that memory is bounded: the list returned is empty then.
+      beyond their forerunner was announced by its `Prompt.reserved_tokens`. Replies handed over are
+      not kept, so that memory is bounded: the list returned is empty then.
     * Counts come from the engine's own token ids; **newly decoded tokens never exceed
       `Prompt.max_tokens`**, and `stop` is "length" exactly when a cap cut the reply.
     * **The same prompts and decoding give the same completions**; a reply's randomness comes from

@@ -64,27 +64,27 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What an engine continues: `text`, then the token ids `spoken`, then the text `closing`.
+    """What an engine continues: `text`, then the token ids `prefix_ids`, then the text `closing`.
 
-    `spoken` and `closing` are empty for a fresh reply. To force an answer at a budget, `spoken`
-    holds the thinking that is kept and `closing` the text that ends it. `seed` fixes the sampling
-    of this one reply, whatever else is in the batch. `max_tokens` caps the newly decoded tokens.
-    `chat` says that `text` is a user's message, which the engine puts into the model's chat
-    template with the thinking block opened.
+    `prefix_ids` and `closing` are empty for a fresh reply. To force an answer at a budget,
+    `prefix_ids` holds the thinking that is kept and `closing` the text that ends it. `seed` fixes
+    the sampling of this one reply, whatever else is in the batch. `max_tokens` caps the newly
+    decoded tokens. `chat` says that `text` is a user's message, which the engine puts into the
+    model's chat template with the thinking block opened.
 
     `thinking` above 0 asks the engine to end the thinking itself after that many tokens, which some
-    can. `room` is how many tokens must fit behind `text` in the model's context, where more may be
-    asked later than `max_tokens` now: a forced answer begins from what was spoken.
+    can. `reserved_tokens` is how many tokens must fit behind `text` in the model's context, where
+    more may be asked later than `max_tokens` now: a forced answer begins from what was spoken.
     """
 
     text: str
     seed: int
     max_tokens: int
-    spoken: tuple[int, ...] = ()
+    prefix_ids: tuple[int, ...] = ()
     closing: str = ""
     chat: bool = False
     thinking: int = 0
-    room: int = 0
+    reserved_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

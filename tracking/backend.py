@@ -24,7 +24,7 @@ from lrm.registry import unknown
 from tracking.processes import this_process
 from tracking.provenance import redact
 from tracking.retry import Patient, Unanswered, hurried
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 
 Kind = Literal["study", "level", "trial", "import", "report", "comparison"]
 Curves = Mapping[str, Mapping[int, float]]
@@ -128,7 +128,7 @@ class Backend:
         runs = self.client.search_runs([self.experiments[kind]], wanted, max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
-    def record(self, run_id: str) -> Record:
+    def record(self, run_id: str) -> StoredRun:
         """A stored run. Raises BadInput where there is none of that id."""
         if found := self.find_run(run_id):
             return found
@@ -137,22 +137,22 @@ class Backend:
             "the store that has it with --tracking-uri."
         )
 
-    def find_run(self, run_id: str) -> Record | None:
+    def find_run(self, run_id: str) -> StoredRun | None:
         """A stored run, None where there is none of that id."""
         try:
-            return Record(self.client.get_run(run_id), self.client)
+            return StoredRun(self.client.get_run(run_id), self.client)
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
             return None
 
-    def study(self, name: str) -> tuple[Record, list[Record]]:
+    def study(self, name: str) -> tuple[StoredRun, list[StoredRun]]:
         """As `find_study`. Raises BadInput for an unknown one, with the nearest name."""
         if found := self.find_study(name):
             return found
         raise BadInput(unknown("study", name, {one.tags["study"] for one in self.records("study")}))
 
-    def find_study(self, name: str) -> tuple[Record, list[Record]] | None:
+    def find_study(self, name: str) -> tuple[StoredRun, list[StoredRun]] | None:
         """The run of a study and those of its levels, the newest first, in one search; None where
         there is no study of that name."""
         # A name with a quote cannot be searched for, and is none.
@@ -160,19 +160,19 @@ class Backend:
         home = next((one for one in found if one.kind == "study"), None)
         return (home, [one for one in found if one.kind == "level"]) if home else None
 
-    def records(self, kind: Kind, study: str | None = None) -> list[Record]:
+    def records(self, kind: Kind, study: str | None = None) -> list[StoredRun]:
         """All runs of a kind, of one study if named, the newest first."""
         wanted = f"tags.kind = '{kind}'" + (f" and tags.study = '{study}'" if study else "")
         return self.search(wanted, [kind])
 
-    def search(self, condition: str, kinds: Sequence[Kind]) -> list[Record]:
+    def search(self, condition: str, kinds: Sequence[Kind]) -> list[StoredRun]:
         """All runs of these kinds' experiments under a search condition, the newest first."""
         places = list(dict.fromkeys(self.experiments[kind] for kind in kinds))
-        found: list[Record] = []
+        found: list[StoredRun] = []
         token = None
         while True:
             page = self.client.search_runs(places, condition, page_token=token)
-            found += [Record(run, self.client) for run in page]
+            found += [StoredRun(run, self.client) for run in page]
             token = page.token
             if not token:
                 return found

@@ -22,7 +22,7 @@ from tracking.manifest import HOMES, LINKS, BundledRun, Kind, Manifest, Status, 
 from tracking.notes import NOTE, moved
 from tracking.processes import HOST, is_alive, marks, this_process
 from tracking.provenance import installed, redact
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 from tracking.views import Pages, offer_charts
 
 ORIGIN = "origin"
@@ -59,13 +59,13 @@ def store_id(backend: Backend) -> str:
     return of_json([[one.name, one.experiment_id, one.creation_time] for one in found])[:16]
 
 
-def origin(record: Record, store: str) -> str:
+def origin(record: StoredRun, store: str) -> str:
     """What names a run in every store: the id of its first one, and its id there."""
     return record.tags.get(ORIGIN, f"{store}/{record.id}")
 
 
 def export(
-    backend: Backend, address: str, root: Record, out: Path, unfinished: bool, tell: Tell
+    backend: Backend, address: str, root: StoredRun, out: Path, unfinished: bool, tell: Tell
 ) -> Manifest:
     """Writes an import, or a study's finished runs, into a bundle; an unfinished one if told so."""
     if root.kind not in HOMES:
@@ -108,7 +108,7 @@ def export(
     return manifest
 
 
-def _bundled(backend: Backend, record: Record, store: str, writer: Writer) -> BundledRun:
+def _bundled(backend: Backend, record: StoredRun, store: str, writer: Writer) -> BundledRun:
     with TemporaryDirectory() as folder:
         record.download(Path(folder))
         files = writer.add(record.id, Path(folder))
@@ -136,7 +136,7 @@ def _bundled(backend: Backend, record: Record, store: str, writer: Writer) -> Bu
     )
 
 
-def _metrics(backend: Backend, record: Record) -> dict[str, list[Value]]:
+def _metrics(backend: Backend, record: StoredRun) -> dict[str, list[Value]]:
     """All values of all metrics. A trial has one of each, and they came with its run: to ask for
     each again takes a second a run."""
     if record.kind == "trial":
@@ -193,7 +193,7 @@ def _of_study(origin: str) -> str:
     return f"tags.`{ORIGIN_STUDY}` = '{origin}'"
 
 
-def _settled(backend: Backend, told: Manifest, known: Record | None, name: str | None) -> str:
+def _settled(backend: Backend, told: Manifest, known: StoredRun | None, name: str | None) -> str:
     """The study's name here. Raises BadInput where it is taken, where a newer export is here, and
     where another process is bringing it in."""
     if known:
@@ -228,7 +228,7 @@ def _is_at_work(tags: Mapping[str, str]) -> bool:
     return tags["host"] != HOST or is_alive(tags)
 
 
-def _is_whole(record: Record | None, run: BundledRun, ids: Mapping[str, str]) -> bool:
+def _is_whole(record: StoredRun | None, run: BundledRun, ids: Mapping[str, str]) -> bool:
     """Whether a run was brought in to its end, from a bundle that held the same of it, and is
     linked to the runs that are here."""
     if record is None or record.run.info.status != run.status:
@@ -245,7 +245,7 @@ class _Place:
     backend: Backend
     bundle: Bundle
     name: str
-    here: Mapping[str, Record]
+    here: Mapping[str, StoredRun]
     ids: dict[str, str]
 
     @cached_property

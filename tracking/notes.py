@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from tracking.backend import Kind
 from tracking.provenance import redact
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 from tracking.views import Pages
 
 NOTE = "mlflow.note.content"
@@ -68,7 +68,7 @@ def of_import(pages: Pages, run_id: str) -> str:
     return f"Replies made elsewhere; versions and hardware are the grading's.\n\n{links}"
 
 
-def of_report(pages: Pages, kind: Kind, run_id: str, about: Sequence[Record]) -> str:
+def of_report(pages: Pages, kind: Kind, run_id: str, about: Sequence[StoredRun]) -> str:
     """Its page, of a comparison all that there is, and the runs that it is `about`."""
     if kind == "report":
         page = _line(("Report", pages.run(kind, run_id, REPORT)))

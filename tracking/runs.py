@@ -24,7 +24,7 @@ from tracking.backend import Backend, Curves
 from tracking.notes import NOTE
 from tracking.processes import this_mark, this_process
 from tracking.provenance import redact
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 from tracking.views import Pages
 from tracking.workers import at_work
 
@@ -182,7 +182,7 @@ def open_report(
     identity: str,
     params: Mapping[str, object],
     tags: Mapping[str, str],
-    about: Sequence[Record],
+    about: Sequence[StoredRun],
 ) -> Iterator[str]:
     """The id of a run on several others, which is made once for the same ones."""
     links = {"study": name, "identity": identity}

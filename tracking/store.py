@@ -25,7 +25,7 @@ from tracking.processes import sigterm_raises
 from tracking.provenance import provenance, redact
 from tracking.retry import one_try
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 from tracking.views import Pages
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ class Store:
         identity: str,
         params: Mapping[str, object],
         kind: Literal["report", "comparison"] = "report",
-        about: Sequence[Record] = (),
+        about: Sequence[StoredRun] = (),
     ) -> Iterator[str]:
         """The id of a run for a report on several runs, made once for the same ones and then gone
         on with; `attach` stores its files. Its description names those that it is `about`.
@@ -153,17 +153,17 @@ class Store:
         with self._guarded(nullcontext(self._backend)) as backend:
             backend.write(run_id, curves)
 
-    def records(self, run_ids: Sequence[str]) -> list[Record]:
+    def records(self, run_ids: Sequence[str]) -> list[StoredRun]:
         """Stored runs by their ids. Raises BadInput for an id that is none, naming it."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return [backend.record(run_id) for run_id in run_ids]
 
-    def find_run(self, run_id: str) -> Record | None:
+    def find_run(self, run_id: str) -> StoredRun | None:
         """A stored run, None where there is none of that id."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.find_run(run_id)
 
-    def find_study(self, name: str) -> tuple[Record, list[Record]] | None:
+    def find_study(self, name: str) -> tuple[StoredRun, list[StoredRun]] | None:
         """The run of a study and those of its levels, the newest first; None where there is no
         study of that name."""
         with self._guarded(nullcontext(self._backend)) as backend:
@@ -174,7 +174,7 @@ class Store:
         with self._guarded(nullcontext(self._backend)) as backend:
             return {one.tags["study"] for one in backend.records("study")}
 
-    def tagged(self, tag: str, value: str) -> list[Record]:
+    def tagged(self, tag: str, value: str) -> list[StoredRun]:
         """Studies and imports that have this tag, the newest first.
 
         Raises BadInput where tag or value cannot be searched for.
@@ -183,7 +183,7 @@ class Store:
             raise BadInput(f"{tag}={value} cannot be searched for: give letters and digits.")
         return self.matching(f"tags.`{tag}` = '{value}'", ["study", "import"])
 
-    def matching(self, condition: str, kinds: Sequence[Kind]) -> list[Record]:
+    def matching(self, condition: str, kinds: Sequence[Kind]) -> list[StoredRun]:
         """Runs of these kinds under a condition in MLflow's search language, the newest first.
 
         Raises BadInput where it cannot be read.
@@ -204,12 +204,12 @@ class Store:
                 ) from error
         return [one for some in found for one in some]
 
-    def origin(self, record: Record) -> str:
+    def origin(self, record: StoredRun) -> str:
         """What names a run in every store that it was brought into, and in its first."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return exchange.origin(record, exchange.store_id(backend))
 
-    def study_records(self, name: str) -> tuple[Record, list[Record]]:
+    def study_records(self, name: str) -> tuple[StoredRun, list[StoredRun]]:
         """As `find_study`. Raises BadInput for an unknown study, with the nearest name."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.study(name)

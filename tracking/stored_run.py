@@ -28,7 +28,7 @@ ENDING = ".jsonl.gz"
 
 
 @dataclass(frozen=True)
-class Record:
+class StoredRun:
     """One stored run. `metrics` are the last values."""
 
     run: Run

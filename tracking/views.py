@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tracking.backend import Kind
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 
 STUDIES = "studies"
 _TAG = "mlflow.sharedViewState."
@@ -54,7 +54,7 @@ class Pages:
         place = f"{self._runs(kind)}/{run_id}" + (f"/{quote(part)}" if part else "")
         return f"{place}?{_MODE}"
 
-    def of(self, record: Record) -> str:
+    def of(self, record: StoredRun) -> str:
         """The page of a stored run."""
         return f"#/experiments/{record.run.info.experiment_id}/runs/{record.id}?{_MODE}"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.compare import FIELDS
-from experiments.comparison.entries import Party
+from experiments.comparison.entries import Entry
 from lrm.errors import BadInput
 
 DIGEST_CHARACTERS = 12
@@ -23,7 +23,7 @@ class Apart:
     refused: bool
 
 
-def join(parties: Sequence[Party], allowed: Collection[str]) -> tuple[list[int], list[str]]:
+def join(parties: Sequence[Entry], allowed: Collection[str]) -> tuple[list[int], list[str]]:
     """The budgets at which the parties are compared (none: with no budget set), and what has to be
     said beside every number.
 
@@ -40,12 +40,12 @@ def join(parties: Sequence[Party], allowed: Collection[str]) -> tuple[list[int],
     return sorted(_common(parties)), [f"Not alike in {one.told}." for one in found]
 
 
-def _common(parties: Sequence[Party]) -> set[int]:
+def _common(parties: Sequence[Entry]) -> set[int]:
     """Budgets that all have."""
     return set.intersection(*(set(party.budgets) for party in parties))
 
 
-def _differences(parties: Sequence[Party]) -> Iterator[Apart]:
+def _differences(parties: Sequence[Entry]) -> Iterator[Apart]:
     for name in dict.fromkeys(name for party in parties for name in party.benchmarks):
         asked = [party for party in parties if name in party.benchmarks]
         yield from _of_field("version", f"version of {name}", _each(asked, _version, name), True)
@@ -58,29 +58,29 @@ def _differences(parties: Sequence[Party]) -> Iterator[Apart]:
     yield from _of_field("objectives", "objectives", _each(parties, _objectives, ""), False)
 
 
-def _each(parties: Sequence[Party], read: Callable[[Party, str], str], name: str) -> dict[str, str]:
+def _each(parties: Sequence[Entry], read: Callable[[Entry, str], str], name: str) -> dict[str, str]:
     return {party.label: read(party, name) for party in parties}
 
 
-def _asked(party: Party, field: str) -> str:
+def _asked(party: Entry, field: str) -> str:
     if field == "budgets":
         return ",".join(map(str, party.budgets)) or "none"
     return party.params.get(field, DEFAULTS.get(field, ""))
 
 
-def _objectives(party: Party, _: str) -> str:
+def _objectives(party: Entry, _: str) -> str:
     """What a search was for: where its levels are recipes, fewer bytes, too."""
     if party.home.kind != "study":
         return ""
     return "accuracy, tokens" + (", bytes" if "recipes" in party.config else "")
 
 
-def _version(party: Party, benchmark: str) -> str:
+def _version(party: Entry, benchmark: str) -> str:
     known = party.config.get("identity", {}).get("benchmarks", {}).get(benchmark)
     return str(known[0]) if known else party.params.get(f"version/{benchmark}", "")
 
 
-def _rows(party: Party, benchmark: str) -> str:
+def _rows(party: Entry, benchmark: str) -> str:
     return party.params.get(f"rows/{benchmark}", "")[:DIGEST_CHARACTERS]
 
 

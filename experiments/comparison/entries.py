@@ -15,11 +15,11 @@ from lrm.registry import unknown
 from tracking.backend import Kind
 from tracking.provenance import redact
 from tracking.store import Store
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
-class Party:
+class Entry:
     """A study, or a run by itself, with what was measured in it.
 
     `label` tells it from the others; `origin` names its run in every store it was brought into,
@@ -29,7 +29,7 @@ class Party:
     label: str
     origin: str
     made_in: str
-    home: Record
+    home: StoredRun
     selection: Selection
     config: Mapping[str, Any]
 
@@ -73,13 +73,13 @@ class Wanted:
     filters: Sequence[str] = ()
 
 
-def find(stores: Sequence[Store], wanted: Wanted) -> tuple[list[Party], list[str]]:
+def find(stores: Sequence[Store], wanted: Wanted) -> tuple[list[Entry], list[str]]:
     """The parties, each once though it lie in several stores, and sentences on what is left out.
 
     Raises BadInput where something that was named is in no store, and where there are fewer than
     two to compare.
     """
-    parties: dict[str, Party] = {}
+    parties: dict[str, Entry] = {}
     told: list[str] = []
     for store, home, levels in _homes(stores, wanted):
         origin = store.origin(home)
@@ -103,7 +103,7 @@ def find(stores: Sequence[Store], wanted: Wanted) -> tuple[list[Party], list[str
 
 def _homes(
     stores: Sequence[Store], wanted: Wanted
-) -> Iterator[tuple[Store, Record, Sequence[Record]]]:
+) -> Iterator[tuple[Store, StoredRun, Sequence[StoredRun]]]:
     """The runs of studies and the single runs that are asked for, with their stores, and with the
     runs of a study's levels."""
     for name in wanted.studies:
@@ -116,7 +116,7 @@ def _homes(
         yield store, home, levels
 
 
-def _others(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, Record]]:
+def _others(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, StoredRun]]:
     """What is asked for otherwise than by a study's name."""
     for run_id in wanted.runs:
         found = [(store, home) for store in stores if (home := store.find_run(run_id))]
@@ -136,11 +136,13 @@ def _others(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, Re
         )
 
 
-def _matching(stores: Sequence[Store], condition: str, *kinds: Kind) -> list[tuple[Store, Record]]:
+def _matching(
+    stores: Sequence[Store], condition: str, *kinds: Kind
+) -> list[tuple[Store, StoredRun]]:
     return [(store, home) for store in stores for home in store.matching(condition, kinds)]
 
 
-def _party(store: Store, home: Record, levels: Sequence[Record], origin: str) -> Party:
+def _party(store: Store, home: StoredRun, levels: Sequence[StoredRun], origin: str) -> Entry:
     if home.kind == "study":
         selection = variants.of_levels(home, levels)
         config = home.artifact("config.json")
@@ -148,7 +150,7 @@ def _party(store: Store, home: Record, levels: Sequence[Record], origin: str) ->
         selection = variants.of_runs(store, [home.id])
         parent = home.tags.get("parent_run_id")
         config = store.records([parent])[0].artifact("config.json") if parent else None
-    party = Party(
+    party = Entry(
         label="",
         origin=origin,
         made_in=home.tags.get("origin.store", redact(store.uri)),
@@ -160,7 +162,7 @@ def _party(store: Store, home: Record, levels: Sequence[Record], origin: str) ->
     return replace(party, label=f"{party.owner}/{name}")
 
 
-def _told_apart(parties: Sequence[Party]) -> list[Party]:
+def _told_apart(parties: Sequence[Entry]) -> list[Entry]:
     """The parties with labels that are all different: the second of a name is numbered 2."""
     seen: dict[str, int] = {}
     found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.comparison import joint_front as joining
-from experiments.comparison.joint_front import Joint, Pair
+from experiments.comparison.joint_front import JointFront, Pair
 from lrm.analysis.fronts import Spot
 from lrm.records import Interval
 from lrm.report.charts import Axis, Dot, curves, intervals
@@ -17,7 +17,7 @@ STRETCHES = 8
 """Of the front told in words; a table has all its points."""
 
 
-def section(joint: Joint, at_largest: Sequence[Pair]) -> Section:
+def section(joint: JointFront, at_largest: Sequence[Pair]) -> Section:
     """Who holds what, drawn and in words, with all tables of the comparison."""
     unit = joint.front.spots[0].setting.variant.unit
     dots = [_dot(party.label, spot) for party in joint.parties for spot in joint.own_front(party)]

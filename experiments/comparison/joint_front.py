@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
-from experiments.comparison.entries import Party
+from experiments.comparison.entries import Entry
 from experiments.reporting import variants
 from experiments.reporting.variants import Reading, Selection
 from lrm.analysis.compare import Comparison, Setting, compare
@@ -22,23 +22,23 @@ from lrm.tables import Table, amount, percent, signed, times
 class Pair:
     """One party's setting against another's, paired by question; `level` is what both stand at."""
 
-    one: Party
-    other: Party
+    one: Entry
+    other: Entry
     level: str
     budget: int | None
     found: Comparison
 
 
 @dataclass(frozen=True)
-class Joint:
+class JointFront:
     """All variants of all parties on the benchmarks and questions that all answered.
 
     `of` has each variant's party, `told` sentences on what is left out, and `selection` all runs
     together, as a report takes them.
     """
 
-    parties: Sequence[Party]
-    of: Sequence[Party]
+    parties: Sequence[Entry]
+    of: Sequence[Entry]
     variants: Sequence[Variant]
     budgets: Sequence[int | None]
     told: Sequence[str]
@@ -59,11 +59,11 @@ class Joint:
         """The points of the front, the cheapest first."""
         return [self.front.spots[place] for place in self.front.front]
 
-    def party(self, spot: Spot) -> Party:
+    def party(self, spot: Spot) -> Entry:
         """Whose a point is."""
         return self._party[spot.setting.variant.name]
 
-    def holders(self, spot: Spot) -> list[Party]:
+    def holders(self, spot: Spot) -> list[Entry]:
         """Whose points are exactly there: equal ones share a place."""
         equal = [
             self.party(one)
@@ -72,7 +72,7 @@ class Joint:
         ]
         return list({party.label: party for party in equal}.values())
 
-    def held(self, party: Party) -> int:
+    def held(self, party: Entry) -> int:
         """How many points of the front are the party's; equal ones count for each."""
         return sum(any(one is party for one in self.holders(spot)) for spot in self.on_front)
 
@@ -89,13 +89,13 @@ class Joint:
                 found.append((who, at, at))
         return found
 
-    def own_front(self, party: Party) -> list[Spot]:
+    def own_front(self, party: Entry) -> list[Spot]:
         """The points of the party that no other of its own beats, the cheapest first."""
         own = [one for one in self.front.spots if self.party(one) is party]
         gains, costs = [one.accuracy.value for one in own], [one.tokens.value for one in own]
         return [own[place] for place in nondominated(gains, costs)]
 
-    def hypervolume(self, party: Party) -> float:
+    def hypervolume(self, party: Entry) -> float:
         """What the party covers by itself, up to the longest point of all."""
         own = self.own_front(party)
         gains, costs = [one.accuracy.value for one in own], [one.tokens.value for one in own]
@@ -120,13 +120,13 @@ class Joint:
         return found
 
     @cached_property
-    def _party(self) -> Mapping[str, Party]:
+    def _party(self) -> Mapping[str, Entry]:
         return {one.name: party for one, party in zip(self.variants, self.of, strict=True)}
 
-    def _own(self, party: Party) -> list[Variant]:
+    def _own(self, party: Entry) -> list[Variant]:
         return [one for one, its in zip(self.variants, self.of, strict=True) if its is party]
 
-    def _shared(self, one: Party, other: Party) -> Iterator[tuple[str, Variant, Variant]]:
+    def _shared(self, one: Entry, other: Entry) -> Iterator[tuple[str, Variant, Variant]]:
         """Levels that both have, with the variant of each."""
         mine, its = self._levels(one), self._levels(other)
         for level in (level for level in mine if level in its):
@@ -137,7 +137,7 @@ class Joint:
             for source in (source for source in by_source if source in others):
                 yield f"{level} ({source})", by_source[source], others[source]
 
-    def _levels(self, party: Party) -> dict[str, dict[str, Variant]]:
+    def _levels(self, party: Entry) -> dict[str, dict[str, Variant]]:
         """The party's variants by how far they are compressed, then by what they are calibrated
         on."""
         found: dict[str, dict[str, Variant]] = {}
@@ -145,14 +145,14 @@ class Joint:
             found.setdefault(_level(record.params), {})[variants.calibration(record)] = one
         return found
 
-    def _best(self, party: Party) -> Variant:
+    def _best(self, party: Entry) -> Variant:
         at = self.budgets[-1]
         return max(
             self._own(party), key=lambda one: Setting(one, at).accuracy(self.benchmarks).value
         )
 
     def _pair(
-        self, one: Party, other: Party, level: str, budget: int | None, *both: Variant
+        self, one: Entry, other: Entry, level: str, budget: int | None, *both: Variant
     ) -> Pair:
         mine, its = (Setting(variant, budget) for variant in both)
         return Pair(one, other, level, budget, compare(mine, its, self.benchmarks))
@@ -168,7 +168,7 @@ def _level(params: Mapping[str, str]) -> str:
     return f"{100 * float(sparsity):g}% sparse" if sparsity else params.get("method", "")
 
 
-def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
+def joined(parties: Sequence[Entry], budgets: Sequence[int]) -> JointFront:
     """Reads the generations of all parties. Raises BadInput where no question is in common."""
     records = [record for party in parties for record in party.selection.records]
     selection = Selection(
@@ -180,7 +180,7 @@ def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
         ],
     )
     shared, told = in_common(read(selection, parties, texts=False).variants)
-    return Joint(
+    return JointFront(
         parties=parties,
         of=[party for party in parties for _ in party.selection.records],
         variants=shared,
@@ -190,7 +190,7 @@ def joined(parties: Sequence[Party], budgets: Sequence[int]) -> Joint:
     )
 
 
-def read(selection: Selection, parties: Sequence[Party], texts: bool = True) -> Reading:
+def read(selection: Selection, parties: Sequence[Entry], texts: bool = True) -> Reading:
     """What `variants.read` gives of the parties' runs, with names of variants and of studies that
     tell the parties apart."""
     reading = variants.read(selection, texts)
@@ -208,7 +208,7 @@ def read(selection: Selection, parties: Sequence[Party], texts: bool = True) -> 
     )
 
 
-def parties_table(joint: Joint) -> Table:
+def parties_table(joint: JointFront) -> Table:
     rows = [
         (
             party.label,
@@ -231,7 +231,7 @@ def parties_table(joint: Joint) -> Table:
     return Table("Compared", header, rows, note)
 
 
-def front_table(joint: Joint) -> Table:
+def front_table(joint: JointFront) -> Table:
     unit = joint.front.spots[0].setting.variant.unit
     rows = [
         (
@@ -250,7 +250,7 @@ def front_table(joint: Joint) -> Table:
     return Table(heading, header, rows, note)
 
 
-def pairs_table(joint: Joint, pairs: Sequence[Pair]) -> Table:
+def pairs_table(joint: JointFront, pairs: Sequence[Pair]) -> Table:
     rows = [
         (
             pair.one.label,

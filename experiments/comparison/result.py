@@ -13,8 +13,8 @@ from typing import Any
 
 from experiments.comparison import joint_front as joining
 from experiments.comparison.compatibility import join
-from experiments.comparison.entries import Party
-from experiments.comparison.joint_front import Joint, Pair
+from experiments.comparison.entries import Entry
+from experiments.comparison.joint_front import JointFront, Pair
 from lrm.digests import of_json
 from lrm.files import write_atomic
 from lrm.tables import Table, some
@@ -28,7 +28,7 @@ NAMED = 20
 class Compared:
     """The parties joined, `marks` on what is not alike or left out, and the fields `allowed`."""
 
-    joint: Joint
+    joint: JointFront
     marks: Sequence[str]
     allowed: Sequence[str]
 
@@ -116,7 +116,7 @@ class Compared:
         }
 
 
-def made(parties: Sequence[Party], told: Sequence[str], allowed: Collection[str]) -> Compared:
+def made(parties: Sequence[Entry], told: Sequence[str], allowed: Collection[str]) -> Compared:
     """The comparison. Raises BadInput where the parties cannot be compared, or share nothing."""
     budgets, marks = join(parties, allowed)
     joint = joining.joined(parties, budgets)

@@ -25,7 +25,7 @@ from tracking.processes import this_process
 PRESENT = "worker-"
 
 
-class Crew:
+class WorkerMembership:
     """A study's workers, of which this process is one while it is inside `joined`.
 
     `folder` is the study's own; `heartbeat` the length of their leases in seconds.

@@ -27,7 +27,7 @@ from lrm.stats import estimates
 
 
 @dataclass
-class Pile:
+class GradedTraces:
     """The graded replies of one benchmark; their texts lie in `file`, one JSON object a line."""
 
     benchmark: Benchmark
@@ -64,10 +64,10 @@ class Pile:
         return estimates.mean(list(found.values()))
 
 
-def grade(settings: ScoreSettings, scratch: Path) -> dict[str, Pile]:
+def grade(settings: ScoreSettings, scratch: Path) -> dict[str, GradedTraces]:
     """Grades every row of every file. Texts go to a file for each benchmark in `scratch`."""
     count = tokenizer(settings.tokenizer)
-    piles: dict[str, Pile] = {}
+    piles: dict[str, GradedTraces] = {}
     readers: dict[str, submissions.Reader] = {}
     for path in settings.files:
         name = settings.benchmark or submissions.benchmark_name(path)
@@ -76,7 +76,7 @@ def grade(settings: ScoreSettings, scratch: Path) -> dict[str, Pile]:
         if name not in piles:
             benchmark = registry.benchmark(name)
             questions = benchmark.load()
-            piles[name] = Pile(benchmark, questions, [], scratch / f"{name}.jsonl.gz")
+            piles[name] = GradedTraces(benchmark, questions, [], scratch / f"{name}.jsonl.gz")
             readers[name] = submissions.Reader(
                 name, benchmark, questions, told=settings.benchmark is not None
             )

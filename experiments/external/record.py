@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.external import scorecard
-from experiments.external.grading import Pile, grade
+from experiments.external.grading import GradedTraces, grade
 from experiments.external.scorecard import Outcome
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
@@ -52,7 +52,7 @@ def run(settings: ScoreSettings, root: Path | None = None) -> Outcome:
             params=params,
             against=against,
             comparisons=published.compare(against, _ours(scores)) if against else (),
-            record=open_store(settings.tracking_uri, root),
+            store=open_store(settings.tracking_uri, root),
             page="",
         )
         return record(outcome, settings)
@@ -61,7 +61,7 @@ def run(settings: ScoreSettings, root: Path | None = None) -> Outcome:
 def record(outcome: Outcome, settings: ScoreSettings) -> Outcome:
     """Writes the run, or finds the one that an earlier call with the same files and flags wrote."""
     identity = of_json([dict(outcome.params), settings.team])
-    store = outcome.record
+    store = outcome.store
     if known := store.find_imported(outcome.name, identity):
         page = store.records([known])[0].place(PAGE)
         return replace(outcome, run_id=known, repeated=True, page=page)
@@ -94,7 +94,9 @@ def metrics(outcome: Outcome) -> dict[str, float]:
     return values
 
 
-def params_of(settings: ScoreSettings, piles: Mapping[str, Pile], unit: Unit) -> dict[str, object]:
+def params_of(
+    settings: ScoreSettings, piles: Mapping[str, GradedTraces], unit: Unit
+) -> dict[str, object]:
     """What the run is: where its replies come from, and by which rules they were graded."""
     tracks = {name: pile.track() for name, pile in piles.items()}
     same = len(set(tracks.values())) == 1

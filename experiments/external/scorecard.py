@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.external.grading import Pile
+from experiments.external.grading import GradedTraces
 from lrm.analysis.compare import PAPER
 from lrm.generation.evaluate import Item
 from lrm.records import Interval, Rule
@@ -30,13 +30,13 @@ class Outcome:
     run_id: str
     repeated: bool
     unit: Unit
-    piles: Mapping[str, Pile]
+    piles: Mapping[str, GradedTraces]
     scores: Mapping[str, Score]
     characters: Mapping[str, Interval]
     params: Mapping[str, object]
     against: published.Published | None
     comparisons: Sequence[published.Comparison]
-    record: Store
+    store: Store
     page: str
 
 
@@ -151,21 +151,21 @@ def files(outcome: Outcome) -> dict[str, bytes]:
 
 
 def look_further(outcome: Outcome) -> str:
-    record = outcome.record
+    store = outcome.store
     recorded = "Recorded before from the same files, as" if outcome.repeated else "Recorded as"
     left_out = sum(pile.left_out for pile in outcome.piles.values())
     return "\n".join(
         (
             *([f"Left out: {left_out} forced answers under a budget."] if left_out else []),
             f"{recorded} run {outcome.run_id}.",
-            f"Look further: {record.ui_command()}",
-            f"  {record.ui}{record.pages.run('import', outcome.run_id)}  report, samples",
+            f"Look further: {store.ui_command()}",
+            f"  {store.ui}{store.pages.run('import', outcome.run_id)}  report, samples",
             f"  {outcome.page}  the report, for any browser",
         )
     )
 
 
-def _samples(pile: Pile) -> str:
+def _samples(pile: GradedTraces) -> str:
     """Replies per question: "1", or "2 to 3" where it differs."""
     counts: dict[str, int] = {}
     for one in pile.replies:

@@ -70,10 +70,10 @@ def reuse(outcome: Outcome) -> str:
 
 
 def look_further(outcome: Outcome) -> str:
-    record = outcome.record
-    ui, pages = record.ui, record.pages
+    store = outcome.store
+    ui, pages = store.ui, store.pages
     return (
-        f"Look further: {record.ui_command()}\n"
+        f"Look further: {store.ui_command()}\n"
         f"  {ui}{pages.run('study', outcome.run_id)}  this study: report, levels, figures\n"
         f"  {ui}{pages.frontier(outcome.run_id)}  its points: accuracy over tokens\n"
         f"  {ui}{pages.studies}  all studies\n"

@@ -10,7 +10,7 @@ from lrm.digests import of_json
 from lrm.report.build import build
 from lrm.report.page import PAGE, Report
 from tracking.store import Store
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 
 
 def made(selection: Selection) -> Report:
@@ -70,7 +70,7 @@ MEASURED = ("weights/bytes", "weights/packed_bytes", "bits_per_weight", "sparsit
 HIDDEN = ("mlflow.log", "mlflow.note", "pid", "process_start", "identity")
 
 
-def _facts(record: Record) -> dict[str, object]:
+def _facts(record: StoredRun) -> dict[str, object]:
     """Params, provenance tags and measured size of a run."""
     tags = {name: value for name, value in record.tags.items() if not name.startswith(HIDDEN)}
     measured = {name: f"{value:,g}" for name, value in record.metrics.items() if name in MEASURED}

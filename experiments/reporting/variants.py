@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrm.analysis.first_correct import First, Search
+from lrm.analysis.first_correct import FirstCorrect, FirstCorrectSearch
 from lrm.analysis.grid import Variant
 from lrm.analysis.rows import grids
 from lrm.errors import BadInput
@@ -16,7 +16,7 @@ from lrm.scoring import published
 from lrm.scoring.published import Published
 from lrm.scoring.scores import Unit
 from tracking.store import Store
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Selection:
     """
 
     title: str
-    records: Sequence[Record]
+    records: Sequence[StoredRun]
     budgets: Sequence[Sequence[int]]
     left_out: Sequence[str]
-    study: Record | None = None
+    study: StoredRun | None = None
 
 
 def of_study(store: Store, name: str) -> Selection:
@@ -38,7 +38,7 @@ def of_study(store: Store, name: str) -> Selection:
     return of_levels(*store.study_records(name))
 
 
-def of_levels(study: Record, levels: Sequence[Record]) -> Selection:
+def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
     """The same, of a study's run and those of its levels, the newest first."""
     name = study.tags["study"]
     config = json.loads(study.artifact("config.json") or b"{}")
@@ -93,12 +93,12 @@ def of_studies(store: Store, study_names: Sequence[str]) -> Selection:
     )
 
 
-def _mildest_first(record: Record) -> tuple[float, float]:
+def _mildest_first(record: StoredRun) -> tuple[float, float]:
     """By sparsity, or where levels are recipes by the bytes that are left."""
     return float(record.params.get("sparsity", 0)), -record.metrics.get("weights/bytes", 0.0)
 
 
-def _whole(record: Record) -> bool:
+def _whole(record: StoredRun) -> bool:
     return record.unfinished is None and bool(record.benchmarks())
 
 
@@ -109,7 +109,7 @@ class Reading:
 
     variants: Sequence[Variant]
     samples: Sequence[Sample]
-    firsts: Mapping[tuple[str, str], First]
+    firsts: Mapping[tuple[str, str], FirstCorrect]
     against: Mapping[str, Published]
 
 
@@ -117,7 +117,7 @@ def read(selection: Selection, texts: bool = True) -> Reading:
     """Reads all generations; of their texts only the samples stay in memory. Without `texts` there
     are no samples and no firsts, at half the time."""
     variants, ranked = [], []
-    firsts: dict[tuple[str, str], First] = {}
+    firsts: dict[tuple[str, str], FirstCorrect] = {}
     against: dict[str, Published] = {}
     for record, budgets, name in zip(
         selection.records, selection.budgets, names(selection.records), strict=True
@@ -125,7 +125,7 @@ def read(selection: Selection, texts: bool = True) -> Reading:
         unit: Unit = "words" if record.params.get("lengths") == "words" else "tokens"
         benchmarks = record.benchmarks()
         pickers = {one: Picker(name, unit) for one in benchmarks if texts}
-        searches = {one: Search(unit) for one in benchmarks if texts}
+        searches = {one: FirstCorrectSearch(unit) for one in benchmarks if texts}
         variant = Variant(
             name=name,
             run_id=record.id,
@@ -155,14 +155,14 @@ def read(selection: Selection, texts: bool = True) -> Reading:
     return Reading(variants, fitting(ranked), firsts, against)
 
 
-def _published(record: Record, variant: Variant) -> Published | None:
+def _published(record: StoredRun, variant: Variant) -> Published | None:
     """The paper's figures that an import was compared with, else those of the same model."""
     if compared := json.loads(record.artifact("published.json") or b"[]"):
         return published.find(compared[0]["published"])
     return published.match(variant.model, variant.method, variant.sparsity)
 
 
-def names(records: Sequence[Record]) -> list[str]:
+def names(records: Sequence[StoredRun]) -> list[str]:
     """How people tell the runs apart: by method, and sparsity or recipe with what it protects; by
     the model where it differs; and where that is not enough, by what they were calibrated on, by
     engine, by study, or by run."""
@@ -187,29 +187,29 @@ def names(records: Sequence[Record]) -> list[str]:
     return found
 
 
-def _method(record: Record) -> str:
+def _method(record: StoredRun) -> str:
     """The method, behind the one that was applied before it in a chain."""
     method, first = record.params.get("method", ""), record.params.get("first")
     return f"{first}, then {method}" if first and method != first else method
 
 
-def calibration(record: Record) -> str:
+def calibration(record: StoredRun) -> str:
     """What a method was calibrated on, without the details; "" if on nothing."""
     return record.params.get("calibration", "").partition(" on ")[0].partition(" of ")[0]
 
 
-def _engine(record: Record) -> str:
+def _engine(record: StoredRun) -> str:
     """What ran the model, without the details; "" where the replies were made elsewhere."""
     return record.params.get("engine", "").partition(" ")[0]
 
 
-def _study(record: Record) -> str:
+def _study(record: StoredRun) -> str:
     """The search that a level belongs to; "" for an import."""
     return record.tags.get("study", "") if record.kind == "level" else ""
 
 
 def _watched(
-    rows: Iterator[dict[str, Any]], *watchers: Picker | Search
+    rows: Iterator[dict[str, Any]], *watchers: Picker | FirstCorrectSearch
 ) -> Iterator[dict[str, Any]]:
     """The rows, each shown to the watchers on its way: a file is read once."""
     for row in rows:

@@ -12,7 +12,7 @@ from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
 
-class Warm:
+class EngineCache:
     """A context that owns the running engine, if any; `on` gives an engine for a checkpoint.
 
     The engine is started when a reply is first needed. For the next checkpoint its weights are
@@ -43,7 +43,7 @@ class Warm:
 
     def on(self, checkpoint: Checkpoint) -> Engine:
         """An engine for the checkpoint, which costs nothing until it is opened."""
-        return _Lease(self, self.choice.made(checkpoint), checkpoint)
+        return _CachedEngine(self, self.choice.made(checkpoint), checkpoint)
 
     def _ready(self, fresh: Engine, checkpoint: Checkpoint) -> Engine:
         if (
@@ -67,11 +67,11 @@ class Warm:
         return True
 
 
-class _Lease:
+class _CachedEngine:
     """Contract: `lrm.contracts.Engine`. The running engine, for one checkpoint; leaving it leaves
     the engine running, unless something went wrong in it."""
 
-    def __init__(self, owner: Warm, fresh: Engine, checkpoint: Checkpoint) -> None:
+    def __init__(self, owner: EngineCache, fresh: Engine, checkpoint: Checkpoint) -> None:
         self._owner, self._fresh, self._checkpoint = owner, fresh, checkpoint
         self._opened: Engine | None = None
 

@@ -15,12 +15,12 @@ from experiments.cli.progress import Progress
 from experiments.cli.settings import SearchSettings, Settings
 from experiments.models.conversion import find_runnable
 from experiments.models.resolve import Model
-from experiments.search.engine_cache import Warm
+from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
 from experiments.search.level import Key
-from experiments.search.level_evaluator import Lab
+from experiments.search.level_evaluator import LevelEvaluator
 from experiments.search.pruning_first import First, parse_first
-from experiments.search.study import Search, open_search
+from experiments.search.study import SharedStudy, open_search
 from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.digests import of_json
@@ -106,11 +106,11 @@ class Job:
         note = {"note": self.settings.note} if self.settings.note else {}
         return {"model": self.model.name, **note}
 
-    def record(self) -> Store:
+    def store(self) -> Store:
         """The store of its runs."""
         return open_store(self.settings.tracking_uri, self.root, team=self.settings.team)
 
-    def search(self, record: Store) -> AbstractContextManager[Search]:
+    def search(self, store: Store) -> AbstractContextManager[SharedStudy]:
         """Its study in Optuna, which other workers may be on."""
         storage = self.settings.storage or f"sqlite:///{self.root / 'mlruns' / 'optuna.db'}"
         return open_search(
@@ -124,12 +124,12 @@ class Job:
             self.axis.method.axis,
             self.axis.objectives,
             self.settings.heartbeat,
-            one_host=any(place.startswith("sqlite") for place in (storage, record.uri)),
+            one_host=any(place.startswith("sqlite") for place in (storage, store.uri)),
         )
 
-    def lab(self, warm: Warm, progress: Progress) -> Lab:
+    def lab(self, warm: EngineCache, progress: Progress) -> LevelEvaluator:
         """Where its levels are made and measured."""
-        return Lab(
+        return LevelEvaluator(
             folder=self.folder,
             checkpoints=self.settings.checkpoints or self.folder / "checkpoints",
             model=self.model,

@@ -48,7 +48,7 @@ def searched(
         return text(loop.run(settings, axis, root))
     named = on_gpus(settings.gpus) if settings.gpus else on_cores(settings.workers)
     job = prepare(settings, axis, root)
-    with job.search(job.record()):
+    with job.search(job.store()):
         pass
     own = without_flags(sys.argv[1:] if arguments is None else arguments)
     return run([str(root or project_root()), name, *own], named)

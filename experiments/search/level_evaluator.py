@@ -13,7 +13,7 @@ from experiments.cli.progress import Progress
 from experiments.coordination.leases import Leases
 from experiments.models.conversion import runnable
 from experiments.models.resolve import Model
-from experiments.search.engine_cache import Warm
+from experiments.search.engine_cache import EngineCache
 from experiments.search.level import Key, Level, label
 from lrm import registry
 from lrm.compression.checkpoint.folder import is_complete
@@ -22,7 +22,7 @@ from lrm.contracts import Benchmark, Engine
 from lrm.digests import of_json
 from lrm.generation import calibration
 from lrm.generation.evaluate import evaluate
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Calibration, Checkpoint, Decoding, Question, Track
 
 REASONING_TWINS = ("arithmetic", "deduction", "timeline")
@@ -30,7 +30,7 @@ KNOWLEDGE_TWIN = "hops"
 
 
 @dataclass
-class Lab:
+class LevelEvaluator:
     """Measures one level after the other; what it makes is kept in `checkpoints` and `folder`.
 
     Checkpoints are found again by what they are made from, replies by what was asked, so a
@@ -43,7 +43,7 @@ class Lab:
     checkpoints: Path
     model: Model
     method: Choice
-    engine: Warm
+    engine: EngineCache
     questions: Mapping[Benchmark, Sequence[Question]]
     decoding: Decoding
     track: Track
@@ -153,7 +153,7 @@ class Lab:
         return [registry.benchmark(name) for name in names]
 
     @contextmanager
-    def dense(self) -> Iterator[tuple[Engine, Generations]]:
+    def dense(self) -> Iterator[tuple[Engine, ReplyCache]]:
         """The engine on the model itself, and its replies to what no benchmark asks."""
         run = self._runnable(self.model.checkpoint)
         engine = self.engine.on(run)
@@ -184,5 +184,5 @@ class Lab:
         """Holds what is made of the model in a folder."""
         return Leases(folder, self.heartbeat).hold(f".{self.model.checkpoint.revision[:24]}", does)
 
-    def _store(self, folder: str, checkpoint: Checkpoint, engine: Engine) -> Generations:
-        return Generations(self.folder / folder, checkpoint, self.decoding, engine.identity)
+    def _store(self, folder: str, checkpoint: Checkpoint, engine: Engine) -> ReplyCache:
+        return ReplyCache(self.folder / folder, checkpoint, self.decoding, engine.identity)

@@ -16,13 +16,13 @@ from experiments.cli.settings import SearchSettings
 from experiments.coordination.leases import LeaseLost
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_study
-from experiments.search.engine_cache import Warm
+from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
 from experiments.search.job import Axis, prepare
 from experiments.search.level import Key, Level, label
-from experiments.search.level_evaluator import Lab
-from experiments.search.run_recorder import Scribe
-from experiments.search.study import Search
+from experiments.search.level_evaluator import LevelEvaluator
+from experiments.search.run_recorder import RunRecorder
+from experiments.search.study import SharedStudy
 from lrm.report.page import PAGE
 from lrm.stats.frontier import hypervolume
 from tracking.provenance import redact
@@ -41,44 +41,44 @@ class Outcome:
     run_id: str
     findings: Findings
     levels_found: int
-    lab: Lab
-    record: Store
+    lab: LevelEvaluator
+    store: Store
     page: str
 
 
 def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outcome:
     """Runs, continues or joins one search, as `job.prepare` says."""
     job = prepare(settings, axis, root)
-    record = job.record()
+    store = job.store()
     config = {**asdict(settings), "identity": job.identity}
     with ExitStack() as stack:
-        search = stack.enter_context(job.search(record))
+        search = stack.enter_context(job.search(store))
         with search.crew.leases.hold("record", "opens the study's run"):
-            opened = record.study(job.name, job.params, job.tags, config)
+            opened = store.study(job.name, job.params, job.tags, config)
             study = stack.enter_context(opened)
-        warm = stack.enter_context(Warm(job.engine))
+        warm = stack.enter_context(EngineCache(job.engine))
         replies = sum(map(len, job.questions.values())) * settings.samples
         progress = Progress(replies * max(job.wanted, len(search.levels())))
         lab = job.lab(warm, progress)
         try:
             if job.first:
                 lab = job.first.applied(lab)
-            scribe = Scribe(study, job.params, lab.method_params, job.identity)
+            scribe = RunRecorder(study, job.params, lab.method_params, job.identity)
             levels, measured = explore(search, lab, scribe, job.wanted)
         finally:
             progress.close()
         points = [scribe.points[level.key, b] for level in levels for b in settings.budgets]
         findings = axis.findings(levels, points, settings.budgets)
-        page = conclude(search, study, record, findings)
-    return Outcome(job.name, study.id, findings, len(levels) - measured, lab, record, page)
+        page = conclude(search, study, store, findings)
+    return Outcome(job.name, study.id, findings, len(levels) - measured, lab, store, page)
 
 
-def conclude(search: Search, study: StudyRun, record: Store, findings: Findings) -> str:
+def conclude(search: SharedStudy, study: StudyRun, store: Store, findings: Findings) -> str:
     """Writes the study's front and its report, unless another worker has; returns where the report
     lies."""
     told = [label(level.key) for level in findings.levels]
-    with search.crew.concluding(levels=told, record=redact(record.uri)) as (due, new):
-        selection = of_study(record, study.name)
+    with search.crew.concluding(levels=told, store=redact(store.uri)) as (due, new):
+        selection = of_study(store, study.name)
         if not due:
             assert selection.study, "a study's selection has its run"
             return selection.study.place(PAGE)
@@ -88,10 +88,12 @@ def conclude(search: Search, study: StudyRun, record: Store, findings: Findings)
             study.artifact(path, data)
         if new:
             study.log_curve(findings.curves())
-        return report_run.keep(record, selection, report)
+        return report_run.keep(store, selection, report)
 
 
-def explore(search: Search, lab: Lab, scribe: Scribe, wanted: int) -> tuple[list[Level], int]:
+def explore(
+    search: SharedStudy, lab: LevelEvaluator, scribe: RunRecorder, wanted: int
+) -> tuple[list[Level], int]:
     """Measures until `wanted` levels are known; returns them all, in their order, and how many of
     them were measured here.
 
@@ -126,7 +128,7 @@ def explore(search: Search, lab: Lab, scribe: Scribe, wanted: int) -> tuple[list
         scribe.study.log_metrics({"hypervolume": volume}, step=asked.number)
 
 
-def measure(search: Search, lab: Lab, key: Key) -> Level:
+def measure(search: SharedStudy, lab: LevelEvaluator, key: Key) -> Level:
     """Measures a level that this worker has claimed; raises LeaseLost if it has lost it since."""
     start, before = time.perf_counter(), lab.counts()
     level = lab.measure(key, lambda: search.check(key))
@@ -137,7 +139,7 @@ def measure(search: Search, lab: Lab, key: Key) -> Level:
     return level
 
 
-def record_known(search: Search, scribe: Scribe, level: Level) -> str:
+def record_known(search: SharedStudy, scribe: RunRecorder, level: Level) -> str:
     """Records a level and its points that the study knows; returns the level's run id."""
     level_run_id = scribe.level(level)
     for (key, budget), trial in search.measured().items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from experiments.cli.method_choice import MethodChoice, parse_method
 from experiments.models.resolve import Found
-from experiments.search.level_evaluator import Lab
+from experiments.search.level_evaluator import LevelEvaluator
 from lrm.errors import BadInput
 
 
@@ -32,7 +32,7 @@ class First:
                 f"({found.format}): give a dense model, or leave --first out."
             )
 
-    def applied(self, lab: Lab) -> Lab:
+    def applied(self, lab: LevelEvaluator) -> LevelEvaluator:
         """The lab with the pruned model in the model's place. The checkpoint is made among the
         lab's others, or found there."""
         pruner = replace(lab, method=self.method, keys=(self.sparsity,))

@@ -21,7 +21,7 @@ from tracking.runs import StudyRun
 
 
 @dataclass(frozen=True)
-class Scribe:
+class RunRecorder:
     """Writes levels and points of one study; what is there already is not written again.
 
     `points` holds those written or found, by level and budget. `shared` are the parameters of

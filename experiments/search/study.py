@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
 from experiments.cli.progress import say
 from experiments.coordination.leases import LeaseLost
-from experiments.coordination.membership import Crew, folder_of, lease_of
+from experiments.coordination.membership import WorkerMembership, folder_of, lease_of
 from experiments.search.level import Key, label
 from lrm.errors import BadInput
 from lrm.records import Point
@@ -49,7 +49,7 @@ PAUSE = 1.0
 """Seconds between two looks at a study of which nothing is free."""
 
 
-class Search:
+class SharedStudy:
     """A stored study over level x budget, which other workers may share.
 
     `keys` are the levels in their order, the dense one first; `axis` is Optuna's name for them.
@@ -58,7 +58,7 @@ class Search:
     def __init__(
         self,
         study: optuna.Study,
-        crew: Crew,
+        crew: WorkerMembership,
         keys: Sequence[Key],
         budgets: Sequence[int],
         axis: str,
@@ -211,20 +211,20 @@ def open_search(
     objectives: int = 2,
     heartbeat: float = 30.0,
     one_host: bool = True,
-) -> Iterator[Search]:
+) -> Iterator[SharedStudy]:
     """Opens, starts or joins the study `name` in `storage` (a database URL), whose workers share a
     folder in `studies` and leases of `heartbeat` seconds; `one_host` if they must be on one.
 
     `identity` is what all its trials share: a stored study that differs is refused, naming the
     field. Trials that a killed process left waiting or running are marked failed.
     """
-    crew = Crew(folder_of(studies, name), heartbeat)
+    crew = WorkerMembership(folder_of(studies, name), heartbeat)
     with crew.joined(one_host):
         study = _opened(name, storage, studies, seed, objectives)
         _check_objectives(study, name, objectives)
         _check(study, name, identity)
         _check_folder(study, name, crew)
-        search = Search(study, crew, keys, budgets, axis)
+        search = SharedStudy(study, crew, keys, budgets, axis)
         search.sweep()
         try:
             yield search
@@ -287,7 +287,7 @@ def _check(study: optuna.Study, name: str, identity: Mapping[str, Any]) -> None:
             )
 
 
-def _check_folder(study: optuna.Study, name: str, crew: Crew) -> None:
+def _check_folder(study: optuna.Study, name: str, crew: WorkerMembership) -> None:
     """BadInput if the study's workers share another folder, where their leases are."""
     here = {"id": crew.id, "at": f"{HOST}:{crew.folder.resolve()}"}
     stored = study.user_attrs.get(FOLDER)

@@ -40,7 +40,7 @@ _WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, slots=True)
-class First:
+class FirstCorrect:
     """When the right answer first stands in the longest generations to one benchmark.
 
     `found` is the share of replies in which it stands at all; `tokens` how long it took in those,
@@ -55,7 +55,7 @@ class First:
 
 
 @dataclass
-class Search:
+class FirstCorrectSearch:
     """Takes the rows of one benchmark one by one; forced answers are passed over."""
 
     unit: Unit = "tokens"
@@ -71,7 +71,7 @@ class Search:
         self._places.setdefault(row["question"], []).append(first_correct(row, self.unit))
         self._whole.setdefault(row["question"], []).append(float(sum(lengths(row, self.unit))))
 
-    def first(self) -> First:
+    def first(self) -> FirstCorrect:
         """What was found. Raises BadInput where no row was a longest generation."""
         if not self._places:
             raise BadInput("The file holds no longest generation: the run is unfinished.")
@@ -80,7 +80,7 @@ class Search:
             for row, whole in zip(self._places.values(), self._whole.values(), strict=True)
         )
         said = [row for row in pairs if row]
-        return First(
+        return FirstCorrect(
             benchmark=self._benchmark,
             unit=self.unit,
             found=estimates.accuracy(
@@ -91,9 +91,9 @@ class Search:
         )
 
 
-def first(rows: Iterable[Mapping[str, Any]], unit: Unit = "tokens") -> First:
+def first(rows: Iterable[Mapping[str, Any]], unit: Unit = "tokens") -> FirstCorrect:
     """Reads the rows of one benchmark once."""
-    search = Search(unit)
+    search = FirstCorrectSearch(unit)
     for row in rows:
         search.add(row)
     return search.first()

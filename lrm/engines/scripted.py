@@ -17,8 +17,8 @@ class ScriptedEngine:
     """Replies to each prompt with `answer(prompt)`, the whole text that follows `Prompt.text`.
 
     A token is one byte of UTF-8 and its id is the byte. The text ends the reply of itself; what
-    is given (`spoken`, `closing`) stands before it as it is, and the reply goes on with the part
-    of the text that comes after as many bytes as were spoken, or, if something closes the
+    is given (`prefix_ids`, `closing`) stands before it as it is, and the reply goes on with the
+    part of the text that comes after as many bytes as were spoken, or, if something closes the
     thinking, after the text's own closing tag. So a forced answer says what the reply would have
     said, cut or not. `context` is the longest prompt and reply together, in tokens.
     """
@@ -50,8 +50,8 @@ class ScriptedEngine:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
         for index, prompt in enumerate(prompts):
-            given = len(prompt.spoken) + len(prompt.closing.encode())
-            more = max(prompt.max_tokens, prompt.room - given)
+            given = len(prompt.prefix_ids) + len(prompt.closing.encode())
+            more = max(prompt.max_tokens, prompt.reserved_tokens - given)
             check_room(index, len(prompt.text.encode()) + given, more, self.context)
         if not on_completion:
             return [self._reply(prompt, decoding) for prompt in prompts]
@@ -65,7 +65,7 @@ class ScriptedEngine:
 
     def _reply(self, prompt: Prompt, decoding: Decoding) -> Completion:
         script = self.answer(prompt).encode()
-        given = bytes(prompt.spoken) + prompt.closing.encode()
+        given = bytes(prompt.prefix_ids) + prompt.closing.encode()
         _, tag, after = script.partition(THINK_CLOSE.encode())
         rest = after if tag and THINK_CLOSE in prompt.closing else script[len(given) :]
         stop: Stop = "length" if len(rest) > prompt.max_tokens else "stop"

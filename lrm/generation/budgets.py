@@ -58,7 +58,7 @@ def truncated(reply: Completion, budget: int) -> Completion:
     )
 
 
-def room(budgets: Sequence[int], decoding: Decoding, closing: str) -> int:
+def reserved_tokens(budgets: Sequence[int], decoding: Decoding, closing: str) -> int:
     """Tokens that must fit behind a question so that every answer at a budget will, too.
 
     A closing text has at most as many tokens as bytes.
@@ -77,6 +77,6 @@ def forced(
         asked,
         seed=seed,
         max_tokens=answer_tokens,
-        spoken=reply.token_ids[:budget],
+        prefix_ids=reply.token_ids[:budget],
         closing=CLOSINGS[closing],
     )

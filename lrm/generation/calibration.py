@@ -15,7 +15,7 @@ from lrm.benchmarks.source import Source, rows
 from lrm.contracts import Benchmark, Engine
 from lrm.errors import BadInput
 from lrm.generation.evaluate import seed_of
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Calibration, Checkpoint, Completion, Decoding, Prompt
 
 ROWS = 64
@@ -51,7 +51,7 @@ def own_reasoning(
     checkpoint: Checkpoint,
     twins: Sequence[Benchmark],
     decoding: Decoding,
-    store: Generations,
+    store: ReplyCache,
     engine: Engine,
     on_reply: Callable[[int], None],
 ) -> Calibration:
@@ -67,7 +67,7 @@ def practised(
     twins: Sequence[Benchmark],
     each: int,
     decoding: Decoding,
-    store: Generations,
+    store: ReplyCache,
     engine: Engine,
     on_reply: Callable[[int], None],
 ) -> list[tuple[Prompt, Completion]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lrm.contracts import Benchmark, Engine
 from lrm.generation import budgets as views
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Completion, Decoding, Grade, Prompt, Question, Track
 
 
@@ -29,7 +29,7 @@ class Item:
         return replace(self, completion=self.completion.light())
 
 
-class Place(NamedTuple):
+class ReplyKey(NamedTuple):
     """Which reply: to a benchmark's question, in a sample, at a budget or (None) at its longest."""
 
     benchmark: str
@@ -50,14 +50,14 @@ class Evaluation:
     questions: tuple[Question, ...]
     decoding: Decoding
     budgets: tuple[int, ...]
-    replies: Mapping[Place, Completion]
+    replies: Mapping[ReplyKey, Completion]
 
     def at(self, budget: Budget) -> Iterator[Item]:
         """The same evaluation under a smaller budget, questions in order, samples within."""
         for question, place in self._longest():
             yield self._item(question, place, budget)
 
-    def generations(self) -> Iterator[tuple[Question, Place, Completion]]:
+    def generations(self) -> Iterator[tuple[Question, ReplyKey, Completion]]:
         """Every reply, each longest one followed by its answers at smaller budgets."""
         for question, place in self._longest():
             for budget in (None, *self.budgets):
@@ -65,12 +65,12 @@ class Evaluation:
                 if at in self.replies:
                     yield question, at, self.replies[at]
 
-    def _longest(self) -> Iterator[tuple[Question, Place]]:
+    def _longest(self) -> Iterator[tuple[Question, ReplyKey]]:
         for question in self.questions:
             for sample in range(self.decoding.samples):
-                yield question, Place(self.benchmark.name, question.id, sample)
+                yield question, ReplyKey(self.benchmark.name, question.id, sample)
 
-    def _item(self, question: Question, place: Place, budget: Budget) -> Item:
+    def _item(self, question: Question, place: ReplyKey, budget: Budget) -> Item:
         sample, reply = place.sample, self.replies[place]
         if views.fits(reply, budget.tokens):
             return Item(question, sample, reply, self.benchmark.grade(question, reply))
@@ -97,7 +97,7 @@ def evaluate(
     benchmarks: Mapping[Benchmark, Sequence[Question]],
     decoding: Decoding,
     budgets: Sequence[int],
-    store: Generations,
+    store: ReplyCache,
     engine: Engine,
     on_reply: Callable[[int, bool], None] = lambda tokens, forced: None,
     track: Track = "paper",
@@ -110,23 +110,23 @@ def evaluate(
     each reply with the tokens decoded for it (0 if it was stored), and whether it is an answer at a
     budget. `closing` names what ends the thinking at a budget (`lrm.generation.budgets.CLOSINGS`).
     """
-    room = views.room(budgets, decoding, closing)
+    reserved_tokens = views.reserved_tokens(budgets, decoding, closing)
     asked = {
-        Place(benchmark.name, question.id, sample): replace(
+        ReplyKey(benchmark.name, question.id, sample): replace(
             fresh(
                 question,
                 track,
                 seed_of(decoding.seed, benchmark.name, question.id, sample),
                 decoding.max_tokens,
             ),
-            room=room,
+            reserved_tokens=reserved_tokens,
         )
         for benchmark, questions in benchmarks.items()
         for question in questions
         for sample in range(decoding.samples)
     }
 
-    def forced(place: Place, reply: Completion) -> dict[Place, Prompt]:
+    def forced(place: ReplyKey, reply: Completion) -> dict[ReplyKey, Prompt]:
         if place.budget is not None:
             return {}
         return {
@@ -142,7 +142,7 @@ def evaluate(
             if not views.fits(reply, budget)
         }
 
-    def told(place: Place, tokens: int) -> None:
+    def told(place: ReplyKey, tokens: int) -> None:
         on_reply(tokens, place.budget is not None)
 
     replies = store.replies(asked, decoding, engine, told, forced)

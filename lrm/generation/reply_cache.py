@@ -33,7 +33,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False)
-class Kept(Mapping[K, Completion], Generic[K]):
+class CachedReplies(Mapping[K, Completion], Generic[K]):
     """Stored replies by name, each read from the file when it is asked for."""
 
     path: Path
@@ -49,7 +49,7 @@ class Kept(Mapping[K, Completion], Generic[K]):
         return len(self.places)
 
 
-class Generations:
+class ReplyCache:
     """A checkpoint's stored replies, opened by one process at a time.
 
     `engine` is the engine's identity. `reused` and `decoded` count the replies found in the file
@@ -158,7 +158,7 @@ class Generations:
                 self._engines.close()
                 self._opened = self._engines.enter_context(engine)
             engine.generate(first, decoding, keep)
-        return Kept(self.path, places)
+        return CachedReplies(self.path, places)
 
     def _append(self, key: str, reply: Completion) -> None:
         assert self._file is not None, "the store is not open"
@@ -190,7 +190,7 @@ def key_of(prompt: Prompt) -> str:
     """A digest of all that decides the reply to a prompt. How much room it has does not."""
     told = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
     digest = hashlib.sha256(json.dumps([*told, prompt.thinking]).encode())
-    digest.update(array("q", prompt.spoken).tobytes())
+    digest.update(array("q", prompt.prefix_ids).tobytes())
     return digest.hexdigest()
 
 

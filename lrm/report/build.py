@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from lrm.analysis.first_correct import First
+from lrm.analysis.first_correct import FirstCorrect
 from lrm.analysis.grid import Variant
 from lrm.errors import BadInput
 from lrm.report import frontier, lengths, sizes
@@ -38,7 +38,7 @@ def build(
     *,
     title: str,
     variants: Sequence[Variant],
-    firsts: Mapping[tuple[str, str], First],
+    firsts: Mapping[tuple[str, str], FirstCorrect],
     against: Mapping[str, Published],
     samples: Sequence[Sample],
     warnings: Sequence[str],

@@ -10,7 +10,7 @@ import numpy as np
 
 from lrm.analysis.collapse import Axis
 from lrm.analysis.compare import Setting
-from lrm.analysis.first_correct import First
+from lrm.analysis.first_correct import FirstCorrect
 from lrm.analysis.fronts import Spot
 from lrm.analysis.grid import Grid, Variant, base_of
 from lrm.errors import BadInput
@@ -32,7 +32,7 @@ class Material:
     """
 
     variants: Sequence[Variant]
-    firsts: Mapping[tuple[str, str], First]
+    firsts: Mapping[tuple[str, str], FirstCorrect]
     against: Mapping[str, Published]
     volumes: Mapping[int, float]
 

@@ -123,8 +123,8 @@ def reciting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerEngine]
         if THINK_CLOSE in prompt:
             rest = script.partition(THINK_CLOSE)[2]
         else:
-            spoken = max(n for n in range(len(script) + 1) if prompt.endswith(script[:n]))
-            rest = script[spoken:]
+            prefix_ids = max(n for n in range(len(script) + 1) if prompt.endswith(script[:n]))
+            rest = script[prefix_ids:]
         ids = tokenizer(rest, add_special_tokens=False)["input_ids"]
         said = ids[: body["max_tokens"]]
         stop = "stop" if said == ids else "length"
@@ -204,7 +204,7 @@ def check(prompt: Prompt, completion: Completion, decoding: Decoding) -> None:
     """What holds for any completion of any engine."""
     decoded = completion.tokens - completion.given
     assert decoded <= prompt.max_tokens
-    assert completion.token_ids[: len(prompt.spoken)] == prompt.spoken
+    assert completion.token_ids[: len(prompt.prefix_ids)] == prompt.prefix_ids
     assert completion.thinking_tokens + completion.answer_tokens == completion.tokens
     assert completion.closed == (THINK_CLOSE in completion.text)
     capped = decoded == prompt.max_tokens or (
@@ -324,7 +324,7 @@ def test_an_exception_of_the_caller_ends_the_call(engine: Engine) -> None:
 def test_prompts_that_follow_a_reply_join_the_queue(engine: Engine) -> None:
     """Their replies are those that a call of their own gives, and what they need more than their
     forerunner was made room for."""
-    prompts = [replace(prompt, room=90) for prompt in mixed(30)]
+    prompts = [replace(prompt, reserved_tokens=90) for prompt in mixed(30)]
     asked: dict[int, Prompt] = dict(enumerate(prompts))
     seen: dict[int, Completion] = {}
 
@@ -348,7 +348,7 @@ def test_prompts_that_follow_a_reply_join_the_queue(engine: Engine) -> None:
 
 
 def test_room_for_what_may_follow_is_asked_for_first(engine: Engine) -> None:
-    prompt = replace(mixed(1)[0], room=CONTEXT)
+    prompt = replace(mixed(1)[0], reserved_tokens=CONTEXT)
     with pytest.raises(BadInput, match=rf"asks for up to {CONTEXT} more, .* lower the budgets"):
         engine.generate([prompt], SAMPLED)
 
@@ -365,7 +365,7 @@ def test_given_tokens_are_part_of_the_reply(engine: Engine) -> None:
     closing = f"\n{THINK_CLOSE}\nSo"
     for prompt, reply in zip(prompts, engine.generate(prompts, SAMPLED), strict=True):
         kept = reply.token_ids[: reply.thinking_tokens // 2]
-        forced = replace(prompt, spoken=kept, closing=closing, max_tokens=6)
+        forced = replace(prompt, prefix_ids=kept, closing=closing, max_tokens=6)
         completion = engine.generate([forced], SAMPLED)[0]
         check(forced, completion, SAMPLED)
         assert completion.closed
@@ -436,7 +436,7 @@ def test_a_tag_of_several_tokens(long_tag: Engine) -> None:
     whole = long_tag.generate([replace(base, closing=text)], SAMPLED)[0]
     assert (whole.closed, whole.thinking_tokens, whole.given) == (True, 2, len(text))
     for size in range(1, len(text)):
-        split = replace(base, spoken=whole.token_ids[:size], closing=text[size:])
+        split = replace(base, prefix_ids=whole.token_ids[:size], closing=text[size:])
         completion = long_tag.generate([split], SAMPLED)[0]
         check(split, completion, SAMPLED)
         assert (completion.closed, completion.thinking_tokens) == (True, 2)
@@ -448,7 +448,7 @@ def test_going_on_from_spoken_tokens_under_greedy_gives_the_same_reply(engine: E
         prompt = replace(prompt, max_tokens=24)
         whole = engine.generate([prompt], GREEDY)[0]
         half = whole.tokens // 2
-        rest = replace(prompt, spoken=whole.token_ids[:half], max_tokens=24 - half)
+        rest = replace(prompt, prefix_ids=whole.token_ids[:half], max_tokens=24 - half)
         again = engine.generate([rest], GREEDY)[0]
         assert (again.token_ids, again.text, again.stop) == (
             whole.token_ids,
@@ -476,9 +476,9 @@ def test_greedy_equals_generate_of_the_library(
 
 def test_sharing_a_prefix_changes_nothing(real: TransformersEngine) -> None:
     base = replace(mixed(1)[0], max_tokens=10)
-    spoken = tuple(range(40, 90))
+    prefix_ids = tuple(range(40, 90))
     prompts = [
-        replace(base, seed=size, spoken=spoken[:size], closing=THINK_CLOSE * (size % 2))
+        replace(base, seed=size, prefix_ids=prefix_ids[:size], closing=THINK_CLOSE * (size % 2))
         for size in (50, 0, 8, 16, 16, 24, 32, 1, 49, 50, 48, 3)
     ]
     together = real.generate(prompts, GREEDY)

@@ -63,7 +63,7 @@ def test_forced_answers_share_their_prompt_and_change_nothing(engine: LlamaCppEn
     forced = [
         replace(
             prompt,
-            spoken=reply.token_ids[:size],
+            prefix_ids=reply.token_ids[:size],
             closing="\n</think>\n\n" * (size % 2),
             max_tokens=8,
         )

@@ -91,8 +91,10 @@ def text_keeps_ids(prompt: Prompt) -> bool:
     """Whether the given text, as the server reads it, has the token ids that it was given as."""
     tokenizer = tiny_tokenizer.load(SMALLEST)
     close = tokenizer(prompt.closing, add_special_tokens=False)["input_ids"]
-    whole = tokenizer(tokenizer.decode(prompt.spoken) + prompt.closing, add_special_tokens=False)
-    return bool(whole["input_ids"] == [*prompt.spoken, *close])
+    whole = tokenizer(
+        tokenizer.decode(prompt.prefix_ids) + prompt.closing, add_special_tokens=False
+    )
+    return bool(whole["input_ids"] == [*prompt.prefix_ids, *close])
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def test_an_answer_is_forced_at_a_budget(
     assert len(forced) > 4
     for prompt, reply in zip(asked, forced, strict=True):
         assert reply.closed
-        assert reply.token_ids[:12] == prompt.spoken
+        assert reply.token_ids[:12] == prompt.prefix_ids
         assert reply.answer_tokens <= GREEDY.answer_tokens
         assert reply.text.partition(THINK_CLOSE)[2].strip()
         if reply.stop == "stop":

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from lrm.engines.server import endpoint
 from lrm.engines.server.background import in_background
 from lrm.engines.server.endpoint import KEY_VARIABLE, Endpoint
-from lrm.engines.server.engine import NEUTRAL, SEEDS, ServerEngine, endpoint
+from lrm.engines.server.engine import NEUTRAL, SEEDS, ServerEngine
 from lrm.errors import BadInput, LrmError, ServerFailed
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 from lrm.replies import THINK_CLOSE
@@ -298,16 +299,16 @@ def test_a_forced_answer_goes_on_from_the_given_text_and_asks_for_the_answer_onl
     server: CompletionServer,
 ) -> None:
     server.answer = lambda body: completed("42", "stop", 2)
-    spoken = tuple(TOKENIZER("First, 6 times 7", add_special_tokens=False)["input_ids"])
+    prefix_ids = tuple(TOKENIZER("First, 6 times 7", add_special_tokens=False)["input_ids"])
     closing_text = f"\n{THINK_CLOSE}\n\n"
-    prompt = Prompt("Why?", 1, 500, spoken, closing_text)
+    prompt = Prompt("Why?", 1, 500, prefix_ids, closing_text)
     with connect(server) as engine:
         (reply,) = engine.generate([prompt], GREEDY)
         engine.generate([replace(prompt, max_tokens=3)], GREEDY)
     assert server.bodies[0]["prompt"] == f"Why?First, 6 times 7{closing_text}"
     assert reply.text == f"First, 6 times 7{closing_text}42"
-    assert reply.token_ids[: len(spoken)] == spoken
-    assert reply.given == len(spoken) + count(closing_text)
+    assert reply.token_ids[: len(prefix_ids)] == prefix_ids
+    assert reply.given == len(prefix_ids) + count(closing_text)
     tag_and_breaks = reply.answer_tokens - 2
     assert server.bodies[0]["max_tokens"] == GREEDY.answer_tokens + 1 - tag_and_breaks
     assert server.bodies[1]["max_tokens"] == 3

@@ -103,7 +103,7 @@ def test_forced_answers_take_their_prompts_from_the_cache(engine: VllmEngine) ->
     replies = engine.generate(prompts, GREEDY)
     before = engine.reused_tokens
     forced = [
-        replace(prompt, spoken=reply.token_ids[:96], closing="\n</think>\n\n", max_tokens=16)
+        replace(prompt, prefix_ids=reply.token_ids[:96], closing="\n</think>\n\n", max_tokens=16)
         for prompt, reply in zip(prompts, replies, strict=True)
     ]
     answers = engine.generate(forced, GREEDY)
@@ -146,7 +146,7 @@ def test_two_side_by_side_are_one_engine(checkpoint: Checkpoint, engine: VllmEng
     """They share the prompts; what follows a reply stays where its tokens are cached."""
     if engine.device.type != "cpu":
         pytest.skip("on a CPU; with GPUs it takes two")
-    prompts = [replace(prompt, room=300) for prompt in asked(12)]
+    prompts = [replace(prompt, reserved_tokens=300) for prompt in asked(12)]
 
     def all_of(one: VllmEngine) -> dict[int, Completion]:
         seen: dict[int, Completion] = {}

@@ -25,7 +25,7 @@ from tests.support import commands
 from tests.support.stored_runs import row, store_import
 from tests.support.stores import copied, unwilling, uri
 from tracking.store import open_store
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 
 BUDGETS = (16, 64)
 QUESTIONS = 12
@@ -142,7 +142,7 @@ def compared(root: Path, capfd: pytest.CaptureFixture[str], *flags: str) -> str:
 refused = partial(commands.refused, main)
 
 
-def kept(root: Path) -> list[Record]:
+def kept(root: Path) -> list[StoredRun]:
     return open_store(None, root)._backend.records("comparison")
 
 

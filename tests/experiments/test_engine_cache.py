@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli.engine_choice import EngineChoice
-from experiments.search.engine_cache import Warm
+from experiments.search.engine_cache import EngineCache
 from lrm.engines.scripted import ScriptedEngine
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Decoding, Prompt
@@ -44,7 +44,7 @@ class Choosy(Swapping):
         raise BadInput("of another shape")
 
 
-def said(warm: Warm, checkpoint: Checkpoint) -> str:
+def said(warm: EngineCache, checkpoint: Checkpoint) -> str:
     with warm.on(checkpoint) as engine:
         return engine.generate([PROMPT], Decoding())[0].text
 
@@ -59,7 +59,7 @@ def said(warm: Warm, checkpoint: Checkpoint) -> str:
 )
 def test_each_checkpoint_answers_for_itself(kind, log: list[str]) -> None:
     kind.log = []
-    with Warm(EngineChoice("scripted", kind)) as warm:
+    with EngineCache(EngineChoice("scripted", kind)) as warm:
         warm.on(OTHER)  # never opened, so it costs nothing
         assert [said(warm, ONE), said(warm, ONE), said(warm, OTHER)] == ["one", "one", "other"]
     assert kind.log == log
@@ -67,7 +67,7 @@ def test_each_checkpoint_answers_for_itself(kind, log: list[str]) -> None:
 
 def test_an_engine_that_rests_is_started_again_when_it_is_needed() -> None:
     Plain.log = []
-    with Warm(EngineChoice("scripted", Plain)) as warm:
+    with EngineCache(EngineChoice("scripted", Plain)) as warm:
         said(warm, ONE)
         warm.rest()
         warm.rest()
@@ -77,7 +77,7 @@ def test_an_engine_that_rests_is_started_again_when_it_is_needed() -> None:
 
 def test_an_engine_in_which_something_went_wrong_is_not_used_again() -> None:
     Swapping.log = []
-    with Warm(EngineChoice("scripted", Swapping)) as warm:
+    with EngineCache(EngineChoice("scripted", Swapping)) as warm:
         with pytest.raises(ValueError, match="disk"), warm.on(ONE):
             raise ValueError("disk full")
         assert said(warm, ONE) == "one"

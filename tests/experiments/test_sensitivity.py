@@ -16,7 +16,7 @@ from experiments.outcomes.sensitivity_figure import DATA, Harm, figure
 from experiments.search.level import Level
 from experiments.sensitivity import main, parts
 from lrm.benchmarks.arithmetic import ARITHMETIC
-from lrm.generation.evaluate import Evaluation, Place
+from lrm.generation.evaluate import Evaluation, ReplyKey
 from lrm.records import Checkpoint, Completion, Decoding, Interval
 from lrm.stats import estimates
 from lrm.stats.estimates import Difference
@@ -48,7 +48,7 @@ def level(key: str, right: set[int], samples: int = 1, **measured: float) -> Lev
         return Completion((1,), f"</think>\\boxed{{{text}}}", (), 1, 1, True, "stop", False)
 
     replies = {
-        Place("arithmetic", question.id, sample): reply(
+        ReplyKey("arithmetic", question.id, sample): reply(
             question.gold[0] if number in right else "nothing"
         )
         for number, question in enumerate(QUESTIONS)

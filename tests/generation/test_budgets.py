@@ -8,7 +8,7 @@ from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation import budgets
 from lrm.generation.evaluate import Evaluation, evaluate
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Completion, Decoding, Prompt, Stop
 from lrm.replies import THINK_CLOSE
 from tests.support.models import TINY
@@ -53,7 +53,7 @@ def test_forced_prompt_keeps_the_budget_and_closes() -> None:
         closing="plain",
     )
     assert (prompt.text, prompt.chat, prompt.seed) == ("Q", True, 1)
-    assert prompt.spoken == (0, 1, 2, 3)
+    assert prompt.prefix_ids == (0, 1, 2, 3)
     assert prompt.closing == "\n</think>\n\n"
     assert prompt.max_tokens == 7
 
@@ -66,7 +66,7 @@ def test_budgets_equal_regenerating_under_greedy_decoding(tmp_path) -> None:
 
     def run(budgets_at: tuple[int, ...], folder: str) -> list[Evaluation]:
         decoding = Decoding(temperature=0, max_tokens=max(budgets_at) + 24, answer_tokens=24)
-        with Generations(tmp_path / folder, checkpoint, decoding, "transformers") as store:
+        with ReplyCache(tmp_path / folder, checkpoint, decoding, "transformers") as store:
             return evaluate(questions, decoding, budgets_at, store, TransformersEngine(checkpoint))
 
     long = run(sizes, "all")

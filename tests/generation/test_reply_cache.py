@@ -9,7 +9,7 @@ import pytest
 
 from lrm.engines.scripted import ScriptedEngine
 from lrm.errors import BadInput
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
 DECODING = Decoding(max_tokens=64, answer_tokens=32)
@@ -22,7 +22,7 @@ def engine() -> ScriptedEngine:
 
 
 def store(folder: Path, checkpoint: Checkpoint = CHECKPOINT, decoding: Decoding = DECODING):
-    return Generations(folder, checkpoint, decoding, "scripted")
+    return ReplyCache(folder, checkpoint, decoding, "scripted")
 
 
 def ignore(name: object, tokens: int) -> None:
@@ -61,7 +61,9 @@ def test_what_follows_a_reply_is_asked_beside_it_and_found_again(tmp_path) -> No
         if isinstance(name, tuple):
             return {}
         return {
-            (name, size): replace(PROMPTS[name], spoken=reply.token_ids[:size], room=99)
+            (name, size): replace(
+                PROMPTS[name], prefix_ids=reply.token_ids[:size], reserved_tokens=99
+            )
             for size in (2, 1)
         }
 
@@ -124,7 +126,7 @@ def test_only_what_is_missing_is_decoded(tmp_path) -> None:
         first.replies({i: PROMPTS[i] for i in (0, 1)}, DECODING, engine(), ignore)
     changed = {
         0: PROMPTS[0],
-        1: replace(PROMPTS[1], room=99),
+        1: replace(PROMPTS[1], reserved_tokens=99),
         2: replace(PROMPTS[0], seed=99),
         3: replace(PROMPTS[1], max_tokens=63),
     }

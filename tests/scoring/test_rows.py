@@ -17,7 +17,7 @@ from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.engines.scripted import ScriptedEngine
 from lrm.errors import BadInput
 from lrm.generation.evaluate import Evaluation, evaluate
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Decoding, Prompt
 from lrm.scoring.truncation import judge
 from tests.support.models import TINY
@@ -39,7 +39,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluation]
     questions = ARITHMETIC.load(12)
     checkpoint = open_checkpoint(TINY)
     folder = tmp_path_factory.mktemp("replies")
-    with Generations(folder, checkpoint, decoding, "scripted") as store:
+    with ReplyCache(folder, checkpoint, decoding, "scripted") as store:
         yield evaluate({ARITHMETIC: questions}, decoding, BUDGETS, store, ScriptedEngine(answer))[0]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lrm.benchmarks.hops import HOPS
 from lrm.engines.scripted import ScriptedEngine
 from lrm.generation.evaluate import Item, evaluate
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Checkpoint, Completion, Decoding, Grade, Mark, Question, Rule, Stop
 from lrm.scoring.pass_at_k import majority, pass_at_k, sizes
 from lrm.scoring.scores import logged, score
@@ -154,7 +154,7 @@ def test_more_samples_keep_those_there_are(tmp_path) -> None:
     def texts(samples: int) -> dict[tuple[str, int], str]:
         decoding = Decoding(max_tokens=64, samples=samples)
         checkpoint = Checkpoint(tmp_path, "r")
-        with Generations(tmp_path, checkpoint, decoding, "scripted") as store:
+        with ReplyCache(tmp_path, checkpoint, decoding, "scripted") as store:
             (found,) = evaluate(questions, decoding, [64], store, engine)
         return {(one.question.id, one.sample): one.completion.text for one in found.at(Budget(64))}
 

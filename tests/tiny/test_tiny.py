@@ -14,7 +14,7 @@ from lrm.benchmarks.twin import Draw, held_out
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation.evaluate import evaluate
-from lrm.generation.reply_cache import Generations
+from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Decoding
 from lrm.tiny import traces, training
 from lrm.tiny.tokenizer import load
@@ -85,7 +85,7 @@ def test_the_larger_model_answers(tmp_path) -> None:
     checkpoint = open_checkpoint(EMBEDDED / "tiny-5m")
     questions = {b: b.load(10) for b in map(registry.benchmark, TWINS)}
     decoding = Decoding(max_tokens=416, answer_tokens=32)
-    with Generations(tmp_path, checkpoint, decoding, "transformers") as store:
+    with ReplyCache(tmp_path, checkpoint, decoding, "transformers") as store:
         evaluations = evaluate(questions, decoding, [384], store, TransformersEngine(checkpoint))
     right = [item.grade.score for e in evaluations for item in e.at(Budget(384))]
     assert sum(right) >= 38

@@ -34,7 +34,7 @@ from tests.support.stored_runs import SPARSITY, row, store_import, store_study
 from tests.support.stores import copied, everything, mlflow_server, unwilling, uri
 from tracking.bundles import Bundle, Writer, open_bundle
 from tracking.store import Store, open_store
-from tracking.stored_run import Record
+from tracking.stored_run import StoredRun
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,7 +91,7 @@ def brought(capfd: pytest.CaptureFixture[str], root: Path, *flags: str) -> str:
     return capfd.readouterr().out
 
 
-def runs(store: Store) -> dict[str, Record]:
+def runs(store: Store) -> dict[str, StoredRun]:
     """All runs of the study in a store, by their id in the first one."""
     study, levels = store.study_records("demo")
     trials = store._backend.records("trial", "demo")
@@ -119,7 +119,7 @@ def assert_same(here: Store, there: Store) -> None:
         assert other.tags["origin.store"] == here.uri
 
 
-def history(store: Store, record: Record) -> dict[str, Any]:
+def history(store: Store, record: StoredRun) -> dict[str, Any]:
     client = store._backend.client
     return {
         name: [(p.step, p.value, p.timestamp) for p in client.get_metric_history(record.id, name)]
@@ -127,7 +127,7 @@ def history(store: Store, record: Record) -> dict[str, Any]:
     }
 
 
-def files(record: Record) -> dict[str, bytes]:
+def files(record: StoredRun) -> dict[str, bytes]:
     with TemporaryDirectory() as folder:
         record.download(Path(folder))
         paths = [path for path in Path(folder).rglob("*") if path.is_file()]

@@ -65,10 +65,10 @@ class ServerEngine:
       tokens than these; so counts may differ from `Completion.reported_tokens`, the server's own,
       and a reply that takes more tokens than were asked for is cut there and has the stop reason
       "length". A cut in the middle of a character loses that character.
-    * What is given (`Prompt.spoken`, `closing`) is sent as the text it decodes to. Where encoding
-      that text does not give the same ids (a token that runs over the seam between the two, such
-      as a full stop with a line break; half a character at a cut), the model reads other ids than
-      the completion says.
+    * What is given (`Prompt.prefix_ids`, `closing`) is sent as the text it decodes to. Where
+      encoding that text does not give the same ids (a token that runs over the seam between the
+      two, such as a full stop with a line break; half a character at a cut), the model reads other
+      ids than the completion says.
     * The server adds the beginning-of-text token as its tokenizer does by itself; a chat template
       that writes it has it taken away again, so that it is there once.
     * An answer longer than `Decoding.answer_tokens` is decoded to its end before it is cut, except
@@ -173,7 +173,7 @@ class ServerEngine:
 
     def _asked(self, index: int, prompt: Prompt, decoding: Decoding) -> _Asked:
         text = self._chat(prompt.text) if prompt.chat else prompt.text
-        given = (*prompt.spoken, *self._encode(prompt.closing))
+        given = (*prompt.prefix_ids, *self._encode(prompt.closing))
         limit = prompt.max_tokens
         close = find_close(given, self._decode, self._close_ids) if given else None
         if close is not None:  # one more, to tell an answer that ends at its cap from a cut one
@@ -181,8 +181,8 @@ class ServerEngine:
         prompt_ids = tuple(self._tokenizer(text)["input_ids"])
         if self._context:
             size = len(prompt_ids) + len(given)
-            check_room(index, size, max(limit, prompt.room - len(given)), self._context)
-        sent = text + self._decode(prompt.spoken) + prompt.closing
+            check_room(index, size, max(limit, prompt.reserved_tokens - len(given)), self._context)
+        sent = text + self._decode(prompt.prefix_ids) + prompt.closing
         return _Asked(index, sent, prompt.seed % SEEDS, prompt_ids, given, limit)
 
     def _body(self, asked: _Asked, decoding: Decoding) -> Body:

@@ -58,11 +58,13 @@ class Codec:
     ) -> Reply:
         """The reply to a prompt whose own text is the tokens `asked`, before anything is decoded;
         BadInput if it cannot fit into `context`."""
-        given = [*prompt.spoken, *self.encode(prompt.closing)]
+        given = [*prompt.prefix_ids, *self.encode(prompt.closing)]
         size = len(asked) + len(given)
         if not size:
             raise BadInput(f"prompt {index} is empty and its tokenizer adds nothing; give it text")
-        check_room(index, size, max(prompt.max_tokens, prompt.room - len(given)), context)
+        check_room(
+            index, size, max(prompt.max_tokens, prompt.reserved_tokens - len(given)), context
+        )
         reply = Reply(index, [*asked, *given], len(asked), len(given), prompt.max_tokens)
         close = find_close(given, self.decode, self.close_ids) if given else None
         if close is not None:

@@ -44,13 +44,13 @@ class Batch(Protocol):
 
 def row(index: int, prompt: Prompt, reply: Reply) -> Row:
     """The row of a reply to a prompt, not yet in a place."""
-    length = max(len(reply.ids) + reply.limit, reply.prompt_tokens + prompt.room)
+    length = max(len(reply.ids) + reply.limit, reply.prompt_tokens + prompt.reserved_tokens)
     return Row(reply, prompt.text, length, uniforms(prompt.seed, prompt.max_tokens))
 
 
 def at_once(rows: Sequence[Row], prompts: Sequence[Prompt], most: int) -> int:
     """How many rows run together: where prompts have room for what may follow them, `most`."""
-    return most if any(prompt.room for prompt in prompts) else min(most, len(rows))
+    return most if any(prompt.reserved_tokens for prompt in prompts) else min(most, len(rows))
 
 
 def finish(
