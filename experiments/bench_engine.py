@@ -43,7 +43,7 @@ BUDGETS = (16, 32, 48, 64, 96, 128, 192, 384)
 
 
 @dataclass(frozen=True)
-class Cost:
+class EngineCost:
     """Tokens decoded, seconds, CPU seconds of this process, and the replies."""
 
     tokens: int
@@ -65,7 +65,7 @@ class Bench:
     budgets: Sequence[int]
     decoding: Decoding
 
-    def cost(self, budgets: Sequence[int], each: int | None = None) -> Cost:
+    def cost(self, budgets: Sequence[int], each: int | None = None) -> EngineCost:
         """What an evaluation costs, its replies stored as in a search."""
         decoded = 0
 
@@ -85,7 +85,7 @@ class Bench:
             found = evaluate(questions, self.decoding, budgets, store, self.engine, count)
             wall, cpu = time.perf_counter() - start, time.process_time() - cpu
             replies = [reply for one in found for _, _, reply in one.generations()]
-        return Cost(decoded, wall, cpu, replies)
+        return EngineCost(decoded, wall, cpu, replies)
 
     def compare(self, repeats: int) -> list[Completion]:
         """One generation at the largest budget, and all budgets; returns the former's replies."""

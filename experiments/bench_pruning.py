@@ -114,7 +114,7 @@ def ours(model: Any, rows: Rows, levels: Sequence[float], mode: str) -> float:
     run = blockwise.in_dense_mode if mode == "dense" else blockwise.in_sequential_mode
     decoder = Decoder(model)
     dtypes = {name: layer.weight.dtype for name, layer in decoder.linears.items()}
-    plan = blockwise.Plan([tuple(levels)] * len(decoder.blocks), dtypes)
+    plan = blockwise.PruningPlan([tuple(levels)] * len(decoder.blocks), dtypes)
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.empty_cache()

@@ -56,7 +56,7 @@ class Streaming:
 
 
 @dataclass(frozen=True)
-class Cost:
+class StreamingCost:
     """Seconds, those of them that the processor worked, peak memory beyond what the process began
     with, the peak of the GPU's (0 without one), and the outcome's revision."""
 
@@ -98,14 +98,14 @@ def bench(settings: Streaming) -> str:
     return "\n".join(told)
 
 
-def _apart(settings: Streaming, way: Way, folder: Path) -> Cost:
+def _apart(settings: Streaming, way: Way, folder: Path) -> StreamingCost:
     """In a new process, whose memory says nothing of what was before."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_pruned, settings, way, folder).result()
 
 
-def _pruned(settings: Streaming, way: Way, folder: Path) -> Cost:
+def _pruned(settings: Streaming, way: Way, folder: Path) -> StreamingCost:
     import torch
 
     from lrm.compression.checkpoint.folder import Weights, open_checkpoint
@@ -124,7 +124,7 @@ def _pruned(settings: Streaming, way: Way, folder: Path) -> Cost:
         made = method.apply(dense, folder / way)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     on_gpu = torch.cuda.max_memory_allocated() if loading.device() == "cuda" else 0
-    return Cost(seconds, worked, memory("VmHWM") - before, on_gpu, made.revision)
+    return StreamingCost(seconds, worked, memory("VmHWM") - before, on_gpu, made.revision)
 
 
 def whole(source: Any) -> Any:

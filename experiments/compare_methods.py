@@ -36,7 +36,7 @@ HELD_OUT = 16
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MethodComparison:
     """Compares compression methods on one model."""
 
     methods: tuple[str, ...] = ("sparsegpt", "sparsegpt:mode=sequential")
@@ -74,7 +74,7 @@ class Comparison:
     """Seed of calibration and sampling."""
 
 
-def compare(settings: Comparison, folder: Path) -> str:
+def compare(settings: MethodComparison, folder: Path) -> str:
     """The table, as text."""
     from lrm.compression.quality.fidelity import fidelity
 
@@ -111,7 +111,7 @@ def compare(settings: Comparison, folder: Path) -> str:
 
 
 def _labs(
-    settings: Comparison, folder: Path, model: Model, warm: EngineCache, progress: Progress
+    settings: MethodComparison, folder: Path, model: Model, warm: EngineCache, progress: Progress
 ) -> Iterator[LevelEvaluator]:
     """A lab for each method; they share what was decoded."""
     questions = {
@@ -160,11 +160,11 @@ def _perplexity(losses: Sequence[float]) -> str:
 def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
     """Runs the comparison; returns its exit status."""
 
-    def work(settings: Comparison) -> str:
+    def work(settings: MethodComparison) -> str:
         return compare(settings, (root or project_root()) / "mlruns")
 
     stopped = "Nothing is lost: the same command goes on from here."
-    return command(Comparison, "compare_methods", __doc__, arguments, work, stopped)
+    return command(MethodComparison, "compare_methods", __doc__, arguments, work, stopped)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from experiments.cli.command import command
 
 
 @dataclass(frozen=True)
-class Planning:
+class PlanSettings:
     """Computes what a study of a model takes on so many GPUs."""
 
     shape: str = "llama-3.1-70b"
@@ -90,7 +90,7 @@ class Planning:
                 )
 
 
-def plan(settings: Planning) -> str:
+def plan(settings: PlanSettings) -> str:
     """The plan, as text."""
     from experiments.benchmarking.random_models import SHAPES
     from experiments.planning import deepseek_r1, dense
@@ -104,7 +104,7 @@ def plan(settings: Planning) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the plan; returns the exit status."""
-    return command(Planning, "plan", __doc__, arguments, plan, "Nothing was written.")
+    return command(PlanSettings, "plan", __doc__, arguments, plan, "Nothing was written.")
 
 
 if __name__ == "__main__":

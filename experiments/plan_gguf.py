@@ -20,7 +20,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Planning:
+class RecipePlanSettings:
     """Plans a quantization exactly, by llama.cpp's own dry run."""
 
     shape: str = "llama-3.1-8b"
@@ -34,7 +34,7 @@ class Planning:
     """Modules kept in 16 bits: final-mlp, layers.0+down_proj, random:0.02."""
 
 
-def plan(settings: Planning) -> str:
+def plan(settings: RecipePlanSettings) -> str:
     """The table, as text."""
     from lrm.compression.gguf.plan import bits, plan_config
     from lrm.compression.gguf.recipes import RECIPES, recipe
@@ -98,7 +98,9 @@ def _config(shape: str) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the plan; returns the exit status."""
-    return command(Planning, "plan_gguf", __doc__, arguments, plan, "Nothing was written.")
+    return command(
+        RecipePlanSettings, "plan_gguf", __doc__, arguments, plan, "Nothing was written."
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
         from experiments.outcomes import quantization
         from experiments.search import job, launch
 
-        axis = job.Axis(
+        axis = job.SearchAxis(
             method=parse_quantizer(settings.method, settings.recipes),
             text=settings.method,
             keys=settings.recipes,

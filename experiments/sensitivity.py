@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
         levels = [settings.recipe, *(f"{settings.recipe}/{EXCEPT}{part}" for part in named)]
         method = parse_quantizer(settings.method, levels)
         keys = (str(method.untouched), *levels)
-        axis = job.Axis(
+        axis = job.SearchAxis(
             method=method,
             text=settings.method,
             keys=keys,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.comparison import joint_front as joining
-from experiments.comparison.joint_front import JointFront, Pair
+from experiments.comparison.joint_front import EntryPair, JointFront
 from lrm.analysis.fronts import Spot
 from lrm.records import Interval
-from lrm.report.charts import Axis, Dot, curves, intervals
+from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel, Section
 from lrm.report.frontier import ACCURACY, hover
 from lrm.tables import signed
@@ -17,13 +17,13 @@ STRETCHES = 8
 """Of the front told in words; a table has all its points."""
 
 
-def section(joint: JointFront, at_largest: Sequence[Pair]) -> Section:
+def section(joint: JointFront, at_largest: Sequence[EntryPair]) -> Section:
     """Who holds what, drawn and in words, with all tables of the comparison."""
     unit = joint.front.spots[0].setting.variant.unit
     dots = [_dot(party.label, spot) for party in joint.parties for spot in joint.own_front(party)]
     steps = [(_logged(spot.tokens.value), spot.accuracy.value) for spot in joint.on_front]
-    axis = Axis(f"{unit} per question, log scale", "log")
-    apart = Axis("difference in accuracy, percentage points")
+    axis = ChartAxis(f"{unit} per question, log scale", "log")
+    apart = ChartAxis("difference in accuracy, percentage points")
     figure = Figure(
         says=(
             "A line is a party's own Pareto front, the dashed line that of all together. Beside it "
@@ -68,17 +68,17 @@ def _logged(length: float) -> float:
     return max(length, 1.0)
 
 
-def _against(pair: Pair) -> str:
+def _against(pair: EntryPair) -> str:
     return f"{pair.one.label} against {pair.other.label}"
 
 
-def _titled(pairs: Sequence[Pair]) -> str:
+def _titled(pairs: Sequence[EntryPair]) -> str:
     """The two parties, if there are no more; else a legend names them."""
     who = {_against(pair) for pair in pairs}
     return who.pop() if len(who) == 1 else "two parties at a time"
 
 
-def _differences(pairs: Sequence[Pair]) -> list[Dot]:
+def _differences(pairs: Sequence[EntryPair]) -> list[Dot]:
     return [
         Dot(
             series=_against(pair),
@@ -94,6 +94,6 @@ def _differences(pairs: Sequence[Pair]) -> list[Dot]:
     ]
 
 
-def _ends(pair: Pair) -> tuple[float, float, float]:
+def _ends(pair: EntryPair) -> tuple[float, float, float]:
     found = pair.found.accuracy
     return found.value, found.low, found.high

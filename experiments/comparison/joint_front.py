@@ -9,7 +9,7 @@ from itertools import combinations
 
 from experiments.comparison.entries import Entry
 from experiments.reporting import variants
-from experiments.reporting.variants import Reading, Selection
+from experiments.reporting.variants import Selection, SelectionReading
 from lrm.analysis.compare import Comparison, Setting, compare
 from lrm.analysis.fronts import Front, Spot, front
 from lrm.analysis.grid import Variant
@@ -19,7 +19,7 @@ from lrm.tables import Table, amount, percent, signed, times
 
 
 @dataclass(frozen=True)
-class Pair:
+class EntryPair:
     """One party's setting against another's, paired by question; `level` is what both stand at."""
 
     one: Entry
@@ -102,7 +102,7 @@ class JointFront:
         return area(gains, costs, self.front.worst_tokens)
 
     @cached_property
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[EntryPair]:
         """Every two parties at each level that both have, at each budget; where they share no
         level, the most accurate of each at the largest budget.
 
@@ -153,9 +153,9 @@ class JointFront:
 
     def _pair(
         self, one: Entry, other: Entry, level: str, budget: int | None, *both: Variant
-    ) -> Pair:
+    ) -> EntryPair:
         mine, its = (Setting(variant, budget) for variant in both)
-        return Pair(one, other, level, budget, compare(mine, its, self.benchmarks))
+        return EntryPair(one, other, level, budget, compare(mine, its, self.benchmarks))
 
 
 def _level(params: Mapping[str, str]) -> str:
@@ -190,14 +190,14 @@ def joined(parties: Sequence[Entry], budgets: Sequence[int]) -> JointFront:
     )
 
 
-def read(selection: Selection, parties: Sequence[Entry], texts: bool = True) -> Reading:
+def read(selection: Selection, parties: Sequence[Entry], texts: bool = True) -> SelectionReading:
     """What `variants.read` gives of the parties' runs, with names of variants and of studies that
     tell the parties apart."""
     reading = variants.read(selection, texts)
     named = [(party, f"{party.label}: {name}") for party in parties for name in party.names]
     both = list(zip(reading.variants, named, strict=True))
     new = {one.name: name for one, (_, name) in both}
-    return Reading(
+    return SelectionReading(
         variants=[
             replace(one, name=name, study=party.label if party.home.kind == "study" else one.study)
             for one, (party, name) in both
@@ -250,7 +250,7 @@ def front_table(joint: JointFront) -> Table:
     return Table(heading, header, rows, note)
 
 
-def pairs_table(joint: JointFront, pairs: Sequence[Pair]) -> Table:
+def pairs_table(joint: JointFront, pairs: Sequence[EntryPair]) -> Table:
     rows = [
         (
             pair.one.label,

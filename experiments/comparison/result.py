@@ -14,7 +14,7 @@ from typing import Any
 from experiments.comparison import joint_front as joining
 from experiments.comparison.compatibility import join
 from experiments.comparison.entries import Entry
-from experiments.comparison.joint_front import JointFront, Pair
+from experiments.comparison.joint_front import EntryPair, JointFront
 from lrm.digests import of_json
 from lrm.files import write_atomic
 from lrm.tables import Table, some
@@ -33,7 +33,7 @@ class Compared:
     allowed: Sequence[str]
 
     @property
-    def at_largest(self) -> list[Pair]:
+    def at_largest(self) -> list[EntryPair]:
         """The paired differences at the largest budget."""
         return [pair for pair in self.joint.pairs if pair.budget == self.joint.budgets[-1]]
 

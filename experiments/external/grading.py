@@ -68,7 +68,7 @@ def grade(settings: ScoreSettings, scratch: Path) -> dict[str, GradedTraces]:
     """Grades every row of every file. Texts go to a file for each benchmark in `scratch`."""
     count = tokenizer(settings.tokenizer)
     piles: dict[str, GradedTraces] = {}
-    readers: dict[str, submissions.Reader] = {}
+    readers: dict[str, submissions.SubmissionReader] = {}
     for path in settings.files:
         name = settings.benchmark or submissions.benchmark_name(path)
         if name is None:
@@ -77,7 +77,7 @@ def grade(settings: ScoreSettings, scratch: Path) -> dict[str, GradedTraces]:
             benchmark = registry.benchmark(name)
             questions = benchmark.load()
             piles[name] = GradedTraces(benchmark, questions, [], scratch / f"{name}.jsonl.gz")
-            readers[name] = submissions.Reader(
+            readers[name] = submissions.SubmissionReader(
                 name, benchmark, questions, told=settings.benchmark is not None
             )
         piles[name].paths.append(path)
@@ -105,7 +105,9 @@ def tokenizer(name: str | None) -> Count | None:
     return lambda text: len(made(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _chained(reader: submissions.Reader, paths: Sequence[Path]) -> Iterator[submissions.Submission]:
+def _chained(
+    reader: submissions.SubmissionReader, paths: Sequence[Path]
+) -> Iterator[submissions.Submission]:
     for path in paths:
         yield from reader.read(path)
 

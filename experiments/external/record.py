@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.external import scorecard
 from experiments.external.grading import GradedTraces, grade
-from experiments.external.scorecard import Outcome
+from experiments.external.scorecard import ImportOutcome
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
 from experiments.score_traces import NOT_GIVEN, ScoreSettings
@@ -29,7 +29,7 @@ from tracking.store import check_name, open_store
 SPLIT = ("tokens/thinking", "tokens/answer")
 
 
-def run(settings: ScoreSettings, root: Path | None = None) -> Outcome:
+def run(settings: ScoreSettings, root: Path | None = None) -> ImportOutcome:
     """Grades all files, then records them in one run; what is wrong is found before it is made."""
     root = root or project_root()
     name = settings.name or _name(settings)
@@ -41,7 +41,7 @@ def run(settings: ScoreSettings, root: Path | None = None) -> Outcome:
         scores = {name: score(pile.items(unit), unit) for name, pile in piles.items()}
         params = params_of(settings, piles, unit)
         against = published.find(settings.against) if settings.against else None
-        outcome = Outcome(
+        outcome = ImportOutcome(
             name=name,
             run_id="",
             repeated=False,
@@ -58,7 +58,7 @@ def run(settings: ScoreSettings, root: Path | None = None) -> Outcome:
         return record(outcome, settings)
 
 
-def record(outcome: Outcome, settings: ScoreSettings) -> Outcome:
+def record(outcome: ImportOutcome, settings: ScoreSettings) -> ImportOutcome:
     """Writes the run, or finds the one that an earlier call with the same files and flags wrote."""
     identity = of_json([dict(outcome.params), settings.team])
     store = outcome.store
@@ -79,7 +79,7 @@ def record(outcome: Outcome, settings: ScoreSettings) -> Outcome:
     return replace(outcome, run_id=level.id, page=page)
 
 
-def metrics(outcome: Outcome) -> dict[str, float]:
+def metrics(outcome: ImportOutcome) -> dict[str, float]:
     """Everything logged, by name."""
     values = logged(outcome.scores, outcome.unit)
     for name, pile in outcome.piles.items():
@@ -140,7 +140,7 @@ def _ours(scores: Mapping[str, Score]) -> dict[str, tuple[float, int]]:
     return {name: (one.accuracy.value, len(one.per_question)) for name, one in scores.items()}
 
 
-def _split_known(outcome: Outcome) -> bool:
+def _split_known(outcome: ImportOutcome) -> bool:
     piles = outcome.piles.values()
     return all(one.thinking_tokens is not None for pile in piles for one in pile.replies)
 

@@ -19,7 +19,7 @@ from tracking.store import Store
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ImportOutcome:
     """What was graded, its scores by benchmark, and the run that holds it.
 
     `repeated` says that the same import had been recorded before and no second run was made; `page`
@@ -35,18 +35,18 @@ class Outcome:
     characters: Mapping[str, Interval]
     params: Mapping[str, object]
     against: published.Published | None
-    comparisons: Sequence[published.Comparison]
+    comparisons: Sequence[published.PublishedComparison]
     store: Store
     page: str
 
 
-def text(outcome: Outcome) -> str:
+def text(outcome: ImportOutcome) -> str:
     """Everything that score_traces prints at its end."""
     shown = [table.text() for table in tables(outcome)]
     return "\n\n".join((head(outcome), *shown, look_further(outcome)))
 
 
-def head(outcome: Outcome) -> str:
+def head(outcome: ImportOutcome) -> str:
     params = outcome.params
     return (
         f"{outcome.name}  (model: {params['model']}; method: {params['method']}; prompts: "
@@ -54,7 +54,7 @@ def head(outcome: Outcome) -> str:
     )
 
 
-def tables(outcome: Outcome) -> list[Table]:
+def tables(outcome: ImportOutcome) -> list[Table]:
     found = [accuracies(outcome), endings(outcome), lengths(outcome)]
     if outcome.against:
         found.append(published.table(outcome.comparisons, outcome.against))
@@ -69,7 +69,7 @@ READINGS = {
 }
 
 
-def accuracies(outcome: Outcome) -> Table:
+def accuracies(outcome: ImportOutcome) -> Table:
     """The headline, and beside it each extraction rule under each truncation policy."""
     rows = [
         (
@@ -90,7 +90,7 @@ def accuracies(outcome: Outcome) -> Table:
     return Table("Accuracy", header, rows, " ".join(notes))
 
 
-def endings(outcome: Outcome) -> Table:
+def endings(outcome: ImportOutcome) -> Table:
     """How the replies ended, in counts of replies."""
     rows = []
     for name, pile in outcome.piles.items():
@@ -122,7 +122,7 @@ def endings(outcome: Outcome) -> Table:
     )
 
 
-def lengths(outcome: Outcome) -> Table:
+def lengths(outcome: ImportOutcome) -> Table:
     unit = outcome.unit
     rows = [
         (
@@ -142,7 +142,7 @@ def lengths(outcome: Outcome) -> Table:
     return Table("Length", header, rows, counted[unit])
 
 
-def files(outcome: Outcome) -> dict[str, bytes]:
+def files(outcome: ImportOutcome) -> dict[str, bytes]:
     """The comparison with the published figures, if one was asked for, by path."""
     if not outcome.against:
         return {}
@@ -150,7 +150,7 @@ def files(outcome: Outcome) -> dict[str, bytes]:
     return {"published.json": json.dumps(rows, indent=1).encode()}
 
 
-def look_further(outcome: Outcome) -> str:
+def look_further(outcome: ImportOutcome) -> str:
     store = outcome.store
     recorded = "Recorded before from the same files, as" if outcome.repeated else "Recorded as"
     left_out = sum(pile.left_out for pile in outcome.piles.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.cli.engine_choice import EngineChoice
 from experiments.coordination.leases import Leases
-from experiments.models.resolve import Found, find_model
+from experiments.models.resolve import LocatedModel, find_model
 from lrm import formats
 from lrm.compression.gguf.convert import write_f16
 from lrm.compression.packed.measured import has_twin, served, twin
@@ -17,7 +17,9 @@ from lrm.errors import BadInput
 from lrm.records import Checkpoint
 
 
-def find_runnable(name: str, engine: EngineChoice, sparsity: Sequence[float] = (0.0,)) -> Found:
+def find_runnable(
+    name: str, engine: EngineChoice, sparsity: Sequence[float] = (0.0,)
+) -> LocatedModel:
     """The model for an engine, at these sparsities; BadInput before any weights are fetched if it
     cannot be."""
     loaded = engine.kind.formats

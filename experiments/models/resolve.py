@@ -55,7 +55,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Found:
+class LocatedModel:
     """A model before its weights are fetched or read: what to call it and how they are stored."""
 
     name: str
@@ -80,7 +80,7 @@ def open_model(name: str) -> Model:
     return find_model(name).open()
 
 
-def find_model(name: str, tokenizer_only: bool = False) -> Found:
+def find_model(name: str, tokenizer_only: bool = False) -> LocatedModel:
     """Finds an embedded model, a local folder, a GGUF file (the first part of a split one), or a
     hub id, with ":" and a word of its name for one of several GGUF models.
 
@@ -108,36 +108,36 @@ def open_tokenizer(folder: Path) -> Checkpoint:
     return Checkpoint(folder, of_files(files), format="tokenizer")
 
 
-def _in_file(path: Path, tokenizer_only: bool) -> Found:
+def _in_file(path: Path, tokenizer_only: bool) -> LocatedModel:
     if tokenizer_only:
         raise BadInput(
             f"{path} is a file, and a server's tokens are counted with a Hugging Face tokenizer; "
             "give a folder or a hub id that has the tokenizer.json of the model it serves"
         )
-    return Found(gguf_files.stem(path), "gguf", lambda: path)
+    return LocatedModel(gguf_files.stem(path), "gguf", lambda: path)
 
 
-def _in_folder(name: str, folder: Path, tokenizer_only: bool) -> Found:
+def _in_folder(name: str, folder: Path, tokenizer_only: bool) -> LocatedModel:
     if tokenizer_only:
-        return Found(name, "tokenizer", lambda: folder)
+        return LocatedModel(name, "tokenizer", lambda: folder)
     files = [path.name for path in folder.glob("*.gguf")]
     if files and not any(folder.glob("*.safetensors")):
         first = choose(files, "", str(folder), f"give the path of one: {folder}/NAME.gguf")[0]
         return _in_file(folder / first, tokenizer_only)
-    return Found(name, formats.of_config(read_config(folder), folder), lambda: folder)
+    return LocatedModel(name, formats.of_config(read_config(folder), folder), lambda: folder)
 
 
-def _on_hub(text: str, tokenizer_only: bool) -> Found:
+def _on_hub(text: str, tokenizer_only: bool) -> LocatedModel:
     name, _, word = text.partition(":")
     repository = find_repository(name)
     if tokenizer_only:
         wanted = (*TOKENIZER, "config.json")  # which may name the tokenizer's class
-        return Found(text, "tokenizer", lambda: repository.fetch(wanted))
+        return LocatedModel(text, "tokenizer", lambda: repository.fetch(wanted))
     kinds = {Path(file).suffix for file in repository.files}
     if word or (".gguf" in kinds and ".safetensors" not in kinds):
         first, *rest = choose(
             repository.files, word, repository.described, f"name one: {name}:NAME"
         )
-        return Found(text, "gguf", lambda: repository.fetch_file(first, rest))
+        return LocatedModel(text, "gguf", lambda: repository.fetch_file(first, rest))
     config = read_config(repository.fetch(["config.json"]))
-    return Found(text, formats.of_config(config, text), lambda: repository.fetch(FOLDER))
+    return LocatedModel(text, formats.of_config(config, text), lambda: repository.fetch(FOLDER))

@@ -9,7 +9,7 @@ from experiments.cli.quantizer_choice import QuantizerChoice
 from experiments.outcomes.sparsity import look_further
 from experiments.search.findings import Findings
 from experiments.search.level import HEADLINE, Level, label
-from experiments.search.loop import Outcome
+from experiments.search.loop import SearchOutcome
 from lrm.records import Budget, Point
 from lrm.tables import Table, amount, percent
 
@@ -52,7 +52,7 @@ def perplexity(level: Level, levels: Sequence[Level]) -> float | None:
     return next((value for value in told if value is not None), None)
 
 
-def heading(outcome: Outcome) -> str:
+def heading(outcome: SearchOutcome) -> str:
     """The study, and what was asked in it."""
     evaluations = outcome.findings.levels[0].evaluations
     asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in evaluations)
@@ -60,7 +60,7 @@ def heading(outcome: Outcome) -> str:
     return f"Study {outcome.study}  (questions: {asked}; samples: {samples})"
 
 
-def reused(outcome: Outcome) -> str:
+def reused(outcome: SearchOutcome) -> str:
     """What was there already, and what was made."""
     lab = outcome.lab
     return (
@@ -70,7 +70,7 @@ def reused(outcome: Outcome) -> str:
     )
 
 
-def text(outcome: Outcome) -> str:
+def text(outcome: SearchOutcome) -> str:
     """Everything the quantization search prints at its end."""
     found = outcome.findings
     return "\n\n".join(

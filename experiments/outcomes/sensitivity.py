@@ -13,7 +13,7 @@ from experiments.outcomes.sensitivity_figure import Harm, figure
 from experiments.outcomes.sparsity import look_further
 from experiments.search.findings import as_csv
 from experiments.search.level import HEADLINE, Level
-from experiments.search.loop import Outcome
+from experiments.search.loop import SearchOutcome
 from lrm.compression.checkpoint.module_filter import EXCEPT
 from lrm.generation.evaluate import Evaluation
 from lrm.records import Budget
@@ -84,7 +84,7 @@ class SensitivityFindings(QuantizationFindings):
         )
 
 
-def text(outcome: Outcome) -> str:
+def text(outcome: SearchOutcome) -> str:
     """Everything the sensitivity study prints at its end."""
     found = outcome.findings
     assert isinstance(found, SensitivityFindings)

@@ -11,7 +11,7 @@ import altair as alt
 
 from lrm.analysis.compare import pooled
 from lrm.records import Interval
-from lrm.report.charts import Axis, Chart, Dot, intervals
+from lrm.report.charts import Chart, ChartAxis, Dot, intervals
 from lrm.report.figure import Figure, Panel
 from lrm.stats.estimates import Difference
 
@@ -67,7 +67,7 @@ def figure(harms: Sequence[Harm], dense: float | None) -> Figure:
 
 def _rows(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
     dots = [Dot(ONE, one.part, one.apart.interval) for one in harms]
-    points = Axis("accuracy less the model's own", "percent")
+    points = ChartAxis("accuracy less the model's own", "percent")
     found = [Panel("Accuracy, with 95% intervals", intervals(dots, points, mark=0, legend=False))]
     rises = _rises(harms, dense)
     return [Panel("Perplexity", _bars(rises)), *found] if rises else found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from experiments.search.findings import collapse_text
-from experiments.search.loop import Outcome
+from experiments.search.loop import SearchOutcome
 from lrm.records import Point
 from lrm.tables import Table, amount, percent
 
 
-def text(outcome: Outcome) -> str:
+def text(outcome: SearchOutcome) -> str:
     """Everything the main job prints at its end."""
     found = outcome.findings
     n = {e.benchmark.name: len(e.questions) for e in found.levels[0].evaluations}
@@ -46,7 +46,7 @@ def cells(point: Point) -> tuple[str, ...]:
     )
 
 
-def by_sparsity(outcome: Outcome) -> Table:
+def by_sparsity(outcome: SearchOutcome) -> Table:
     accuracies = outcome.findings.accuracies
     levels = [level.sparsity for level in outcome.findings.levels]
     rows = [
@@ -57,7 +57,7 @@ def by_sparsity(outcome: Outcome) -> Table:
     return Table(heading, ("sparsity", *accuracies), rows)
 
 
-def reuse(outcome: Outcome) -> str:
+def reuse(outcome: SearchOutcome) -> str:
     lab, levels = outcome.lab, len(outcome.findings.levels)
     decoded = lab.progress.decoded
     speed = f" at {decoded / lab.progress.seconds:,.0f} tokens/s" if decoded else ""
@@ -69,7 +69,7 @@ def reuse(outcome: Outcome) -> str:
     )
 
 
-def look_further(outcome: Outcome) -> str:
+def look_further(outcome: SearchOutcome) -> str:
     store = outcome.store
     ui, pages = store.ui, store.pages
     return (

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from experiments.planning.lines import GB, GIB, Line, duration, section
+from experiments.planning.lines import GB, GIB, PlanLine, duration, section
 from lrm.tables import Table
 
 if TYPE_CHECKING:
-    from experiments.plan import Planning
+    from experiments.plan import PlanSettings
 
 NAME = "deepseek-r1"
 
@@ -36,7 +36,7 @@ HEADER = (
 )
 
 
-def plan(settings: Planning) -> str:
+def plan(settings: PlanSettings) -> str:
     """The plan, as text."""
     rows = [_row(settings, name) for name in FILES]
     table = Table("The files, by the names that their makers gave them", HEADER, rows)
@@ -51,7 +51,7 @@ def plan(settings: Planning) -> str:
     )
 
 
-def _row(settings: Planning, name: str) -> tuple[str, ...]:
+def _row(settings: PlanSettings, name: str) -> tuple[str, ...]:
     bits, size = FILES[name]
     one = settings.gpu_gib * GIB - settings.overhead_gb * GB
     left = settings.gpus * one - size
@@ -77,42 +77,46 @@ def _row(settings: Planning, name: str) -> tuple[str, ...]:
     )
 
 
-def _columns(settings: Planning) -> Iterator[Line]:
-    yield Line("GB, bits", "", "published: unsloth/DeepSeek-R1-GGUF; (bytes x 8 / 671e9 weights)")
+def _columns(settings: PlanSettings) -> Iterator[PlanLine]:
+    yield PlanLine(
+        "GB, bits", "", "published: unsloth/DeepSeek-R1-GGUF; (bytes x 8 / 671e9 weights)"
+    )
     source = (
         f"at {settings.network:g} GB/s (--network) and {settings.disk:g} GB/s (--disk), assumed"
     )
-    yield Line("download, loading", "", source)
+    yield PlanLine("download, loading", "", source)
     source = (
         f"GB for the cache: {settings.gpus} x ({settings.gpu_gib:g} GiB - {settings.overhead_gb:g} "
     )
-    yield Line("left", "", source + "GB), both assumed, the file off")
+    yield PlanLine("left", "", source + "GB), both assumed, the file off")
     source = (
         f"replies of {settings.context:,} tokens (--context) that fit at once: 2 bytes x {LAYERS} "
     )
     source += "layers x"
-    yield Line(
+    yield PlanLine(
         "latents", f"{FOLDED:,} bytes a token", f"{source} {LATENT}; files made since April 2025"
     )
     source = (
         f"{HEADS} heads x ({KEY} + {VALUE}) in place of {LATENT}: older files, such as those of "
     )
-    yield Line("unfolded", f"{UNFOLDED:,} bytes", source + "January 2025 (llama.cpp PR 12801)")
-    yield Line("gpu_layers", "", "the rest runs on the CPU, many times slower: no time is given")
-    yield Line("slots", "", f"as latents, at most {settings.slots} (--slots)")
+    yield PlanLine("unfolded", f"{UNFOLDED:,} bytes", source + "January 2025 (llama.cpp PR 12801)")
+    yield PlanLine(
+        "gpu_layers", "", "the rest runs on the CPU, many times slower: no time is given"
+    )
+    yield PlanLine("slots", "", f"as latents, at most {settings.slots} (--slots)")
     source = (
         f"{settings.tokens_per_second:g} (--tokens-per-second, its makers' figure on two H100), by "
     )
-    yield Line(
+    yield PlanLine(
         "tokens/s", "", source + "bytes; assumed, and of as many replies at once as they had"
     )
     source = (
         f"{settings.questions} replies x {settings.reply_tokens:,} tokens (--reply-tokens, assumed)"
     )
-    yield Line("benchmarks", "", source)
+    yield PlanLine("benchmarks", "", source)
 
 
-def _fit(settings: Planning, size: float) -> tuple[int, int]:
+def _fit(settings: PlanSettings, size: float) -> tuple[int, int]:
     """How many layers go to the GPUs (-1: all), and how many replies, as latents, run at once."""
     room = settings.gpus * (settings.gpu_gib * GIB - settings.overhead_gb * GB)
     reply = FOLDED * settings.context
@@ -121,7 +125,7 @@ def _fit(settings: Planning, size: float) -> tuple[int, int]:
     return max(0, int(LAYERS * (room - reply) / size)), 1
 
 
-def _command(settings: Planning, name: str) -> str:
+def _command(settings: PlanSettings, name: str) -> str:
     layers, slots = _fit(settings, FILES[name][1])
     engine = f"llama_cpp:gpu_layers={layers},context={settings.context},slots={slots}"
     return (

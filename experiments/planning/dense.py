@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from experiments.benchmarking.random_models import SHAPES, SPREAD
-from experiments.planning.lines import GB, GIB, Line, duration, gb, section
+from experiments.planning.lines import GB, GIB, PlanLine, duration, gb, section
 from lrm.compression.streaming.offload import ON_DEVICE
 
 if TYPE_CHECKING:
-    from experiments.plan import Planning
+    from experiments.plan import PlanSettings
 
 BYTES = 2
 """Of a value in bfloat16."""
@@ -149,7 +149,7 @@ def seconds(sizes: Sizes, tokens: int, levels: int, mode: str) -> tuple[float, f
     return (one - further) * min(ratios) + columns, (one - further) * max(ratios) + columns
 
 
-def plan(settings: Planning) -> str:
+def plan(settings: PlanSettings) -> str:
     """The plan, as text."""
     sizes = Sizes.of(settings.shape)
     return "\n\n".join(
@@ -176,90 +176,92 @@ def _stored(sizes: Sizes) -> Iterator[tuple[str, float]]:
     yield f"GPTQ 4-g128 ({PACKED} bits in the blocks, measured)", packed
 
 
-def _model(sizes: Sizes, settings: Planning) -> Iterator[Line]:
+def _model(sizes: Sizes, settings: PlanSettings) -> Iterator[PlanLine]:
     size = BYTES * sizes.all
-    yield Line(
+    yield PlanLine(
         "weights", f"{sizes.all:,}", f"{sizes.layers} blocks of {sizes.block:,}, and the rest"
     )
-    yield Line("on disk", gb(size), "2 bytes each")
+    yield PlanLine("on disk", gb(size), "2 bytes each")
     source = f"download at {settings.network:g} GB/s (--network, assumed)"
-    yield Line("download", duration(size / settings.network / GB), source)
+    yield PlanLine("download", duration(size / settings.network / GB), source)
     every = size * (1 + settings.levels)
-    yield Line("with all levels", gb(every), f"x (1 + {settings.levels}); zeros are stored")
+    yield PlanLine("with all levels", gb(every), f"x (1 + {settings.levels}); zeros are stored")
 
 
-def _pruning(sizes: Sizes, settings: Planning) -> Iterator[Line]:
+def _pruning(sizes: Sizes, settings: PlanSettings) -> Iterator[PlanLine]:
     tokens, levels, mode = settings.rows * settings.row_tokens, settings.levels, settings.mode
     block, hidden = BYTES * sizes.block, waiting(sizes, tokens, levels, mode)
     beside, room = memory(sizes, levels), settings.gpu_gib * GIB
     there = hidden * ON_DEVICE <= room
     peak = block + (beside + hidden * there) * MEASURED_OVER_FORMULA
-    yield Line("a block", gb(block), "the weights that are on the GPU at a time")
+    yield PlanLine("a block", gb(block), "the weights that are on the GPU at a time")
     states = f"{tokens:,} tokens x {sizes.hidden:,} x 2 bytes"
     if mode == "sequential":
         states += f" x {levels} levels"
     place = "on the GPU" if there else "in the host's memory or on disk"
-    yield Line("hidden states", gb(hidden), f"{states}; {place}")
+    yield PlanLine("hidden states", gb(hidden), f"{states}; {place}")
     parts = (
         f"Hessians 4 x (3 x {sizes.hidden:,}^2 + {sizes.inner:,}^2), and factor or {levels} levels"
     )
-    yield Line("beside them", gb(beside), f"{parts} of down_proj")
+    yield PlanLine("beside them", gb(beside), f"{parts} of down_proj")
     fits = "fits" if peak <= room else "does not fit: ask for fewer levels at a time"
     source = (
         f"of {gb(room)}: {fits}; x {MEASURED_OVER_FORMULA} beside the weights, as measured at 8B"
     )
-    yield Line("peak of the GPU", gb(peak), source)
+    yield PlanLine("peak of the GPU", gb(peak), source)
     least, most = seconds(sizes, tokens, levels, mode)
     source = f"{mode} mode, {levels} levels: 8B's measured seconds (README) by operations"
-    yield Line("computing", f"{duration(least)} to {duration(most)}", source)
+    yield PlanLine("computing", f"{duration(least)} to {duration(most)}", source)
     passes = PASSES + PASSES_PER_LEVEL * levels
     source = (
         f"{passes} passes of {gb(BYTES * sizes.all)} at {settings.disk:g} GB/s (--disk, assumed)"
     )
-    yield Line("disk", duration(passes * BYTES * sizes.all / settings.disk / GB), source)
+    yield PlanLine("disk", duration(passes * BYTES * sizes.all / settings.disk / GB), source)
 
 
-def _generation(sizes: Sizes, settings: Planning, size: float) -> Iterator[Line]:
+def _generation(sizes: Sizes, settings: PlanSettings, size: float) -> Iterator[PlanLine]:
     token = 2 * BYTES * sizes.layers * sizes.kv
     room = settings.gpus * settings.gpu_gib * GIB * settings.gpu_memory
     left = room - size - settings.gpus * settings.overhead_gb * GB
-    yield Line(
+    yield PlanLine(
         "weights", gb(size), f"loaded in {duration(size / settings.disk / GB)} from the disk"
     )
     source = f"{settings.gpus} x {settings.gpu_gib:g} GiB x {settings.gpu_memory:g}, weights and "
     source += f"{settings.gpus} x {settings.overhead_gb:g} GB (--overhead-gb, assumed) off"
-    yield Line("left for the cache", gb(left), source)
+    yield PlanLine("left for the cache", gb(left), source)
     source = f"2 x {sizes.layers} layers x {sizes.kv:,} x 2 bytes"
-    yield Line("a token's keys and values", f"{token:,} bytes", source)
+    yield PlanLine("a token's keys and values", f"{token:,} bytes", source)
     longest = settings.context * token
     if left < longest:
         source = (
             f"a reply of {settings.context:,} tokens takes {gb(longest)}: more GPUs or fewer bits"
         )
-        yield Line("does not fit", gb(longest - left), source)
+        yield PlanLine("does not fit", gb(longest - left), source)
         return
     live = settings.reply_tokens * math.exp(SPREAD**2) / 2
     source = f"E[L^2] / 2 E[L] at a mean of {settings.reply_tokens:,} (--reply-tokens, assumed), "
-    yield Line("live tokens of a reply", f"{live:,.0f}", source + f"log-normal, sigma {SPREAD}")
+    yield PlanLine("live tokens of a reply", f"{live:,.0f}", source + f"log-normal, sigma {SPREAD}")
     once = min(256, int(left / token / live))
-    yield Line("replies at once", f"{once:,}", "cache / live tokens; at most 256, assumed of vLLM")
+    yield PlanLine(
+        "replies at once", f"{once:,}", "cache / live tokens; at most 256, assumed of vLLM"
+    )
     step = (size + once * live * token) / settings.gpus
     step /= settings.bandwidth * GB * settings.efficiency
     source = (
         f"(weights + live cache) / GPUs / ({settings.bandwidth:,g} GB/s x {settings.efficiency:g})"
     )
-    yield Line("a step", f"{step * 1000:.1f} ms", source + " (both assumed)")
-    yield Line("tokens a second", f"{once / step:,.0f}", "replies at once / step")
+    yield PlanLine("a step", f"{step * 1000:.1f} ms", source + " (both assumed)")
+    yield PlanLine("tokens a second", f"{once / step:,.0f}", "replies at once / step")
     tokens = settings.questions * settings.reply_tokens * BUDGETS_COST
     source = (
         f"{settings.questions:,} replies x {settings.reply_tokens:,} x {BUDGETS_COST} for forced "
     )
-    yield Line("tokens of a level", f"{tokens:,.0f}", source + "answers (measured, README)")
+    yield PlanLine("tokens of a level", f"{tokens:,.0f}", source + "answers (measured, README)")
     each = tokens * step / once
-    yield Line("a level", duration(each))
+    yield PlanLine("a level", duration(each))
 
 
-def _commands(settings: Planning) -> str:
+def _commands(settings: PlanSettings) -> str:
     name = f"deepseek-ai/{CARDS.get(settings.shape, settings.shape)}"
     mode = ":mode=sequential" if settings.mode == "sequential" else ""
     engine = f"vllm:tensor_parallel_size={settings.gpus},gpu_memory={settings.gpu_memory:g},"

@@ -10,7 +10,7 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlanLine:
     """`source` is a formula, or says what was measured or assumed."""
 
     what: str
@@ -18,7 +18,7 @@ class Line:
     source: str = ""
 
 
-def section(heading: str, lines: Sequence[Line]) -> str:
+def section(heading: str, lines: Sequence[PlanLine]) -> str:
     """The heading, and the lines in three columns."""
     what = max(len(line.what) for line in lines)
     value = max(len(line.value) for line in lines)

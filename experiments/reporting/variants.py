@@ -103,7 +103,7 @@ def _whole(record: StoredRun) -> bool:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SelectionReading:
     """What the stored generations of a selection say. The mappings go by a variant's name, and
     `firsts` by a benchmark's too."""
 
@@ -113,7 +113,7 @@ class Reading:
     against: Mapping[str, Published]
 
 
-def read(selection: Selection, texts: bool = True) -> Reading:
+def read(selection: Selection, texts: bool = True) -> SelectionReading:
     """Reads all generations; of their texts only the samples stay in memory. Without `texts` there
     are no samples and no firsts, at half the time."""
     variants, ranked = [], []
@@ -152,7 +152,7 @@ def read(selection: Selection, texts: bool = True) -> Reading:
         firsts |= {(name, one): search.first() for one, search in searches.items()}
         if row := _published(record, variant):
             against[name] = row
-    return Reading(variants, fitting(ranked), firsts, against)
+    return SelectionReading(variants, fitting(ranked), firsts, against)
 
 
 def _published(record: StoredRun, variant: Variant) -> Published | None:

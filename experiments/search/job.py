@@ -19,7 +19,7 @@ from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
 from experiments.search.level import Key
 from experiments.search.level_evaluator import LevelEvaluator
-from experiments.search.pruning_first import First, parse_first
+from experiments.search.pruning_first import FirstMethod, parse_first
 from experiments.search.study import SharedStudy, open_search
 from lrm import registry
 from lrm.contracts import Benchmark
@@ -32,7 +32,7 @@ from tracking.store import Store, check_name, open_store
 
 
 @dataclass(frozen=True)
-class Axis:
+class SearchAxis:
     """What a search varies beside the budget: the levels of a method, in their order. `text` is the
     method as it was named, `objectives` how many of Optuna's there are."""
 
@@ -48,9 +48,9 @@ class Axis:
         return any(key != self.method.untouched for key in self.keys)
 
 
-def sparsity_axis(settings: Settings) -> Axis:
+def sparsity_axis(settings: Settings) -> SearchAxis:
     method = parse_method(settings.method, settings.sparsity)
-    return Axis(method, settings.method, settings.sparsity)
+    return SearchAxis(method, settings.method, settings.sparsity)
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Job:
     where replies, checkpoints and leases are."""
 
     settings: SearchSettings
-    axis: Axis
+    axis: SearchAxis
     root: Path
     folder: Path
     engine: EngineChoice
-    first: First | None
+    first: FirstMethod | None
     model: Model
     questions: Mapping[Benchmark, Sequence[Question]]
     decoding: Decoding
@@ -146,7 +146,7 @@ class Job:
         )
 
 
-def prepare(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Job:
+def prepare(settings: SearchSettings, axis: SearchAxis, root: Path | None = None) -> Job:
     """The job, of which everything is kept in mlruns/ under `root`, the project's folder, unless
     the settings say otherwise. Raises BadInput if it cannot be done."""
     root = root or project_root()
@@ -178,7 +178,7 @@ def prepare(settings: SearchSettings, axis: Axis, root: Path | None = None) -> J
 
 
 def open_model(
-    settings: SearchSettings, axis: Axis, engine: EngineChoice, first: First | None
+    settings: SearchSettings, axis: SearchAxis, engine: EngineChoice, first: FirstMethod | None
 ) -> Model:
     """The model. BadInput if what is asked cannot be done with it, where possible before its
     weights are fetched."""
@@ -197,7 +197,7 @@ def open_model(
 
 
 def default_name(
-    model: Model, first: First | None, method: Choice, identity: dict[str, Any]
+    model: Model, first: FirstMethod | None, method: Choice, identity: dict[str, Any]
 ) -> str:
     """A study's name from what is done in it: the same flags, the same name."""
     done = [first.label, method.name] if first else [method.name]
@@ -219,7 +219,7 @@ def load_questions(settings: SearchSettings) -> dict[Benchmark, list[Question]]:
 
 def identity_of(
     settings: SearchSettings,
-    axis: Axis,
+    axis: SearchAxis,
     model: Model,
     questions: dict[Benchmark, list[Question]],
     engine: str,

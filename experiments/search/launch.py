@@ -17,8 +17,8 @@ from typing import IO
 
 from experiments.cli.settings import SearchSettings
 from experiments.search import loop
-from experiments.search.job import Axis, prepare
-from experiments.search.loop import Outcome
+from experiments.search.job import SearchAxis, prepare
+from experiments.search.loop import SearchOutcome
 from lrm.errors import BadInput, LrmError
 from tracking.address import project_root
 from tracking.processes import sigterm_raises
@@ -35,9 +35,9 @@ def searched(
     name: str,
     arguments: Sequence[str] | None,
     settings: SearchSettings,
-    axis: Axis,
+    axis: SearchAxis,
     root: Path | None,
-    text: Callable[[Outcome], str],
+    text: Callable[[SearchOutcome], str],
 ) -> str:
     """What the command `name` prints: the search done here, or by the workers that are asked for.
 

@@ -18,7 +18,7 @@ from experiments.reporting import report_run
 from experiments.reporting.variants import of_study
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
-from experiments.search.job import Axis, prepare
+from experiments.search.job import SearchAxis, prepare
 from experiments.search.level import Key, Level, label
 from experiments.search.level_evaluator import LevelEvaluator
 from experiments.search.run_recorder import RunRecorder
@@ -31,7 +31,7 @@ from tracking.store import Store
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """A search's findings, what they cost, where they are kept, and where the report lies.
 
     `levels_found` counts those that this process did not measure.
@@ -46,7 +46,7 @@ class Outcome:
     page: str
 
 
-def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outcome:
+def run(settings: SearchSettings, axis: SearchAxis, root: Path | None = None) -> SearchOutcome:
     """Runs, continues or joins one search, as `job.prepare` says."""
     job = prepare(settings, axis, root)
     store = job.store()
@@ -70,7 +70,7 @@ def run(settings: SearchSettings, axis: Axis, root: Path | None = None) -> Outco
         points = [scribe.points[level.key, b] for level in levels for b in settings.budgets]
         findings = axis.findings(levels, points, settings.budgets)
         page = conclude(search, study, store, findings)
-    return Outcome(job.name, study.id, findings, len(levels) - measured, lab, store, page)
+    return SearchOutcome(job.name, study.id, findings, len(levels) - measured, lab, store, page)
 
 
 def conclude(search: SharedStudy, study: StudyRun, store: Store, findings: Findings) -> str:

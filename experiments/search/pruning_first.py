@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from experiments.cli.method_choice import MethodChoice, parse_method
-from experiments.models.resolve import Found
+from experiments.models.resolve import LocatedModel
 from experiments.search.level_evaluator import LevelEvaluator
 from lrm.errors import BadInput
 
 
 @dataclass(frozen=True)
-class First:
+class FirstMethod:
     """A pruning method at one sparsity, applied before any level of a search. `text` is the flag's
     value."""
 
@@ -24,7 +24,7 @@ class First:
         """For the name of a study."""
         return f"{self.method.name}-{self.sparsity:g}"
 
-    def check(self, found: Found) -> None:
+    def check(self, found: LocatedModel) -> None:
         """BadInput if the model has no dense weights here, before any are fetched."""
         if found.format != "dense":
             raise BadInput(
@@ -40,7 +40,7 @@ class First:
         return replace(lab, model=model, first=self.text)
 
 
-def parse_first(text: str) -> First:
+def parse_first(text: str) -> FirstMethod:
     """Reads "sparsegpt@0.5" or "sparsegpt:calibration=text@0.5"."""
     named, at, level = text.rpartition("@")
     try:
@@ -54,4 +54,4 @@ def parse_first(text: str) -> First:
             f"--first {text}: the level must lie between 0 and 1, 0.5 is half; without pruning, "
             "leave --first out."
         )
-    return First(text, parse_method(named, [sparsity]), sparsity)
+    return FirstMethod(text, parse_method(named, [sparsity]), sparsity)

@@ -12,7 +12,7 @@ from lrm.errors import BadInput
 from lrm.stats import estimates
 from lrm.stats.estimates import HALF
 
-Axis = Literal["sparsity", "bits", "size"]
+CollapseAxis = Literal["sparsity", "bits", "size"]
 """Of a `Variant`: what is harder the higher it is, or the lower (bits per weight, bytes)."""
 
 FORMS = {"sparsity": "{:.0%}", "bits": "{:.3g}", "size": "{:,.0f}"}
@@ -30,7 +30,7 @@ class Collapse:
 
     benchmark: str
     budget: int | None
-    axis: Axis
+    axis: CollapseAxis
     threshold: float
     levels: tuple[float, ...]
     dense: float
@@ -75,7 +75,7 @@ def collapse(
     benchmark: str,
     budget: int | None,
     *,
-    axis: Axis = "sparsity",
+    axis: CollapseAxis = "sparsity",
     threshold: float = HALF,
 ) -> Collapse:
     """Collapse of one model and method over its levels on a benchmark at a budget.

@@ -14,7 +14,7 @@ from lrm.stats.estimates import HALF, Difference
 
 
 @dataclass(frozen=True)
-class Line:
+class SizeLine:
     """One model by one method at one size or several.
 
     `points` are what is smaller than the original, the largest first: compressed models, and a
@@ -53,7 +53,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SizePair:
     """A model, and of another line the one that is nearest in bytes from above; on each benchmark
     the accuracy of the `smaller` minus that of the `larger`, on the same questions. `lines` names
     the line of either."""
@@ -69,7 +69,7 @@ class Pair:
         return _size(self.larger) / _size(self.smaller)
 
 
-def lines(variants: Sequence[Variant]) -> list[Line]:
+def lines(variants: Sequence[Variant]) -> list[SizeLine]:
     """The lines that variants of known size form, a study's levels being one.
 
     The original is the dense model of the most bytes.
@@ -88,22 +88,24 @@ def lines(variants: Sequence[Variant]) -> list[Line]:
             points.sort(key=_size, reverse=True)
             hardest = points[-1]
             base = hardest if hardest.dense else base_of(hardest, sized)
-            found.append(Line(hardest.origin, base, tuple(points)))
+            found.append(SizeLine(hardest.origin, base, tuple(points)))
     names = [line.name for line in found]
     return [
-        Line(f"{one.name} ({one.points[0].study})", one.dense, one.points)
+        SizeLine(f"{one.name} ({one.points[0].study})", one.dense, one.points)
         if names.count(one.name) > 1
         else one
         for one in found
     ]
 
 
-def pairs(found: Sequence[Line], benchmarks: Sequence[str], budget: int | None) -> list[Pair]:
+def pairs(
+    found: Sequence[SizeLine], benchmarks: Sequence[str], budget: int | None
+) -> list[SizePair]:
     """Every point of a line with the nearest from above of each other line, where there is one.
 
     Raises BadInput where the two did not answer the same questions.
     """
-    matched: dict[frozenset[str], Pair] = {}
+    matched: dict[frozenset[str], SizePair] = {}
     for line in found:
         for one in line.points:
             for other in found:
@@ -115,7 +117,7 @@ def pairs(found: Sequence[Line], benchmarks: Sequence[str], budget: int | None) 
                 if both not in matched:
                     found_in = (line.name, other.name)
                     differences = _differences(one, nearest, benchmarks, budget)
-                    matched[both] = Pair(found_in, one, nearest, differences)
+                    matched[both] = SizePair(found_in, one, nearest, differences)
     return list(matched.values())
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 
 from lrm.benchmarks.grading import answers
-from lrm.benchmarks.source import Row, Source, questions
+from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
 SOURCE = Source(
@@ -60,7 +60,7 @@ class Aime:
         return answers.grade_integer(question, completion)
 
 
-def _question(row: Row) -> Question:
+def _question(row: DataRow) -> Question:
     answer = row.integer("Answer")
     if not 0 <= answer <= 999:
         raise row.bad(f'"Answer" must lie between 0 and 999, got {answer}')

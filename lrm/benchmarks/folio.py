@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 
 from lrm.benchmarks.grading import labels
-from lrm.benchmarks.source import Row, Source, questions
+from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
 SOURCE = Source(
@@ -68,7 +68,7 @@ class Folio:
         return grade(question, completion)
 
 
-def _question(row: Row) -> Question:
+def _question(row: DataRow) -> Question:
     if row.has_list("premises"):
         premises = "\n".join(row.texts("premises"))
     else:

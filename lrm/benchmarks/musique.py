@@ -26,7 +26,7 @@ import re
 from dataclasses import dataclass, replace
 
 from lrm.benchmarks.grading.short import grade_short
-from lrm.benchmarks.source import Row, Source, questions
+from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
 HUNDRED = Source(
@@ -80,7 +80,7 @@ class Musique:
     def grade(self, question: Question, completion: Completion) -> Grade:
         return grade_short(question, completion)
 
-    def _question(self, row: Row) -> Question:
+    def _question(self, row: DataRow) -> Question:
         name = row.text("id")
         hops = re.match(r"([234])hop", name)
         if hops is None:
@@ -92,7 +92,7 @@ class Musique:
         return Question(name, prompt(asked), gold, f"{hops[1]}-hop", message(asked))
 
 
-def _supporting(row: Row) -> list[str]:
+def _supporting(row: DataRow) -> list[str]:
     """The supporting paragraphs in their order, each under its title."""
     shown = [
         f"{part.text('title')}\n{part.text('paragraph_text')}"

@@ -48,7 +48,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DataRow:
     """One record, its place from 0, and where it was read, for messages."""
 
     values: Mapping[str, object]
@@ -80,13 +80,13 @@ class Row:
             raise self.bad(f'"{field}" must be an integer, got {value!r:.80}')
         return value
 
-    def rows(self, field: str) -> list[Row]:
+    def rows(self, field: str) -> list[DataRow]:
         """The list of objects in a field, as rows."""
         values = self._value(field)
         if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
             raise self.bad(f'"{field}" must be a list of objects')
         return [
-            Row(value, index, f"{self.origin}, {field}[{index}]")
+            DataRow(value, index, f"{self.origin}, {field}[{index}]")
             for index, value in enumerate(values)
         ]
 
@@ -110,7 +110,7 @@ class Row:
 
 
 def questions(
-    source: Source, question: Callable[[Row], Question], limit: int | None = None
+    source: Source, question: Callable[[DataRow], Question], limit: int | None = None
 ) -> list[Question]:
     """The first `limit` questions in the source's order, all of it checked. Ids must differ.
 
@@ -125,7 +125,7 @@ def questions(
     return list(found.values())[:limit]
 
 
-def rows(source: Source) -> list[Row]:
+def rows(source: Source) -> list[DataRow]:
     """All rows in order; none at all is an error."""
     folder = os.environ.get(VARIABLE)
     found = _from_folder(Path(folder), source) if folder else _online(source)
@@ -135,7 +135,7 @@ def rows(source: Source) -> list[Row]:
     return found
 
 
-def _from_folder(folder: Path, source: Source) -> list[Row]:
+def _from_folder(folder: Path, source: Source) -> list[DataRow]:
     path = folder / source.file
     remedy = f"set {VARIABLE} to a folder that holds {source.file}, or unset it to go online"
     if not os.path.isdir(folder):  # unlike Path.is_dir, False where access is denied
@@ -146,7 +146,7 @@ def _from_folder(folder: Path, source: Source) -> list[Row]:
         raise BadInput(f"cannot read {path} ({error.strerror}); {remedy}") from error
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     return [
-        Row(_record(line, f"{path}, line {number}"), index, f"{path}, line {number}")
+        DataRow(_record(line, f"{path}, line {number}"), index, f"{path}, line {number}")
         for index, (number, line) in enumerate(numbered)
     ]
 
@@ -162,7 +162,7 @@ def _record(line: bytes, origin: str) -> dict[str, object]:
     return record
 
 
-def _online(source: Source) -> list[Row]:
+def _online(source: Source) -> list[DataRow]:
     import datasets
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
@@ -182,7 +182,7 @@ def _online(source: Source) -> list[Row]:
         reason = str(error).partition("\n")[0]
         copy = place if source.url else Path(place).parents[1]  # beside snapshots/ lies blobs/
         raise _failure(source, reason, f"delete {copy} to download it again") from error
-    return [Row(record, index, f"{source}, row {index}") for index, record in enumerate(table)]
+    return [DataRow(record, index, f"{source}, row {index}") for index, record in enumerate(table)]
 
 
 def _snapshot(source: Source) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from lrm.benchmarks.grading import answers
-from lrm.benchmarks.source import Row, Source, questions
+from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
 SOURCE = Source(
@@ -62,7 +62,7 @@ class Temporal:
         return grade(question, completion)
 
 
-def _question(row: Row) -> Question:
+def _question(row: DataRow) -> Question:
     target = row.text("target").strip()
     if target not in LETTERS:
         raise row.bad(f'"target" must be one of {", ".join(LETTERS)}, got "{target}"')

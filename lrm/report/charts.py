@@ -27,7 +27,7 @@ ROW = 15
 
 
 @dataclass(frozen=True)
-class Axis:
+class ChartAxis:
     """What an axis shows. `domain` is taken from the data if left out."""
 
     title: str
@@ -91,8 +91,8 @@ class Dot:
 
 def curves(
     dots: Sequence[Dot],
-    x: Axis,
-    y: Axis,
+    x: ChartAxis,
+    y: ChartAxis,
     *,
     ordered: bool = False,
     front: Sequence[tuple[float, float]] = (),
@@ -127,7 +127,7 @@ def curves(
 
 
 def intervals(
-    dots: Sequence[Dot], x: Axis, *, mark: float | None = None, legend: bool = True
+    dots: Sequence[Dot], x: ChartAxis, *, mark: float | None = None, legend: bool = True
 ) -> Chart:
     """Rows of estimates with their intervals; `mark` draws a line at one value, such as 0.
 

@@ -9,19 +9,19 @@ from lrm.analysis.compare import accuracy, averages, tokens
 from lrm.analysis.fronts import Front, Spot, front
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.report.charts import SHARE, Axis, Dot, curves, intervals
+from lrm.report.charts import SHARE, ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel
 from lrm.report.material import Material
 from lrm.report.spread import LADDERS
 from lrm.tables import Table, amount, percent, signed, times
 
-ACCURACY = Axis("accuracy", "percent", SHARE)
+ACCURACY = ChartAxis("accuracy", "percent", SHARE)
 INTERVALS = "Bars are 95% intervals over questions."
 
 
 def the_frontier(material: Material) -> Figure:
     """Every variant at every budget: the averages first, then each benchmark."""
-    axis = Axis(f"{material.unit} per question, log scale", "log")
+    axis = ChartAxis(f"{material.unit} per question, log scale", "log")
     if len(material.settings()) == 1:
         return _one_point(material, axis)
     groups = {**averages(material.variants), **{name: (name,) for name in material.benchmarks}}
@@ -51,7 +51,7 @@ def the_frontier(material: Material) -> Figure:
     )
 
 
-def _one_point(material: Material, axis: Axis) -> Figure:
+def _one_point(material: Material, axis: ChartAxis) -> Figure:
     """One model at one budget has no front: its benchmarks side by side."""
     groups = {**averages(material.variants), **{name: (name,) for name in material.benchmarks}}
     spots = {title: material.spots(names)[0] for title, names in groups.items()}
@@ -135,7 +135,7 @@ def by_budget(material: Material) -> Figure:
         raise BadInput("no budgets were set when these replies were made.")
     if len(material.budgets) == 1:
         raise BadInput("only one budget was measured.")
-    axis = Axis("budget, thinking tokens, log scale", "log")
+    axis = ChartAxis("budget, thinking tokens, log scale", "log")
     panels, rows = [], []
     for name in material.benchmarks:
         spots = material.spots([name])
@@ -185,7 +185,7 @@ def by_level(material: Material) -> Figure:
     marks = [_mark(one) for one in found if one.budget == material.largest and one.at is not None]
     if marks:
         levels = [material.step(variant) for variant in material.variants]
-        shown = Axis("sparsity", "percent", (0, min(1.0, max(levels) + 0.05)))
+        shown = ChartAxis("sparsity", "percent", (0, min(1.0, max(levels) + 0.05)))
         drawn = intervals(marks, shown if axis == "sparsity" else LADDERS[axis], legend=False)
         panels.append(Panel("collapses at", drawn))
     header = ("benchmark", "budget", "first level below half of the dense accuracy")
@@ -236,7 +236,7 @@ def tokens_by_level(material: Material) -> Figure:
             "The longest generations, with no budget. Length alone says nothing: a broken model "
             f"may ramble or stop at once. {INTERVALS}",
         ),
-        panels=[Panel("", curves(dots, LADDERS[axis], Axis(f"{material.unit} per question")))],
+        panels=[Panel("", curves(dots, LADDERS[axis], ChartAxis(f"{material.unit} per question")))],
         tables=[Table("Length", header, rows)],
     )
 
@@ -260,7 +260,7 @@ def history(material: Material) -> Figure:
             "reference point of accuracy 0 and the search's cap on tokens, as the search logged "
             "it. It is that of the estimates and has no interval.",
         ),
-        panels=[Panel("", curves(dots, Axis("trial"), Axis("hypervolume")))],
+        panels=[Panel("", curves(dots, ChartAxis("trial"), ChartAxis("hypervolume")))],
         tables=[],
     )
 

@@ -8,7 +8,7 @@ from lrm.analysis.grid import Variant
 from lrm.analysis.knowledge import Contrast, contrasts
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.report.charts import SHARE, Axis, Dot, curves, intervals
+from lrm.report.charts import SHARE, ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel
 from lrm.report.material import Material
 from lrm.report.spread import Found, spread
@@ -35,7 +35,7 @@ def knowledge(material: Material) -> Figure:
             "questions of several hops."
         )
     panels, rows = [], []
-    axis = Axis("share of the dense accuracy lost", "percent")
+    axis = ChartAxis("share of the dense accuracy lost", "percent")
     for kind, title in KINDS.items():
         pairs = [(variant, one) for variant, one in made if one.kind == kind]
         found = [
@@ -64,7 +64,7 @@ def knowledge(material: Material) -> Figure:
     )
 
 
-BYTES = Axis("bytes of the weights, log scale", "log", form="~s")
+BYTES = ChartAxis("bytes of the weights, log scale", "log", form="~s")
 
 
 def _told(made: Sequence[Contrast]) -> list[str]:
@@ -136,7 +136,9 @@ def beside_published(material: Material) -> Figure:
             )
         ]
         if dots:
-            panels.append(Panel(row.model, intervals(dots, Axis("accuracy", "percent", SHARE))))
+            panels.append(
+                Panel(row.model, intervals(dots, ChartAxis("accuracy", "percent", SHARE)))
+            )
     if not panels:
         raise BadInput("the paper has no figures for these models on these benchmarks.")
     return Figure(

@@ -12,7 +12,7 @@ from lrm.analysis.lengths import ACROSS, SHARE, WITHIN, Endings, Split, across, 
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.report import charts
-from lrm.report.charts import Axis
+from lrm.report.charts import ChartAxis
 from lrm.report.figure import Figure, Panel
 from lrm.report.material import Material
 from lrm.report.spread import Found, spread
@@ -23,7 +23,7 @@ LONGEST = "Of the longest generations, with no budget."
 
 def short_against_long(material: Material) -> Figure:
     """The split across questions and the split within them, side by side."""
-    axis = Axis("accuracy of the shortest minus the longest", "percent", (-1.02, 1.02))
+    axis = ChartAxis("accuracy of the shortest minus the longest", "percent", (-1.02, 1.02))
     splits = {"across questions": across, "within questions": within}
     panels, rows, lacking = [], [], []
     told: list[str] = []
@@ -101,7 +101,7 @@ def inflation(material: Material) -> Figure:
             ratio = compare(Setting(variant, None), Setting(base, None), [name]).tokens
             found.append(Found(variant, name, ratio, times(ratio)))
     rows = [(one.variant.name, one.series, one.told) for one in found]
-    axis = Axis(f"{material.unit} over the dense model's")
+    axis = ChartAxis(f"{material.unit} over the dense model's")
     return Figure(
         says=(
             f"How many times as long as the dense model's replies to the same questions. {LONGEST}",
@@ -128,7 +128,7 @@ def how_they_end(material: Material) -> Figure:
         if any(one.value.value > 0 for one in found):
             title = f"{kind} {material.at_largest}" if kind == "forced" else kind
             drawn.append(
-                Panel(title, spread(material, found, Axis("replies", "percent", charts.SHARE)))
+                Panel(title, spread(material, found, ChartAxis("replies", "percent", charts.SHARE)))
             )
         else:
             nowhere.append(kind)
@@ -163,7 +163,7 @@ def first_right(material: Material) -> Figure:
             rows.append((variant.name, name, percent(first.found), told, whole))
     if not found:
         raise BadInput("the right answer stands in no reply.")
-    axis = Axis(f"{material.unit} until the right answer")
+    axis = ChartAxis(f"{material.unit} until the right answer")
     header = ("variant", "benchmark", "it stands in", "until it first does", "those replies whole")
     return Figure(
         says=(
@@ -210,7 +210,7 @@ def scores(material: Material) -> Figure:
             f"accuracy, or - 5 x relative loss. Intervals by bootstrap over questions. {LONGEST}",
         ),
         panels=[
-            Panel(kinds[kind], spread(material, found, Axis(kinds[kind]), marks.get(kind)))
+            Panel(kinds[kind], spread(material, found, ChartAxis(kinds[kind]), marks.get(kind)))
             for kind, found in by_kind.items()
             if found
         ],

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lrm.analysis.collapse import Axis
+from lrm.analysis.collapse import CollapseAxis
 from lrm.analysis.compare import Setting
 from lrm.analysis.first_correct import FirstCorrect
 from lrm.analysis.fronts import Spot
@@ -85,14 +85,14 @@ class Material:
         return [variant for variant in self.variants if not variant.dense]
 
     @cached_property
-    def ladder(self) -> Axis | None:
+    def ladder(self) -> CollapseAxis | None:
         """What the variants are a ladder of, if they are one model and method at several levels,
         each once: sparsities, or bits per weight."""
         methods = {variant.method for variant in self.compressed}
         models = {variant.model for variant in self.variants}
         if len(self.variants) < 2 or not len(methods) == len(models) == 1:
             return None
-        axes: tuple[Axis, ...] = ("sparsity", "bits")
+        axes: tuple[CollapseAxis, ...] = ("sparsity", "bits")
         for axis in axes:
             levels = [getattr(variant, axis) for variant in self.variants]
             if None not in levels and len(set(levels)) == len(levels):
@@ -100,7 +100,7 @@ class Material:
         return None
 
     @property
-    def need_ladder(self) -> Axis:
+    def need_ladder(self) -> CollapseAxis:
         """The same. Raises BadInput where there is none."""
         if self.ladder is None:
             raise BadInput("it takes one model and one method at two levels or more.")

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from lrm.analysis.compare import accuracy
 from lrm.analysis.grid import Variant
-from lrm.analysis.sizes import Line, Pair, lines, pairs
+from lrm.analysis.sizes import SizeLine, SizePair, lines, pairs
 from lrm.errors import BadInput
-from lrm.report.charts import Axis, Dot, curves
+from lrm.report.charts import ChartAxis, Dot, curves
 from lrm.report.figure import Figure, Panel
 from lrm.report.frontier import ACCURACY, INTERVALS
 from lrm.report.material import SHOWN, Material
 from lrm.stats.estimates import Difference
 from lrm.tables import Table, percent, signed, some
 
-SIZE = Axis("bytes of the weights, log scale", "log", form="~s")
+SIZE = ChartAxis("bytes of the weights, log scale", "log", form="~s")
 COUNTED = (
     "Of pruned models the zeros in the blocks' matrices are not counted, but one bit for each "
     "value, to say where they are. No engine here saves those bytes: this is what pruning could "
@@ -54,14 +54,14 @@ def at_equal_bytes(material: Material) -> Figure:
     )
 
 
-def _members(line: Line) -> list[Variant]:
+def _members(line: SizeLine) -> list[Variant]:
     """The points behind the dense model, if that is known."""
     if line.dense is None or line.dense.run_id in {one.run_id for one in line.points}:
         return list(line.points)
     return [line.dense, *line.points]
 
 
-def _dots(found: Sequence[Line], benchmark: str, budget: int | None) -> Iterator[Dot]:
+def _dots(found: Sequence[SizeLine], benchmark: str, budget: int | None) -> Iterator[Dot]:
     for line in found:
         for one in _members(line):
             right = accuracy(one.grid(benchmark, budget))
@@ -69,7 +69,7 @@ def _dots(found: Sequence[Line], benchmark: str, budget: int | None) -> Iterator
             yield Dot(line.name, one.size or 0.0, right, told | {"run": one.run_id})
 
 
-def _left_out(variants: Sequence[Variant], found: Sequence[Line]) -> list[str]:
+def _left_out(variants: Sequence[Variant], found: Sequence[SizeLine]) -> list[str]:
     """What has no size, what has one that counts stored zeros, and what has no dense model to fall
     from, in a sentence each."""
     unknown = [one.name for one in variants if one.size is None]
@@ -92,7 +92,7 @@ def _left_out(variants: Sequence[Variant], found: Sequence[Line]) -> list[str]:
     return told
 
 
-def _collapses(found: Sequence[Line], material: Material) -> list[str]:
+def _collapses(found: Sequence[SizeLine], material: Material) -> list[str]:
     """A paragraph for each line that can fall: where each benchmark does."""
     return [
         " ".join(
@@ -106,7 +106,7 @@ def _collapses(found: Sequence[Line], material: Material) -> list[str]:
     ]
 
 
-def _sizes(found: Sequence[Line], material: Material) -> Table:
+def _sizes(found: Sequence[SizeLine], material: Material) -> Table:
     rows = [
         (
             line.name,
@@ -121,7 +121,7 @@ def _sizes(found: Sequence[Line], material: Material) -> Table:
     return Table("Sizes", ("line", "variant", "bytes", *material.benchmarks, "run"), rows)
 
 
-def _where(found: Sequence[Line], material: Material) -> Table:
+def _where(found: Sequence[SizeLine], material: Material) -> Table:
     rows = []
     for line in (line for line in found if line.below):
         for name in material.benchmarks:
@@ -137,7 +137,7 @@ def _where(found: Sequence[Line], material: Material) -> Table:
     return Table("Collapse by bytes", header, rows, note)
 
 
-def _summary(compared: Sequence[Pair]) -> Table:
+def _summary(compared: Sequence[SizePair]) -> Table:
     """How the pairs of any two lines come out."""
     by_lines: dict[tuple[str, str], list[Difference]] = {}
     for pair in compared:
@@ -156,7 +156,7 @@ def _summary(compared: Sequence[Pair]) -> Table:
     return Table("How the pairs come out", header, rows, note)
 
 
-def _pairs(compared: Sequence[Pair], benchmarks: Sequence[str]) -> Table:
+def _pairs(compared: Sequence[SizePair], benchmarks: Sequence[str]) -> Table:
     rows = [
         (
             pair.smaller.name,

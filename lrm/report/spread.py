@@ -9,12 +9,12 @@ from math import isfinite
 from lrm.analysis.grid import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.report.charts import Axis, Chart, Dot, curves, intervals
+from lrm.report.charts import Chart, ChartAxis, Dot, curves, intervals
 from lrm.report.material import Material
 
 LADDERS = {
-    "sparsity": Axis("sparsity of the blocks' linear layers", "percent"),
-    "bits": Axis("bits per weight, log scale", "log"),
+    "sparsity": ChartAxis("sparsity of the blocks' linear layers", "percent"),
+    "bits": ChartAxis("bits per weight, log scale", "log"),
 }
 
 
@@ -34,7 +34,7 @@ class Found:
 
 
 def spread(
-    material: Material, found: Sequence[Found], axis: Axis, mark: float | None = None
+    material: Material, found: Sequence[Found], axis: ChartAxis, mark: float | None = None
 ) -> Chart:
     """Curves over the ladder that the variants form, else intervals in rows: a group of rows for
     each kind of question, or where there are many variants for each of those.

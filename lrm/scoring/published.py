@@ -117,7 +117,7 @@ def match(model: str, method: str, sparsity: float | None = None) -> Published |
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PublishedComparison:
     """Our accuracy on one benchmark beside the published one, and ours minus theirs."""
 
     benchmark: str
@@ -136,7 +136,9 @@ class Comparison:
         return "lower" if self.difference.high < 0 else "compatible"
 
 
-def compare(published: Published, ours: Mapping[str, tuple[float, int]]) -> list[Comparison]:
+def compare(
+    published: Published, ours: Mapping[str, tuple[float, int]]
+) -> list[PublishedComparison]:
     """Ours, as (accuracy, questions) by benchmark, on the benchmarks that both sides have.
 
     An interval's n is the number of questions, for means of several runs too: samples of one
@@ -155,7 +157,7 @@ def compare(published: Published, ours: Mapping[str, tuple[float, int]]) -> list
         own, theirs_n = wilson(accuracy, n), QUESTIONS[name]
         theirs = wilson(published.accuracy[name], theirs_n)
         gap = difference(own, theirs)
-        found.append(Comparison(name, own, theirs, gap, n, theirs_n, published.runs))
+        found.append(PublishedComparison(name, own, theirs, gap, n, theirs_n, published.runs))
     return found
 
 
@@ -164,7 +166,7 @@ HEADER = (
 )  # fmt: skip
 
 
-def table(comparisons: Sequence[Comparison], published: Published) -> Table:
+def table(comparisons: Sequence[PublishedComparison], published: Published) -> Table:
     """The comparison in percent and, for the difference, percentage points."""
     notes = [
         "Intervals: 95%, on the number of questions (Wilson); compatible: that of the difference "
@@ -184,7 +186,7 @@ def table(comparisons: Sequence[Comparison], published: Published) -> Table:
     return Table(heading, HEADER, [_cells(one) for one in comparisons], " ".join(notes))
 
 
-def _cells(one: Comparison) -> tuple[str, ...]:
+def _cells(one: PublishedComparison) -> tuple[str, ...]:
     return (
         one.benchmark,
         percent(one.ours),
@@ -197,7 +199,7 @@ def _cells(one: Comparison) -> tuple[str, ...]:
     )
 
 
-def rows(comparisons: Sequence[Comparison], published: Published) -> list[dict[str, Any]]:
+def rows(comparisons: Sequence[PublishedComparison], published: Published) -> list[dict[str, Any]]:
     """One flat record per benchmark, for JSON or CSV; shares and differences are fractions."""
     return [
         {

@@ -114,7 +114,7 @@ def record(line: bytes, place: str) -> dict[str, Any]:
 
 
 @dataclass
-class Reader:
+class SubmissionReader:
     """Reads the rows of one benchmark, from one file or several, and refuses what does not fit.
 
     `told` says that a person named the benchmark, so that a name the rows have for it may be any.

@@ -26,7 +26,7 @@ TOKENIZER_DOCUMENTS = 20_000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """Shape and schedule of one embedded model. `rows` x ROW tokens make a step."""
 
     hidden: int
@@ -43,8 +43,12 @@ class Recipe:
 
 
 RECIPES = {
-    "tiny-5m": Recipe(hidden=256, layers=6, intermediate=768, heads=8, kv_heads=4, steps=6000),
-    "tiny-1m": Recipe(hidden=128, layers=4, intermediate=512, heads=4, kv_heads=2, steps=8000),
+    "tiny-5m": TrainingRecipe(
+        hidden=256, layers=6, intermediate=768, heads=8, kv_heads=4, steps=6000
+    ),
+    "tiny-1m": TrainingRecipe(
+        hidden=128, layers=4, intermediate=512, heads=4, kv_heads=2, steps=8000
+    ),
 }
 
 
@@ -54,7 +58,7 @@ def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     return tokenizers.train("".join(document(source)) for _ in range(TOKENIZER_DOCUMENTS))
 
 
-class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+class TrainingRows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
     """Endless batches of packed rows: token ids and labels, both int64 [rows, ROW].
 
     Only replies are learned: prompts and padding have the label IGNORED. Each worker process has
@@ -93,7 +97,7 @@ class Rows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
                     yield prompt.ids + answer, [IGNORED] * len(prompt.ids) + answer
 
 
-def build(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def build(recipe: TrainingRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A randomly initialised model, float32."""
     torch.manual_seed(recipe.seed)
     config = LlamaConfig(
@@ -113,7 +117,7 @@ def build(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
 
 
 def train(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     tokenizer: PreTrainedTokenizerFast,
     *,
     workers: int,
@@ -141,7 +145,7 @@ def train(
         ),
     )
     data = DataLoader(
-        Rows(tokenizer, recipe.rows, recipe.seed),
+        TrainingRows(tokenizer, recipe.rows, recipe.seed),
         batch_size=None,
         num_workers=workers,
         prefetch_factor=8 if workers else None,

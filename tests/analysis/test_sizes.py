@@ -13,7 +13,7 @@ import pytest
 
 from experiments.reporting.variants import names, of_studies
 from lrm.analysis.grid import Variant
-from lrm.analysis.sizes import Line, lines, pairs
+from lrm.analysis.sizes import SizeLine, lines, pairs
 from lrm.errors import BadInput
 from lrm.report.material import Material
 from lrm.report.sizes import at_equal_bytes
@@ -54,7 +54,7 @@ def three() -> list[Variant]:
     ]
 
 
-def named(found: list[Line]) -> Mapping[str, list[str]]:
+def named(found: list[SizeLine]) -> Mapping[str, list[str]]:
     return {line.name: [one.name for one in line.points] for line in found}
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrm.benchmarks.grading import answers, labels, passages, short, squad
-from lrm.benchmarks.grading.answers import Reading
+from lrm.benchmarks.grading.answers import AnswerReading
 from lrm.records import Completion, Grade, Question, Stop
 
 settings.register_profile("lrm", deadline=None, database=None, derandomize=True)
@@ -69,12 +69,12 @@ def test_boxed(text: str, found: str | None) -> None:
     assert passages.boxed(text) == found
 
 
-def both(answer: str | None) -> Reading:
-    return Reading(answer, answer)
+def both(answer: str | None) -> AnswerReading:
+    return AnswerReading(answer, answer)
 
 
-def lenient(answer: str) -> Reading:
-    return Reading(None, answer)
+def lenient(answer: str) -> AnswerReading:
+    return AnswerReading(None, answer)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def lenient(answer: str) -> Reading:
         ("", both(None)),
     ],
 )
-def test_integer(text: str, found: Reading) -> None:
+def test_integer(text: str, found: AnswerReading) -> None:
     assert answers.integer(text) == found
 
 
@@ -165,7 +165,7 @@ def test_integer(text: str, found: Reading) -> None:
         ("", both(None)),
     ],
 )
-def test_letter(text: str, found: Reading) -> None:
+def test_letter(text: str, found: AnswerReading) -> None:
     assert answers.letter(text, options=OPTIONS) == found
 
 
@@ -216,7 +216,7 @@ def test_letter(text: str, found: Reading) -> None:
         ("", both(None)),
     ],
 )
-def test_label(text: str, found: Reading) -> None:
+def test_label(text: str, found: AnswerReading) -> None:
     assert labels.label(text, claim=CLAIM) == found
 
 
@@ -232,17 +232,17 @@ def test_label(text: str, found: Reading) -> None:
         (
             "Who?",
             "It is known. The answer is **Apple Corps**, a firm.",
-            Reading("Apple Corps, a firm", "Apple Corps"),
+            AnswerReading("Apple Corps, a firm", "Apple Corps"),
         ),
         (
             "Who?",
             "Let me think.\n\nThe firm is **Apple Corps**.",
-            Reading("Let me think.\n\nThe firm is Apple Corps", "Apple Corps"),
+            AnswerReading("Let me think.\n\nThe firm is Apple Corps", "Apple Corps"),
         ),
         (
             "Who?",
             "The firm that owned the label then was Apple Corps, which is closed.",
-            Reading(
+            AnswerReading(
                 "The firm that owned the label then was Apple Corps, which is closed",
                 "Apple Corps",
             ),
@@ -250,17 +250,17 @@ def test_label(text: str, found: Reading) -> None:
         (
             "When was it built?",
             "The palace was built in the 15th century in Barcelona.",
-            Reading("The palace was built in the 15th century in Barcelona", "15th century"),
+            AnswerReading("The palace was built in the 15th century in Barcelona", "15th century"),
         ),
         (
             "How many are there?",
             "There are 140 miles of them.",
-            Reading("There are 140 miles of them", "140 miles"),
+            AnswerReading("There are 140 miles of them", "140 miles"),
         ),
         (
             "When did they open?",
             "One opened in 1981. Another opened in 1986.",
-            Reading(
+            AnswerReading(
                 "One opened in 1981. Another opened in 1986",
                 "One opened in 1981. Another opened in 1986",
             ),
@@ -268,7 +268,7 @@ def test_label(text: str, found: Reading) -> None:
         (
             "How long?",
             'It is **four years**.\n```json\n{"years": 4}\n```',
-            Reading("It is four years", "four years"),
+            AnswerReading("It is four years", "four years"),
         ),
         ("Who?", "I am sorry, I cannot answer that question.", both(None)),
         ("Who?", "**Answer:** It cannot be determined from this.", both(None)),
@@ -277,7 +277,7 @@ def test_label(text: str, found: Reading) -> None:
         ("Who?", "", both(None)),
     ],
 )
-def test_short(question: str, text: str, found: Reading) -> None:
+def test_short(question: str, text: str, found: AnswerReading) -> None:
     assert short.short(text, question) == found
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from lrm import registry
 from lrm.scoring.grading import Graded, graded
-from lrm.scoring.submissions import Reader
+from lrm.scoring.submissions import SubmissionReader
 from lrm.scoring.truncation import judge
 
 GOLDEN = Path(__file__).parent / "golden" / "r1_awq4bit.jsonl"
@@ -44,7 +44,7 @@ def grades(benchmark: str) -> dict[int, Graded]:
     chosen = registry.benchmark(benchmark)
     questions = chosen.load()
     number = {question.id: index for index, question in enumerate(questions)}
-    reader = Reader(benchmark, chosen, questions)
+    reader = SubmissionReader(benchmark, chosen, questions)
     found = (graded(t, chosen, None, None) for t in reader.read(FOLDER / FILES[benchmark]))
     return {number[one.item.question.id]: one for one in found}
 

@@ -17,7 +17,7 @@ import pytest
 from experiments.report import main
 from experiments.search.findings import collapse_text
 from lrm.records import Interval
-from lrm.report.charts import Axis, Dot, curves, intervals
+from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel
 from lrm.report.frontier import the_frontier
 from lrm.report.material import Material
@@ -316,7 +316,7 @@ def test_forced_answers_are_no_samples_and_long_texts_lose_their_middle() -> Non
 
 def test_one_dot_makes_a_picture_of_either_kind() -> None:
     dot = Dot("only", 1.0, Interval(0.5, 0.4, 0.6), {"run": HOSTILE})
-    axes = Axis("x", "log"), Axis("accuracy", "percent", (0, 1))
+    axes = ChartAxis("x", "log"), ChartAxis("accuracy", "percent", (0, 1))
     for chart in (curves([dot], *axes, front=[(1.0, 0.5)]), intervals([dot], axes[1], mark=0.5)):
         assert Figure([], [Panel(HOSTILE, chart)], []).png().startswith(b"\x89PNG")
 

@@ -55,14 +55,14 @@ _TO = re.compile(r"(?<=[ap]m)\s*(?:-|\u2013|\u2014|\band\b|\buntil\b|\btill\b)\s
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AnswerReading:
     """The answer in a text under each rule."""
 
     strict: str | None
     lenient: str | None
 
 
-def integer(text: str, finished: bool = True) -> Reading:
+def integer(text: str, finished: bool = True) -> AnswerReading:
     """The integer answered, without leading zeros or thousands separators ("033" is "33").
 
     A box decides alone: if it holds no single integer, none is answered. The lenient rule takes the
@@ -78,10 +78,12 @@ def integer(text: str, finished: bool = True) -> Reading:
         if numbers := _INTEGER.findall(clause):
             return both(canonical(numbers[-1]))
     numbers = _INTEGER.findall(plain(text)) if finished else []
-    return Reading(None, canonical(numbers[-1]) if numbers else None)
+    return AnswerReading(None, canonical(numbers[-1]) if numbers else None)
 
 
-def letter(text: str, finished: bool = True, options: Mapping[str, str] | None = None) -> Reading:
+def letter(
+    text: str, finished: bool = True, options: Mapping[str, str] | None = None
+) -> AnswerReading:
     """The option answered, as "(A)" to "(D)". An article "A" before a word is no option.
 
     A declaration that lists several options ("(A) or (B)") declares none. `options` maps "(A)" to
@@ -99,8 +101,8 @@ def letter(text: str, finished: bool = True, options: Mapping[str, str] | None =
     # An option's text in a box, after a cue or on the last line says more than a letter in passing.
     for passage in (*declared(text, CUE), *lines(text)[-1:]):
         if found := _named_letter(passage) or _option_quoted(passage, texts):
-            return Reading(None, found)
-    return Reading(None, _named_letter(text) or _option_quoted(text, texts))
+            return AnswerReading(None, found)
+    return AnswerReading(None, _named_letter(text) or _option_quoted(text, texts))
 
 
 def grade_integer(question: Question, completion: Completion) -> Grade:
@@ -120,7 +122,7 @@ def grade_letter(
     return graded(found, lambda answer: answer in golds)
 
 
-def graded(found: Reading, right: Callable[[str], bool], instead: str | None = None) -> Grade:
+def graded(found: AnswerReading, right: Callable[[str], bool], instead: str | None = None) -> Grade:
     """The grade of a reading, the lenient rule being the headline. `instead` is what was answered
     where no well-formed answer was."""
 
@@ -139,8 +141,8 @@ def canonical(number: str) -> str:
     return sign + (digits.lstrip("0") or "0")
 
 
-def both(answer: str | None) -> Reading:
-    return Reading(answer, answer)
+def both(answer: str | None) -> AnswerReading:
+    return AnswerReading(answer, answer)
 
 
 def declared(text: str, cue: re.Pattern[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from lrm.benchmarks.grading.answers import CUE, GAP, IS, Reading, both, declared, graded
+from lrm.benchmarks.grading.answers import CUE, GAP, IS, AnswerReading, both, declared, graded
 from lrm.benchmarks.grading.passages import readable, sentences, statements
 from lrm.benchmarks.grading.squad import normal
 from lrm.records import Completion, Grade, Question
@@ -67,7 +67,7 @@ _RESTATES = re.compile(
 )
 
 
-def label(text: str, finished: bool = True, claim: str = "") -> Reading:
+def label(text: str, finished: bool = True, claim: str = "") -> AnswerReading:
     """True, False or Uncertain; "Unknown" is Uncertain.
 
     "not true" is False, "neither true nor false" and "not necessarily true" are Uncertain. An
@@ -88,9 +88,9 @@ def label(text: str, finished: bool = True, claim: str = "") -> Reading:
     for read in (lambda passage: _restated(passage, claim), _in_other_words):
         for passage in ends:
             if found := read(passage):
-                return Reading(None, found)
+                return AnswerReading(None, found)
     verdicts = _verdicts(text)
-    return Reading(None, verdicts[-1] if verdicts else None)
+    return AnswerReading(None, verdicts[-1] if verdicts else None)
 
 
 def grade_label(question: Question, completion: Completion, claim: str = "") -> Grade:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading.answers import CUE, Reading, both
+from lrm.benchmarks.grading.answers import CUE, AnswerReading, both
 from lrm.benchmarks.grading.passages import bare, boxed, lines, readable, sentences, statements
 from lrm.benchmarks.grading.squad import exact_match, f1, normal
 from lrm.records import Completion, Grade, Mark, Question, Rule
@@ -56,7 +56,7 @@ HEADLINE: Rule = "strict"
 0.3% exact match for a model of whose released outputs this rule finds none right."""
 
 
-def short(text: str, question: str = "", finished: bool = True) -> Reading:
+def short(text: str, question: str = "", finished: bool = True) -> AnswerReading:
     """The short answer under each rule; `question` is the prompt, for what kind of thing it asks.
 
     None for a refusal or an empty text. A reply that a cap cut answers what it declares, and
@@ -70,7 +70,7 @@ def short(text: str, question: str = "", finished: bool = True) -> Reading:
     if not bare(last) or _REFUSAL.search(bare(last)):
         return both(None)
     whole = passage or (text if finished else "")
-    return Reading(bare(whole) or None, _picked(last, question))
+    return AnswerReading(bare(whole) or None, _picked(last, question))
 
 
 def grade_short(question: Question, completion: Completion) -> Grade:

@@ -18,7 +18,7 @@ from lrm.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Reader:
+class LogitsReader:
     """A loaded file, with its own tokenizer, that reads texts of a limited length."""
 
     lib: Any
@@ -52,7 +52,7 @@ class Reader:
 
 
 @contextmanager
-def opened(file: Path, room: int) -> Iterator[Reader]:
+def opened(file: Path, room: int) -> Iterator[LogitsReader]:
     """Loads a file to read texts of up to `room` tokens, on a GPU if llama.cpp was built for one.
 
     Keys and values are kept in float16, as the engine keeps them. BadInput if it cannot be loaded.
@@ -80,4 +80,4 @@ def opened(file: Path, room: int) -> Iterator[Reader]:
         stack.callback(lib.llama_free, context)
         batch = lib.llama_batch_init(room, 0, 1)
         stack.callback(lib.llama_batch_free, batch)
-        yield Reader(lib, model, context, batch)
+        yield LogitsReader(lib, model, context, batch)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lrm.compression.checkpoint.folder import steps_of
 from lrm.compression.gguf.files import library, open_gguf, reader, tensors
-from lrm.compression.gguf.plan import KEPT, Plan, bits, is_matrix
+from lrm.compression.gguf.plan import KEPT, RecipePlan, bits, is_matrix
 from lrm.errors import CompressionFailed
 from lrm.records import Checkpoint
 
@@ -50,7 +50,7 @@ def open_quantized(folder: Path) -> Checkpoint:
     )
 
 
-def reports(dense: Path, file: Path, plan: Plan) -> Iterator[dict[str, Any]]:
+def reports(dense: Path, file: Path, plan: RecipePlan) -> Iterator[dict[str, Any]]:
     """A row for every tensor: its type and bytes as they are in the file, the type asked for, and
     the squares of what quantization lost (`lost`) and of the weights (`norm`). `block` marks the
     linear layers of the blocks."""

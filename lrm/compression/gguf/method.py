@@ -20,7 +20,7 @@ from lrm.compression.gguf.convert import config_of, write_f16
 from lrm.compression.gguf.files import tensors
 from lrm.compression.gguf.importance import importance
 from lrm.compression.gguf.measured import FILE, open_quantized, reports
-from lrm.compression.gguf.plan import Plan, kept, plan_config, plan_file
+from lrm.compression.gguf.plan import RecipePlan, kept, plan_config, plan_file
 from lrm.compression.gguf.recipes import recipe
 from lrm.compression.pruning.save import OnModule
 from lrm.compression.quality import perplexity
@@ -156,7 +156,7 @@ class _Work:
             write_f16(self.checkpoint, file)
         return file
 
-    def plan(self, method: GGUF) -> Plan:
+    def plan(self, method: GGUF) -> RecipePlan:
         """What will be made; BadInput if it is not what is asked for."""
         layers = kept(Weights(self.checkpoint.path).sizes(), method.protect)
         made = plan_file(self.dense, self.config, recipe(method.recipe), layers)
@@ -181,7 +181,9 @@ class _Work:
         matrix: llama_quantizer.Importance = load_file(file)
         return matrix
 
-    def make(self, method: GGUF, plan: Plan, matrix: llama_quantizer.Importance, out: Path) -> None:
+    def make(
+        self, method: GGUF, plan: RecipePlan, matrix: llama_quantizer.Importance, out: Path
+    ) -> None:
         """Quantizes, reads everything back, and publishes."""
         room = shutil.disk_usage(self.folder).free
         if room < plan.bytes:

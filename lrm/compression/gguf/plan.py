@@ -21,7 +21,7 @@ ENDS = ("model.embed_tokens", "lm_head")
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecipePlan:
     """The types that llama.cpp will take, by its own dry run, and what they add up to."""
 
     recipe: Recipe
@@ -62,13 +62,13 @@ class Plan:
         return size
 
 
-def plan_file(file: Path, config: Any, recipe: Recipe, kept: Iterable[str]) -> Plan:
+def plan_file(file: Path, config: Any, recipe: Recipe, kept: Iterable[str]) -> RecipePlan:
     """The plan for a float16 file. `kept` names layers, as a folder does, that stay in float16."""
     overrides = overrides_of(config, recipe, kept)
-    return Plan(recipe, overrides, quantizer.plan(file, recipe, overrides))
+    return RecipePlan(recipe, overrides, quantizer.plan(file, recipe, overrides))
 
 
-def plan_config(config: Any, recipe: Recipe, protect: Sequence[str] = ()) -> Plan:
+def plan_config(config: Any, recipe: Recipe, protect: Sequence[str] = ()) -> RecipePlan:
     """The plan for a model of which only the config is there."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "hollow.gguf")

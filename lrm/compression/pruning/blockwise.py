@@ -25,7 +25,7 @@ MODES: tuple[Mode, ...] = ("dense", "sequential")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PruningPlan:
     """What is to become of a model.
 
     `sparsities` are K for each block; `dtypes` names the modules to prune and what each is stored
@@ -72,7 +72,7 @@ Saved = Callable[[int, str], Tensor]
 
 
 def in_dense_mode(
-    decoder: Decoder, rows: Sequence[Sequence[int]], solve: Solve, plan: Plan, skip: int = 0
+    decoder: Decoder, rows: Sequence[Sequence[int]], solve: Solve, plan: PruningPlan, skip: int = 0
 ) -> Iterator[Pruned]:
     """Yields the matrices of all blocks but the first `skip`; the model stays as it is."""
     flow = Flow(decoder, rows)
@@ -89,7 +89,7 @@ def in_sequential_mode(
     decoder: Decoder,
     rows: Sequence[Sequence[int]],
     solve: Solve,
-    plan: Plan,
+    plan: PruningPlan,
     skip: int = 0,
     saved: Saved | None = None,
 ) -> Iterator[Pruned]:
@@ -127,7 +127,7 @@ def in_sequential_mode(
 
 
 def _solved(
-    index: int, shared: Shared, solve: Solve, sparsities: tuple[float, ...], plan: Plan
+    index: int, shared: Shared, solve: Solve, sparsities: tuple[float, ...], plan: PruningPlan
 ) -> Iterator[Pruned]:
     """The layers of `shared` that the plan names, solved and as they are stored."""
     alike: dict[float | None, dict[str, nn.Linear]] = {}

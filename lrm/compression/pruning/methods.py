@@ -19,8 +19,8 @@ from lrm.compression.pruning import masks, solvers
 from lrm.compression.pruning.blockwise import (
     MODES,
     Mode,
-    Plan,
     Pruned,
+    PruningPlan,
     Saved,
     Solve,
     in_dense_mode,
@@ -191,13 +191,13 @@ def _plan(
     levels: Sequence[float],
     source: Weights,
     modules: Sequence[str],
-) -> Plan:
+) -> PruningPlan:
     """The sparsity of every block at each level, as the method allots it."""
     dtypes = {name: source.dtype(f"{name}.weight") for name in modules}
     limits = ceilings(source.sizes(), method.protect)
     if method.allocation == "owl":
-        return Plan(owl(decoder, method.calibration.rows, levels), dtypes, limits)
-    return Plan([tuple(levels)] * len(decoder.blocks), dtypes, limits)
+        return PruningPlan(owl(decoder, method.calibration.rows, levels), dtypes, limits)
+    return PruningPlan([tuple(levels)] * len(decoder.blocks), dtypes, limits)
 
 
 def _calibrated(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lrm.engines.shared.queue import Row, common, same_text_together
+from lrm.engines.shared.queue import DecodingRow, common, same_text_together
 from lrm.engines.shared.sampling import draw
 from lrm.records import Decoding, Stop
 
@@ -66,7 +66,12 @@ class LlamaBatch:
     """
 
     def __init__(
-        self, lib: Any, context: Any, vocabulary: int, rows: Sequence[Row], decoding: Decoding
+        self,
+        lib: Any,
+        context: Any,
+        vocabulary: int,
+        rows: Sequence[DecodingRow],
+        decoding: Decoding,
     ) -> None:
         count = lib.llama_n_seq_max(context)
         self._lib, self._context, self._vocabulary = lib, context, vocabulary
@@ -74,15 +79,17 @@ class LlamaBatch:
         self._feed = Feed(lib, context, max(PREFILL_TOKENS, count))
         self.decoding = decoding
         self.waiting = deque(same_text_together(rows))
-        self.running: dict[int, Row] = {}
+        self.running: dict[int, DecodingRow] = {}
         self.held: list[list[int]] = [[] for _ in range(count)]
         self.texts: list[str] = [""] * count
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[DecodingRow]) -> None:
         """Puts further rows before those that wait."""
         self.waiting.extendleft(reversed(rows))
 
-    def advance(self, eos: frozenset[int], close_ids: Sequence[int]) -> list[tuple[Row, Stop]]:
+    def advance(
+        self, eos: frozenset[int], close_ids: Sequence[int]
+    ) -> list[tuple[DecodingRow, Stop]]:
         """Takes in waiting rows, decodes one token of every row, returns those that ended."""
         while self.waiting and len(self.running) < len(self.held):
             self._prefill(self._admit())
@@ -90,7 +97,7 @@ class LlamaBatch:
         logits = self._next(rows)
         numbers = torch.tensor([row.numbers[row.reply.decoded] for row in rows])
         tokens = draw(logits, numbers, self.decoding.temperature, self.decoding.top_p)
-        ended: list[tuple[Row, Stop]] = []
+        ended: list[tuple[DecodingRow, Stop]] = []
         for row, token in zip(rows, tokens.tolist(), strict=True):
             stop = row.reply.take(token, eos, close_ids, self.decoding.answer_tokens)
             if stop:
@@ -99,9 +106,9 @@ class LlamaBatch:
                 row.slot = -1
         return ended
 
-    def _admit(self) -> list[Row]:
+    def _admit(self) -> list[DecodingRow]:
         """Gives sequences to waiting rows, up to one that waits for a prompt to copy from."""
-        new: list[Row] = []
+        new: list[DecodingRow] = []
         fresh: set[str] = set()
         while self.waiting and len(self.running) < len(self.held):
             row = self.waiting[0]
@@ -114,7 +121,7 @@ class LlamaBatch:
             new.append(self.waiting.popleft())
         return new
 
-    def _source(self, row: Row) -> tuple[int, int]:
+    def _source(self, row: DecodingRow) -> tuple[int, int]:
         """The sequence that holds the most of a row's beginning, and how many tokens of it."""
         found = [
             (slot, common(held, row.reply.ids[:-1]))
@@ -123,7 +130,7 @@ class LlamaBatch:
         ]
         return max(found, key=lambda pair: pair[1], default=(-1, 0))
 
-    def _settle(self, row: Row, source: int, shared: int) -> None:
+    def _settle(self, row: DecodingRow, source: int, shared: int) -> None:
         """Puts a row into a free sequence, the source itself if that is free, and fills in what
         it shares. Between sequences llama.cpp copies all or nothing, so the rest is cut off."""
         free = [slot for slot in range(len(self.held)) if slot not in self.running]
@@ -135,7 +142,7 @@ class LlamaBatch:
         self.held[row.slot] = row.reply.ids[:shared]
         self.texts[row.slot] = row.text
 
-    def _prefill(self, rows: Sequence[Row]) -> None:
+    def _prefill(self, rows: Sequence[DecodingRow]) -> None:
         """Runs the model over all but the last token of new rows."""
         places = [
             (row.reply.ids[at], at, row.slot)
@@ -147,7 +154,7 @@ class LlamaBatch:
         for row in rows:
             self.held[row.slot] = row.reply.ids[:-1]
 
-    def _next(self, rows: Sequence[Row]) -> torch.Tensor:
+    def _next(self, rows: Sequence[DecodingRow]) -> torch.Tensor:
         """Next-token logits [rows, vocabulary] of running rows; they last until the next call."""
         self._feed.decode(
             [(row.reply.ids[-1], len(row.reply.ids) - 1, row.slot) for row in rows], logits=True

@@ -18,7 +18,7 @@ from lrm.engines.llama_cpp.batch import LlamaBatch, sequences
 from lrm.engines.llama_cpp.vocab import Vocab
 from lrm.engines.shared.chat import no_template, opened, render
 from lrm.engines.shared.codec import Codec, refuse_thinking
-from lrm.engines.shared.queue import Row, at_once, finish, row
+from lrm.engines.shared.queue import DecodingRow, at_once, finish, row
 from lrm.errors import BadInput, MissingExtra
 from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
 
@@ -109,7 +109,7 @@ class LlamaCppEngine:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
 
-        def made(index: int, prompt: Prompt) -> Row:
+        def made(index: int, prompt: Prompt) -> DecodingRow:
             asked = self._asked(prompt)
             return row(
                 index,

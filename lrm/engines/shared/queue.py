@@ -17,7 +17,7 @@ from lrm.records import Completion, Decoding, Prompt, Stop
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class DecodingRow:
     """A reply and its place: `numbers` are its uniforms, `slot` is -1 when not running.
 
     Rows of the same `text` may share the keys and values of their prompts. `length` is how many
@@ -31,34 +31,36 @@ class Row:
     slot: int = -1
 
 
-class Batch(Protocol):
+class DecodingBatch(Protocol):
     """Rows that move on together: a step decodes one token of each that runs.
 
     `add` puts further rows before all that wait.
     """
 
-    def add(self, rows: Sequence[Row]) -> None: ...
+    def add(self, rows: Sequence[DecodingRow]) -> None: ...
 
-    def advance(self, eos: frozenset[int], close_ids: Sequence[int]) -> list[tuple[Row, Stop]]: ...
+    def advance(
+        self, eos: frozenset[int], close_ids: Sequence[int]
+    ) -> list[tuple[DecodingRow, Stop]]: ...
 
 
-def row(index: int, prompt: Prompt, reply: Reply) -> Row:
+def row(index: int, prompt: Prompt, reply: Reply) -> DecodingRow:
     """The row of a reply to a prompt, not yet in a place."""
     length = max(len(reply.ids) + reply.limit, reply.prompt_tokens + prompt.reserved_tokens)
-    return Row(reply, prompt.text, length, uniforms(prompt.seed, prompt.max_tokens))
+    return DecodingRow(reply, prompt.text, length, uniforms(prompt.seed, prompt.max_tokens))
 
 
-def at_once(rows: Sequence[Row], prompts: Sequence[Prompt], most: int) -> int:
+def at_once(rows: Sequence[DecodingRow], prompts: Sequence[Prompt], most: int) -> int:
     """How many rows run together: where prompts have room for what may follow them, `most`."""
     return most if any(prompt.reserved_tokens for prompt in prompts) else min(most, len(rows))
 
 
 def finish(
-    batch: Batch,
-    rows: Sequence[Row],
+    batch: DecodingBatch,
+    rows: Sequence[DecodingRow],
     codec: Codec,
     decoding: Decoding,
-    made: Callable[[int, Prompt], Row],
+    made: Callable[[int, Prompt], DecodingRow],
     on_completion: OnCompletion | None,
 ) -> list[Completion]:
     """Advances a batch of `rows` to its end; see `lrm.contracts.Engine.generate`.
@@ -69,7 +71,7 @@ def finish(
     ended, count = 0, len(rows)
     longest = max(row.length for row in rows)
     while ended < count:
-        further: list[Row] = []
+        further: list[DecodingRow] = []
         for row, stop in batch.advance(codec.eos, codec.close_ids):
             ended += 1
             completion = codec.completion(row.reply, stop, decoding)
@@ -85,7 +87,7 @@ def finish(
     return [done[index] for index in sorted(done)]
 
 
-def same_text_together(rows: Sequence[Row]) -> list[Row]:
+def same_text_together(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
     """Rows in order, but those of one text follow its first, the longest leading."""
     first: dict[str, int] = {}
     for row in rows:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lrm.engines.shared.queue import Row, common, same_text_together
+from lrm.engines.shared.queue import DecodingRow, common, same_text_together
 from lrm.engines.shared.sampling import draw
 from lrm.engines.transformers.slots import Slots, Span, Step
 from lrm.records import Decoding, Stop
@@ -17,29 +17,33 @@ PREFILL_TOKENS = 2048
 """Prompt tokens taken into one forward pass, unless a single prompt is longer."""
 
 
-class Batch:
+class SlotBatch:
     """All rows of one call: those waiting, and those running in their slots.
 
     The slots of rows that have just ended stay as they are until the next step, for rows that go on
     from what they said.
     """
 
-    def __init__(self, model: Any, rows: Sequence[Row], count: int, decoding: Decoding) -> None:
+    def __init__(
+        self, model: Any, rows: Sequence[DecodingRow], count: int, decoding: Decoding
+    ) -> None:
         self.model, self.decoding = model, decoding
         self.count = count
         self.waiting = deque(same_text_together(rows))
-        self.running: list[Row] = []
-        self.leaders: dict[str, Row] = {}
-        self.ended: dict[int, Row] = {}
+        self.running: list[DecodingRow] = []
+        self.leaders: dict[str, DecodingRow] = {}
+        self.ended: dict[int, DecodingRow] = {}
         length = max(row.length for row in rows)
         self.slots = Slots(model.config, self.count, length, model.dtype, model.device)
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[DecodingRow]) -> None:
         """Puts further rows before those that wait."""
         self.waiting.extendleft(reversed(rows))
 
     @torch.inference_mode()
-    def advance(self, eos: frozenset[int], close_ids: Sequence[int]) -> list[tuple[Row, Stop]]:
+    def advance(
+        self, eos: frozenset[int], close_ids: Sequence[int]
+    ) -> list[tuple[DecodingRow, Stop]]:
         """Takes in waiting rows, decodes one token of every row, returns those that ended."""
         step, rows = self._admit()
         logits = self._forward(step, rows)
@@ -47,7 +51,7 @@ class Batch:
             [row.numbers[row.reply.decoded] for row in rows], device=logits.device
         )
         tokens = draw(logits, numbers, self.decoding.temperature, self.decoding.top_p)
-        ended: list[tuple[Row, Stop]] = []
+        ended: list[tuple[DecodingRow, Stop]] = []
         for row, token in zip(rows, tokens.tolist(), strict=True):
             self.slots.lengths[row.slot] = len(row.reply.ids)
             stop = row.reply.take(token, eos, close_ids, self.decoding.answer_tokens)
@@ -64,10 +68,10 @@ class Batch:
         self.running = [row for row in rows if row.slot >= 0]
         return ended
 
-    def _admit(self) -> tuple[Step, list[Row]]:
+    def _admit(self) -> tuple[Step, list[DecodingRow]]:
         """Gives slots to waiting rows; returns the step to run and all rows in it."""
         free = deque(self.slots.free())
-        new: list[Row] = []
+        new: list[DecodingRow] = []
         spans: list[Span] = []
         tokens = 0
         while self.waiting and len(self.running) + len(new) < self.count:
@@ -88,7 +92,7 @@ class Batch:
             self._freed()
         return Step(self.slots, spans), [*self.running, *new]
 
-    def _source(self, row: Row) -> tuple[int, int]:
+    def _source(self, row: DecodingRow) -> tuple[int, int]:
         """The slot that holds the most of a row's beginning, and how many tokens of it."""
         wanted = row.reply.ids[:-1]
         found = [
@@ -107,7 +111,7 @@ class Batch:
         self.slots.set_length(slot, 0)
         return slot
 
-    def _forward(self, step: Step, rows: Sequence[Row]) -> torch.Tensor:
+    def _forward(self, step: Step, rows: Sequence[DecodingRow]) -> torch.Tensor:
         """Next-token logits [rows, vocabulary]."""
         device = self.model.device
         ids = [0] * step.width

@@ -18,8 +18,8 @@ from lrm.engines.shared.codec import refuse_thinking
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder, check_same_shape
 from lrm.engines.shared.prompting import LOCAL, Prompting
-from lrm.engines.shared.queue import Row, at_once, finish, row
-from lrm.engines.transformers.batch import Batch
+from lrm.engines.shared.queue import DecodingRow, at_once, finish, row
+from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.slots import attend
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
@@ -110,14 +110,14 @@ class TransformersEngine:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
 
-        def made(index: int, prompt: Prompt) -> Row:
+        def made(index: int, prompt: Prompt) -> DecodingRow:
             context = self._prompting.context
             return row(index, prompt, self._prompting.start(index, prompt, decoding, context))
 
         rows = [made(index, prompt) for index, prompt in enumerate(prompts)]
         if not rows:
             return []
-        batch = Batch(self._model, rows, at_once(rows, prompts, self.slots), decoding)
+        batch = SlotBatch(self._model, rows, at_once(rows, prompts, self.slots), decoding)
         return finish(batch, rows, self._prompting, decoding, made, on_completion)
 
 
