@@ -28,7 +28,7 @@ from lrm.benchmarks.grading.squad import normal
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.scoring.scores import Unit
-from lrm.stats import estimates
+from lrm.stats import intervals
 
 INTEGERS = ("aime", "arithmetic")
 OPTIONS = ("temporal", "timeline")
@@ -83,11 +83,11 @@ class FirstCorrectSearch:
         return FirstCorrect(
             benchmark=self._benchmark,
             unit=self.unit,
-            found=estimates.accuracy(
+            found=intervals.accuracy(
                 [[float(at is not None) for at in row] for row in self._places.values()]
             ),
-            tokens=estimates.mean([[at for at, _ in row] for row in said]) if said else None,
-            whole=estimates.mean([[of for _, of in row] for row in said]) if said else None,
+            tokens=intervals.mean([[at for at, _ in row] for row in said]) if said else None,
+            whole=intervals.mean([[of for _, of in row] for row in said]) if said else None,
         )
 
 

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from lrm import registry
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.stats.estimates import difference, wilson
+from lrm.stats.intervals import wilson
+from lrm.stats.paired import difference
 from lrm.tables import Table, percent, signed
 
 ARXIV = "2504.02010"

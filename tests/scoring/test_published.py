@@ -10,7 +10,8 @@ from scipy import stats
 from lrm.errors import BadInput
 from lrm.scoring import published
 from lrm.scoring.published import Published, compare, find, rows, table
-from lrm.stats.estimates import difference, wilson
+from lrm.stats.intervals import wilson
+from lrm.stats.paired import difference
 
 NAMES = [row.name for row in published.TABLE]
 FULL = [row for row in published.TABLE if {"aime", "folio", "temporal"} <= set(row.accuracy)]
