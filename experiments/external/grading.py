@@ -12,8 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.models.resolve import EMBEDDED, embedded_names
-from experiments.score_traces import NOT_GIVEN, ScoreSettings
 from experiments.search.level import sample_row
 from lrm import registry
 from lrm.contracts import Benchmark

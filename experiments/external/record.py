@@ -14,9 +14,9 @@ from typing import Any
 from experiments.external import scorecard
 from experiments.external.grading import GradedTraces, grade
 from experiments.external.scorecard import ImportOutcome
+from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
-from experiments.score_traces import NOT_GIVEN, ScoreSettings
 from lrm.digests import of_file, of_json
 from lrm.report.page import PAGE
 from lrm.scoring import published
