@@ -78,7 +78,7 @@ def grade(settings: ScoreSettings, scratch: Path) -> dict[str, GradedTraces]:
             questions = benchmark.load()
             piles[name] = GradedTraces(benchmark, questions, [], scratch / f"{name}.jsonl.gz")
             readers[name] = submissions.SubmissionReader(
-                name, benchmark, questions, told=settings.benchmark is not None
+                name, benchmark, questions, chosen=settings.benchmark is not None
             )
         piles[name].paths.append(path)
     with tqdm(desc="graded", unit=" replies", disable=not sys.stderr.isatty(), leave=False) as bar:
