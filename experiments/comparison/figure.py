@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from experiments.comparison import joint_front as joining
 from experiments.comparison.joint_front import EntryPair, JointFront
-from lrm.analysis.fronts import Spot
 from lrm.records import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel, Section
-from lrm.report.frontier import ACCURACY, hover
+from lrm.report.spots import ACCURACY, log_length, spot_dot
 from lrm.tables import signed
 
 STRETCHES = 8
@@ -20,12 +19,14 @@ STRETCHES = 8
 def section(joint: JointFront, at_largest: Sequence[EntryPair]) -> Section:
     """Who holds what, drawn and in words, with all tables of the comparison."""
     unit = joint.front.spots[0].setting.variant.unit
-    dots = [_dot(party.label, spot) for party in joint.parties for spot in joint.own_front(party)]
-    steps = [(_logged(spot.tokens.value), spot.accuracy.value) for spot in joint.on_front]
+    dots = [
+        spot_dot(party.label, spot) for party in joint.parties for spot in joint.own_front(party)
+    ]
+    steps = [(log_length(spot.tokens.value), spot.accuracy.value) for spot in joint.on_front]
     axis = ChartAxis(f"{unit} per question, log scale", "log")
     apart = ChartAxis("difference in accuracy, percentage points")
     figure = Figure(
-        says=(
+        text=(
             "A line is a party's own Pareto front, the dashed line that of all together. Beside it "
             "two parties at the same level, on the same questions; 95% intervals. To the right of "
             "the zero the first named is the more accurate.",
@@ -58,16 +59,6 @@ def _stretch(who: str, start: float, end: float) -> str:
     return f"{start:,.0f}: {who}" if start == end else f"{start:,.0f} to {end:,.0f}: {who}"
 
 
-def _dot(label: str, spot: Spot) -> Dot:
-    value, low, high = (_logged(x) for x in (spot.tokens.value, spot.tokens.low, spot.tokens.high))
-    return Dot(label, value, spot.accuracy, hover(spot), across=Interval(value, low, high))
-
-
-def _logged(length: float) -> float:
-    """A length on a log scale, which has no zero."""
-    return max(length, 1.0)
-
-
 def _against(pair: EntryPair) -> str:
     return f"{pair.one.label} against {pair.other.label}"
 
@@ -82,9 +73,9 @@ def _differences(pairs: Sequence[EntryPair]) -> list[Dot]:
     return [
         Dot(
             series=_against(pair),
-            place=pair.level,
+            position=pair.level,
             value=Interval(*(100 * end for end in _ends(pair))),
-            told={
+            hover={
                 "one": pair.found.one,
                 "other": pair.found.other,
                 "accuracy": signed(pair.found.accuracy.interval),

@@ -13,7 +13,7 @@ from experiments.reporting.variants import Selection, SelectionReading
 from lrm.analysis.compare import Comparison, Setting, compare
 from lrm.analysis.fronts import Front, Spot, front
 from lrm.analysis.grid import Variant
-from lrm.report.material import in_common
+from lrm.report.data import common_questions
 from lrm.stats.frontier import area, nondominated
 from lrm.tables import Table, amount, percent, signed, times
 
@@ -179,7 +179,7 @@ def joined(parties: Sequence[Entry], budgets: Sequence[int]) -> JointFront:
             f"{party.label}: {told}" for party in parties for told in party.selection.left_out
         ],
     )
-    shared, told = in_common(read(selection, parties, texts=False).variants)
+    shared, told = common_questions(read(selection, parties, texts=False).variants)
     return JointFront(
         parties=parties,
         of=[party for party in parties for _ in party.selection.records],
