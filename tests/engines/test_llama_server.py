@@ -26,6 +26,8 @@ from lrm.replies import THINK_CLOSE
 from lrm.tiny import tokenizer as tiny_tokenizer
 from tests.support.models import SMALLEST
 
+pytestmark = pytest.mark.engine
+
 CHECKPOINT = Checkpoint(SMALLEST, revision="test")
 CONTEXT = 1024
 KEY = "a-key-for-this-test"
