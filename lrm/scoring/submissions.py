@@ -21,8 +21,7 @@ from typing import Any, BinaryIO
 from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.errors import BadInput
-from lrm.records import Completion, Question, Stop
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Completion, Question, Stop
 
 LONGEST_LINE = 64 * 2**20
 """Bytes. One line is held in memory; a longer one is no reply."""
