@@ -30,7 +30,7 @@ from lrm.benchmarks.grading.squad import normalize
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.scoring.scores import Unit
-from lrm.stats import estimates
+from lrm.stats import intervals
 
 INTEGERS = ("aime", "arithmetic")
 OPTIONS = ("temporal", "timeline")
@@ -85,11 +85,11 @@ class FirstCorrectSearch:
         return FirstCorrect(
             benchmark=self._benchmark,
             unit=self.unit,
-            found=estimates.accuracy(
+            found=intervals.accuracy(
                 [[float(at is not None) for at in row] for row in self._places.values()]
             ),
-            tokens=estimates.mean([[at for at, _ in row] for row in said]) if said else None,
-            whole=estimates.mean([[of for _, of in row] for row in said]) if said else None,
+            tokens=intervals.mean([[at for at, _ in row] for row in said]) if said else None,
+            whole=intervals.mean([[of for _, of in row] for row in said]) if said else None,
         )
 
 
