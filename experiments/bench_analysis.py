@@ -21,8 +21,9 @@ import numpy as np
 from experiments.cli.command import command
 from lrm.analysis import collapse, efficiency, fronts, knowledge, lengths, tidy
 from lrm.analysis.compare import Setting, compare
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
+from lrm.scoring.grid import Grid
 
 BUDGETS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 BENCHMARK = "hops"

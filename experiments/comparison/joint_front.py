@@ -12,7 +12,7 @@ from experiments.reporting import variants
 from experiments.reporting.variants import Selection, SelectionReading
 from lrm.analysis.compare import Comparison, Setting, compare
 from lrm.analysis.fronts import Front, Spot, front
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 from lrm.report.material import in_common
 from lrm.stats.frontier import area, nondominated
 from lrm.tables import Table, amount, percent, signed, times

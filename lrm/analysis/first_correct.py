@@ -21,13 +21,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrm.analysis.rows import lengths
 from lrm.benchmarks import folio, temporal
 from lrm.benchmarks.grading import answers, labels
 from lrm.benchmarks.grading.squad import normal
 from lrm.errors import BadInput
-from lrm.records import Interval
-from lrm.scoring.scores import Unit
+from lrm.records import Interval, Unit
+from lrm.scoring.replies import lengths
 from lrm.stats import intervals
 
 INTEGERS = ("aime", "arithmetic")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 from typing import Any, Literal
 
+from lrm.records import Unit
 from lrm.replies import THINK_CLOSE
-from lrm.scoring.scores import Unit
 
 Outcome = Literal["right", "wrong", "looping"]
 
