@@ -24,7 +24,7 @@ class Sampling(TypedDict):
 
 
 class Job(TypedDict):
-    """What the other process gets, as JSON; `requests` are prompt ids and a number of tokens each."""
+    """What the other process reads: `requests` are prompt ids with a number of tokens each."""
 
     options: dict[str, object]
     sampling: Sampling
