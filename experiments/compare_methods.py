@@ -27,7 +27,7 @@ from experiments.search.level_evaluator import LevelEvaluator
 from lrm import registry
 from lrm.generation.calibration import practised
 from lrm.records import Budget, Decoding
-from lrm.stats import estimates
+from lrm.stats import intervals
 from lrm.tables import Table, amount, percent
 from tracking.address import project_root
 
@@ -153,7 +153,7 @@ def _held_out(lab: LevelEvaluator) -> list[tuple[str, Sequence[int]]]:
 
 def _perplexity(losses: Sequence[float]) -> str:
     """With its interval over replies."""
-    found = estimates.mean([[loss] for loss in losses])
+    found = intervals.mean([[loss] for loss in losses])
     return f"{math.exp(found.value):.3f} [{math.exp(found.low):.3f}, {math.exp(found.high):.3f}]"
 
 

@@ -13,7 +13,7 @@ from lrm.analysis.compare import pooled
 from lrm.records import Interval
 from lrm.report.charts import Chart, ChartAxis, Dot, intervals
 from lrm.report.figure import Figure, Panel
-from lrm.stats.estimates import Difference
+from lrm.stats.paired import Difference
 
 ROW = 21
 """Pixels of a bar, as of an interval beside it."""

@@ -10,7 +10,7 @@ from lrm.generation.evaluate import Evaluation, Item
 from lrm.records import Budget, Checkpoint, Format, Point, Policy, Rule
 from lrm.scoring.scores import Score, interval, logged, score
 from lrm.scoring.truncation import judge
-from lrm.stats import estimates
+from lrm.stats import intervals
 
 HEADLINE: Policy = "force"
 
@@ -64,8 +64,8 @@ class Level:
             sparsity=self.sparsity,
             sparsity_achieved=self.achieved,
             budget=budget,
-            accuracy=estimates.average([score.accuracy for score in scores]),
-            tokens=estimates.average([score.tokens for score in scores]),
+            accuracy=intervals.average([score.accuracy for score in scores]),
+            tokens=intervals.average([score.tokens for score in scores]),
             run_id="",
             level=self.key if isinstance(self.key, str) else "",
             weights_bytes=self.checkpoint.measured.get("weights/bytes"),

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from lrm.analysis.grid import Grid
 from lrm.errors import BadInput
 from lrm.generation.budgets import ends_at
-from lrm.records import Policy
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Policy
 from lrm.scoring.scores import Unit
 from lrm.tables import some
 

@@ -12,7 +12,7 @@ from lrm.report.charts import ChartAxis, Dot, curves
 from lrm.report.figure import Figure, Panel
 from lrm.report.frontier import ACCURACY, INTERVALS
 from lrm.report.material import SHOWN, Material
-from lrm.stats.estimates import Difference
+from lrm.stats.paired import Difference
 from lrm.tables import Table, percent, signed, some
 
 SIZE = ChartAxis("bytes of the weights, log scale", "log", form="~s")

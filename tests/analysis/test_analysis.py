@@ -19,7 +19,7 @@ from lrm.analysis.compare import Setting, accuracy, aligned, averages, compare, 
 from lrm.analysis.grid import Grid, Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.stats import estimates, frontier
+from lrm.stats import frontier, intervals
 
 
 def grid(score: Any, tokens: Any = 10, ids: Sequence[str] = (), groups: Sequence[str] = ()) -> Grid:
@@ -258,7 +258,7 @@ def test_shares_of_endings() -> None:
     found = lengths.endings(
         Grid(**{name: getattr(asked, name) for name in Grid.__slots__} | {"looped": looped})
     )
-    assert found.looping == estimates.wilson(0.25, 20)
+    assert found.looping == intervals.wilson(0.25, 20)
     assert found.unclosed.value == found.truncated.value == found.unanswered.value == 0
     assert found.unclosed.high > 0.1
 

@@ -18,8 +18,8 @@ from experiments.sensitivity import main, parts
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.generation.evaluate import Evaluation, ReplyKey
 from lrm.records import Checkpoint, Completion, Decoding, Interval
-from lrm.stats import estimates
-from lrm.stats.estimates import Difference
+from lrm.stats import paired
+from lrm.stats.paired import Difference
 from lrm.tables import signed
 from tests.support.models import SMALLEST
 
@@ -81,7 +81,7 @@ def test_the_most_harmful_come_first() -> None:
     assert [one.part for one in found().alone] == ["c", "a", "b"]
     assert [one.apart.value for one in harms] == pytest.approx([-1, -1 / 12, -1 / 12, 0])
     assert [one.apart.significant for one in harms] == [True, False, False, False]
-    expected = estimates.paired_difference([[1.0]] * 11 + [[0.0]], [[1.0]] * 12)
+    expected = paired.paired_difference([[1.0]] * 11 + [[0.0]], [[1.0]] * 12)
     assert harms[1].apart == expected
     assert harms[0].share == 1
     assert harms[1].share is None
@@ -99,7 +99,7 @@ def test_the_table_says_it() -> None:
     assert told.rows[0][3] == "1.5000"
     assert told.rows[2][1:4] == ("", "0.1000", "1.7000")
     assert [row[4][-1] for row in told.rows] == [" ", "*", " ", " ", " "]
-    worst = estimates.paired_difference([[0.0]] * 12, [[1.0]] * 12)
+    worst = paired.paired_difference([[0.0]] * 12, [[1.0]] * 12)
     assert told.rows[1][-2:] == (signed(worst.interval), "yes")
     assert {row[-1] for row in told.rows[2:]} == {"no"}
 
