@@ -9,6 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+THINK_OPEN = "<think>"
+THINK_CLOSE = "</think>"
+"""The tags around the thinking, as DeepSeek-R1 and the models distilled from it write them."""
+
 Stop = Literal["stop", "length"]
 Policy = Literal["force", "truncate"]
 Rule = Literal["strict", "lenient"]

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from lrm.errors import BadInput
 from lrm.generation.budgets import ends_at
-from lrm.records import Policy, Unit
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Policy, Unit
 from lrm.scoring.grid import Grid
 from lrm.tables import some
 

@@ -27,8 +27,7 @@ from lrm.engines.transformers.slots import Slots
 from lrm.engines.vllm.engine import VllmEngine
 from lrm.errors import BadInput
 from lrm.generation import budgets
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
 from tests.support.completion_server import Body, CompletionServer, Reply, completed
 
 CONTEXT = 1024

@@ -9,8 +9,7 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation import budgets
 from lrm.generation.evaluate import Evaluation, evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Budget, Completion, Decoding, Prompt, Stop
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Budget, Completion, Decoding, Prompt, Stop
 from tests.support.models import TINY
 
 
