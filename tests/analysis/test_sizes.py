@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from experiments.reporting.variants import names, of_studies
-from lrm.analysis.grid import Variant
 from lrm.analysis.sizes import SizeLine, lines, pairs
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.report.material import Material
 from lrm.report.sizes import at_equal_bytes

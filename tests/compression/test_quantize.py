@@ -20,8 +20,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from experiments import plan_gguf
-from experiments.benchmarking.random_models import SHAPES
 from experiments.cli.quantizer_choice import parse_quantizer
+from experiments.models.shapes import SHAPES
 from experiments.quantization_search import main
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import Draw
