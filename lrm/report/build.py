@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from lrm.analysis.first_correct import FirstCorrect
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.report import budgets, frontier, knowledge, lengths, levels, sizes
 from lrm.report import published as published_figures

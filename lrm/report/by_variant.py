@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.report.charts import Chart, ChartAxis, Dot, curves, intervals

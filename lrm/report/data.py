@@ -12,11 +12,12 @@ from lrm.analysis.collapse import CollapseAxis
 from lrm.analysis.compare import Setting
 from lrm.analysis.first_correct import FirstCorrect
 from lrm.analysis.fronts import Spot
-from lrm.analysis.grid import Grid, Variant, base_of
+from lrm.analysis.variant import Variant, base_of
 from lrm.errors import BadInput
+from lrm.records import Unit
 from lrm.report.theme import OKABE_ITO
+from lrm.scoring.grid import Grid
 from lrm.scoring.published import Published
-from lrm.scoring.scores import Unit
 from lrm.tables import some
 
 SHOWN = 6

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lrm.analysis.grid import Variant
 from lrm.analysis.knowledge import Contrast, contrasts
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.report.by_variant import VariantValue, by_variant

@@ -7,8 +7,8 @@ from dataclasses import fields
 
 from lrm.analysis.compare import Setting, aligned, compare
 from lrm.analysis.efficiency import efficiency
-from lrm.analysis.grid import Variant
 from lrm.analysis.lengths import ACROSS, SHARE, WITHIN, Endings, Split, across, endings, within
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.report import charts

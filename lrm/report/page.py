@@ -16,7 +16,7 @@ import vl_convert
 from altair import SCHEMA_VERSION
 from markupsafe import Markup
 
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 from lrm.report.figure import Section
 from lrm.report.samples import SAMPLING, Sample
 from lrm.report.theme import DARK, LIGHT

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 from typing import Any, Literal
 
-from lrm.replies import THINK_CLOSE
-from lrm.scoring.scores import Unit
+from lrm.records import THINK_CLOSE, Unit
 
 Outcome = Literal["right", "wrong", "looping"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lrm.analysis.compare import accuracy
-from lrm.analysis.grid import Variant
 from lrm.analysis.sizes import SizeLine, SizePair, lines, pairs
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.report.charts import ChartAxis, Dot, curves
 from lrm.report.data import SHOWN, ReportData

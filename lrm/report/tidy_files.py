@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from lrm.analysis import tidy
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 
 
 def tidy_files(variants: Sequence[Variant]) -> dict[str, bytes]:

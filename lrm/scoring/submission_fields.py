@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from lrm.errors import BadInput
-from lrm.records import Stop
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Stop
 
 Row = Mapping[str, object]
 

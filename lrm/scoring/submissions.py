@@ -13,8 +13,7 @@ from pathlib import Path
 from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.errors import BadInput
-from lrm.records import Completion, Question, Stop
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Completion, Question, Stop
 from lrm.scoring import submission_fields as fields
 from lrm.scoring.jsonl import lines, parsed
 from lrm.scoring.submission_fields import Row

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from experiments.reporting.variants import names, of_studies
-from lrm.analysis.grid import Variant
 from lrm.analysis.sizes import SizeLine, lines, pairs
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.report.data import ReportData
 from lrm.report.sizes import at_equal_bytes
@@ -154,6 +154,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return found
 
 
+@pytest.mark.store
 def test_the_same_dense_model_of_two_studies_is_told_apart(tmp_path: Path) -> None:
     for name in ("one", "two"):
         store_study(tmp_path, name, measured=SPARSITY[:2])
@@ -176,6 +177,7 @@ def test_one_recipe_on_two_calibrations_is_told_apart() -> None:
     assert names(records) == ["gptq 3-g128 (own reasoning)", "gptq 3-g128 (C4 text)"]
 
 
+@pytest.mark.store
 def test_several_studies_stand_in_one_report(page: str) -> None:
     rows = tables(page)["Sizes"]
     sizes = {row[1]: (row[0], row[2]) for row in rows}
@@ -193,6 +195,7 @@ def test_several_studies_stand_in_one_report(page: str) -> None:
     assert "before: The study is unfinished" in words(page)
 
 
+@pytest.mark.store
 def test_each_is_measured_against_its_own_dense_model(page: str) -> None:
     losses = {row[0]: row[8] for row in tables(page)["Losses"]}
     assert set(losses) >= {"tiny gguf Q2_K", "tiny sparsegpt@0.5, then gguf Q8_0"}
@@ -200,6 +203,7 @@ def test_each_is_measured_against_its_own_dense_model(page: str) -> None:
     assert '<section id="inflation">' in page
 
 
+@pytest.mark.store
 def test_many_variants_are_told_apart_by_more_than_colour(page: str) -> None:
     frontier = page.partition('<section id="frontier">')[2].partition("</section>")[0]
     assert {"tiny dense (pruned)", "tiny gguf", "small dense"} <= series(frontier)
@@ -207,6 +211,7 @@ def test_many_variants_are_told_apart_by_more_than_colour(page: str) -> None:
     assert series(endings) == {"arithmetic", "hops"}
 
 
+@pytest.mark.store
 def test_collapse_by_bytes_stands_beside_each_other(page: str) -> None:
     rows = {(row[0], row[1]): row[2:] for row in tables(page)["Collapse by bytes"]}
     assert rows["tiny sparsegpt (pruned)", "hops"][0].startswith("600,000 bytes [")
@@ -214,6 +219,7 @@ def test_collapse_by_bytes_stands_beside_each_other(page: str) -> None:
     assert rows["tiny gguf", "hops"][1] == "500,000"
 
 
+@pytest.mark.store
 def test_pairs_say_where_nothing_differs(page: str) -> None:
     rows = {(row[0], row[2]): row[4] for row in tables(page)["Pairs of about the same bytes"]}
     told = rows["tiny gguf Q8_0", "tiny sparsegpt 50% (pruned)"]
