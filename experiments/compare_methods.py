@@ -126,7 +126,7 @@ def _labs(
             checkpoints=folder / "checkpoints",
             model=model,
             method=method,
-            engine=warm,
+            engine_cache=warm,
             questions=questions,
             decoding=Decoding(
                 max_tokens=settings.budget + model.answer_tokens,

@@ -7,11 +7,8 @@ trial name their study in tags. An import (replies made elsewhere) has the form 
 
 from __future__ import annotations
 
-import gzip
-import heapq
 import json
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +25,6 @@ from tracking.stored_run import StoredRun
 from tracking.views import Pages
 from tracking.workers import at_work
 
-SAMPLED_ROWS = 100
 SHOWN_FIRST = ("question", "score", "text", "answer", "gold")
 """Columns of the table of samples that a screen has room for."""
 SHOWN_CHARACTERS = 8_000
@@ -48,32 +44,20 @@ class LevelRun:
     _curves: dict[str, dict[int, float]] = field(default_factory=dict)
     _generations: list[str] = field(default_factory=list)
 
-    def log_generations(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Stores every reply, one JSON object a line, as generations/<benchmark>.jsonl.gz."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, f"{benchmark}.jsonl.gz")
-            with gzip.open(file, "wt", encoding="utf-8", newline="\n") as lines:
-                for row in rows:
-                    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self.attach_generations(benchmark, file)
-
     def attach_generations(self, benchmark: str, file: Path) -> None:
-        """Stores such a file as it is; its name must be <benchmark>.jsonl.gz."""
+        """Stores a gzipped file of lines (`lrm.scoring.stored_reply`), one for each reply to a
+        benchmark, as generations/<benchmark>.jsonl.gz, which must be its name."""
         self._backend.attach_file(self.id, file, "generations")
         self._generations.append(benchmark)
 
-    def log_samples(self, rows: Iterable[Mapping[str, Any]], length: str = "tokens") -> None:
-        """Stores the table samples.json, which the UI shows: at most 100 rows. Call it once.
+    def log_samples(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Stores the table samples.json, which the UI shows. Call it once.
 
-        Rows share their columns, among them `score`, `looped` and `length`: the wrong come first,
-        of these the looping, of these the longest. The middle of long texts is left out.
+        Rows share their columns. The middle of long texts is left out.
         """
-        shown = heapq.nsmallest(
-            SAMPLED_ROWS, rows, key=lambda row: (row["score"], not row["looped"], -row[length])
-        )
-        if shown:
-            names = sorted(shown[0], key=_place)
-            columns = {name: [_shortened(row[name]) for row in shown] for name in names}
+        if rows:
+            names = sorted(rows[0], key=_place)
+            columns = {name: [_shortened(row[name]) for row in rows] for name in names}
             self._backend.table(self.id, columns, "samples.json")
 
     def artifact(self, path: str, data: bytes) -> None:

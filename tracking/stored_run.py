@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import tempfile
 import zlib
@@ -12,14 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlparse
 
-import orjson
 from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from lrm.errors import BadInput
+from lrm.scoring.stored_reply import StoredReply, from_line
 from tracking.processes import HOST, this_mark
 from tracking.retry import Patient
 
@@ -112,7 +110,7 @@ class StoredRun:
         told = self.params.get("benchmarks", "").split(",")
         return sorted(there, key=lambda name: told.index(name) if name in told else len(told))
 
-    def rows(self, benchmark: str) -> Iterator[dict[str, Any]]:
+    def replies(self, benchmark: str) -> Iterator[StoredReply]:
         """Every stored generation of a benchmark, one after the other.
 
         Raises BadInput for a file that is damaged.
@@ -121,7 +119,7 @@ class StoredRun:
         with self._at_hand(path) as file, gzip.open(file, "rb") as lines:
             try:
                 for line in lines:
-                    yield _row(line)
+                    yield from_line(line)
             except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
                 raise BadInput(
                     f"{self.place(path)} is damaged ({error}): bring it back from a copy or a "
@@ -133,13 +131,3 @@ class StoredRun:
         return {
             point.step: point.value for point in self._client.get_metric_history(self.id, metric)
         }
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    """One stored generation. NaN, which is not JSON, is left to Python's own reader, so that who
-    wants the number can name its question."""
-    try:
-        found: dict[str, Any] = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        found = json.loads(line)
-    return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lrm.analysis.compare import aligned
 from lrm.analysis.variant import Variant
@@ -93,14 +96,26 @@ def collapse(
             raise BadInput(
                 f"{axis} {place:g} stands twice: give the levels of one model and method."
             )
-    falling = axis != "sparsity"
-    ordered = sorted(levels, key=lambda variant: getattr(variant, axis), reverse=falling)
+    ordered = sorted(levels, key=lambda variant: getattr(variant, axis), reverse=axis != "sparsity")
     first = ordered[0].grid(benchmark, budget)
     scores = {}
     for variant in ordered:
         names = (ordered[0].name, variant.name)
         grid = aligned(first, variant.grid(benchmark, budget), names)[1]
         scores[float(getattr(variant, axis))] = grid.per_question(grid.score)
-    at, low, high = collapse_level(scores, threshold=threshold, falling=falling)
-    dense = float(next(iter(scores.values())).mean())
+    return collapse_of(scores, benchmark, budget, axis=axis, threshold=threshold)
+
+
+def collapse_of(
+    scores: Mapping[float, Sequence[float] | NDArray[np.floating]],
+    benchmark: str,
+    budget: int | None,
+    *,
+    axis: CollapseAxis = "sparsity",
+    threshold: float = HALF,
+) -> Collapse:
+    """The same from one score in [0, 1] per question at each level, the dense one first and the
+    hardest last, the questions in one order."""
+    at, low, high = collapse_level(scores, threshold=threshold, falling=axis != "sparsity")
+    dense = float(np.mean(next(iter(scores.values()))))
     return Collapse(benchmark, budget, axis, threshold, tuple(scores), dense, at, low, high)

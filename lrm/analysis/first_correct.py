@@ -17,9 +17,8 @@ they are exact.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from lrm.benchmarks import folio, temporal
 from lrm.benchmarks.grading.integers import canonical
@@ -28,7 +27,7 @@ from lrm.benchmarks.grading.letters import extract_letter
 from lrm.benchmarks.grading.squad import normalize
 from lrm.errors import BadInput
 from lrm.records import Interval, Unit
-from lrm.scoring.replies import lengths
+from lrm.scoring.stored_reply import StoredReply
 from lrm.stats import intervals
 
 INTEGERS = ("aime", "arithmetic")
@@ -57,20 +56,20 @@ class FirstCorrect:
 
 @dataclass
 class FirstCorrectSearch:
-    """Takes the rows of one benchmark one by one; forced answers are passed over."""
+    """Takes the replies to one benchmark one by one; forced answers are passed over."""
 
     unit: Unit = "tokens"
     _benchmark: str = ""
     _places: dict[str, list[float | None]] = field(default_factory=dict)
     _whole: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Looks at a row. Raises BadInput as `first_correct` does."""
-        if row.get("budget") is not None:
+    def add(self, reply: StoredReply) -> None:
+        """Looks at a reply. Raises BadInput as `first_correct` does."""
+        if reply.budget is not None:
             return
-        self._benchmark = row["benchmark"]
-        self._places.setdefault(row["question"], []).append(first_correct(row, self.unit))
-        self._whole.setdefault(row["question"], []).append(float(sum(lengths(row, self.unit))))
+        self._benchmark = reply.benchmark
+        self._places.setdefault(reply.question, []).append(first_correct(reply, self.unit))
+        self._whole.setdefault(reply.question, []).append(float(sum(reply.lengths(self.unit))))
 
     def first(self) -> FirstCorrect:
         """What was found. Raises BadInput where no row was a longest generation."""
@@ -92,32 +91,24 @@ class FirstCorrectSearch:
         )
 
 
-def first(rows: Iterable[Mapping[str, Any]], unit: Unit = "tokens") -> FirstCorrect:
-    """Reads the rows of one benchmark once."""
-    search = FirstCorrectSearch(unit)
-    for row in rows:
-        search.add(row)
-    return search.first()
-
-
-def first_correct(row: Mapping[str, Any], unit: Unit = "tokens") -> float | None:
+def first_correct(reply: StoredReply, unit: Unit = "tokens") -> float | None:
     """Length of a stored reply up to where its gold answer first stands; None if it does not.
 
     Raises BadInput for a benchmark whose answers it cannot look for.
     """
-    text = row["text"]
-    end = min(_ends(row), default=None)
+    text = reply.text
+    end = min(_ends(reply), default=None)
     if end is None:
         return None
     if unit == "words":
         return float(len(text[:end].split()))
-    return end / len(text) * sum(lengths(row, unit))
+    return end / len(text) * sum(reply.lengths(unit))
 
 
-def _ends(row: Mapping[str, Any]) -> Iterator[int]:
+def _ends(reply: StoredReply) -> Iterator[int]:
     """Where golds first stand, by the ends of the places, in characters."""
-    name, text, golds = row["benchmark"], row["text"], row["gold"]
-    prompt = row.get("prompt") or ""
+    name, text, golds = reply.benchmark, reply.text, reply.gold
+    prompt = reply.prompt or ""
     found: Iterable[int | None]
     if name in INTEGERS:
         found = (_integer(text, gold) for gold in golds)

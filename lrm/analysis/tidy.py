@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm.analysis.compare import accuracy, tokens
 from lrm.analysis.lengths import endings
 from lrm.analysis.variant import Variant
 from lrm.scoring.grid import Grid
+from lrm.scoring.scores import accuracy, tokens
 
 
 def settings(variants: Sequence[Variant]) -> list[dict[str, Any]]:
@@ -96,4 +96,5 @@ def _columns(
     columns["sample"] = sample
     for each in fields(grid)[2:]:
         columns[each.name] = getattr(grid, each.name)[question, sample]
+    columns["score"] = columns["score"].astype(np.float32)  # as these tables always had it
     return columns

@@ -44,20 +44,6 @@ def fits(reply: Completion, budget: int) -> bool:
     return ends_at(reply.closed, reply.stop == "length", reply.thinking_tokens) <= budget
 
 
-def truncated(reply: Completion, budget: int) -> Completion:
-    """The reply cut at `budget` thinking tokens. Its text is left empty: nothing answers there."""
-    return replace(
-        reply,
-        token_ids=reply.token_ids[:budget],
-        text="",
-        thinking_tokens=budget,
-        answer_tokens=0,
-        closed=False,
-        stop="length",
-        looped=False,
-    )
-
-
 def reserved_tokens(budgets: Sequence[int], decoding: Decoding, closing: str) -> int:
     """Tokens that must fit behind a question so that every answer at a budget will, too.
 

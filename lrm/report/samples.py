@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from heapq import heappush, heappushpop
-from typing import Any, Literal
+from typing import Literal
 
 from lrm.records import THINK_CLOSE, Unit
+from lrm.scoring.stored_reply import StoredReply
 
 Outcome = Literal["right", "wrong", "looping"]
 
@@ -50,45 +51,44 @@ class Sample:
 
 @dataclass
 class Picker:
-    """Takes the rows of one run's benchmark one by one, and keeps a few of each outcome."""
+    """Takes the replies of one run to one benchmark one by one, and keeps a few of each outcome."""
 
-    variant: str
     unit: Unit
     _kept: dict[Outcome, list[tuple[int, str, Sample]]] = field(default_factory=dict)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Looks at a row; forced answers are passed over."""
-        if row.get("budget") is not None:
+    def add(self, reply: StoredReply) -> None:
+        """Looks at a reply; forced answers are passed over."""
+        if reply.budget is not None:
             return
-        place = f"{row['benchmark']}/{row['question']}/{row['sample']}"
+        place = f"{reply.benchmark}/{reply.question}/{reply.sample}"
         rank = -int.from_bytes(hashlib.sha256(place.encode()).digest()[:8])
-        kept = self._kept.setdefault(_outcome(row), [])
+        kept = self._kept.setdefault(_outcome(reply), [])
         if len(kept) < EACH:
-            heappush(kept, (rank, place, self._sample(row)))
+            heappush(kept, (rank, place, self._sample(reply)))
         elif rank > kept[0][0]:
-            heappushpop(kept, (rank, place, self._sample(row)))
+            heappushpop(kept, (rank, place, self._sample(reply)))
 
-    def samples(self) -> Iterator[tuple[int, Sample]]:
-        """What was kept, each with its rank among those of its outcome."""
+    def samples(self, variant: str) -> Iterator[tuple[int, Sample]]:
+        """What was kept, each with its rank among those of its outcome, as said by `variant`."""
         for kept in self._kept.values():
             for rank, (_, _, sample) in enumerate(sorted(kept, key=lambda one: -one[0])):
-                yield rank, sample
+                yield rank, replace(sample, variant=variant)
 
-    def _sample(self, row: Mapping[str, Any]) -> Sample:
-        thinking, closed, reply = row["text"].partition(THINK_CLOSE)
-        length = row["tokens"] if self.unit == "tokens" else len(row["text"].split())
+    def _sample(self, reply: StoredReply) -> Sample:
+        thinking, closed, after = reply.text.partition(THINK_CLOSE)
+        length = reply.tokens if self.unit == "tokens" else len(reply.text.split())
         return Sample(
-            variant=self.variant,
-            benchmark=row["benchmark"],
-            question=str(row["question"]),
-            outcome=_outcome(row),
-            answer=row["answer"],
-            gold=" or ".join(row["gold"]),
+            variant="",
+            benchmark=reply.benchmark,
+            question=reply.question,
+            outcome=_outcome(reply),
+            answer=reply.answer,
+            gold=" or ".join(reply.gold),
             length=f"{length:,} {self.unit}",
-            cut=row["stop"] == "length",
-            prompt=shortened(row["prompt"] or ""),
+            cut=reply.cut,
+            prompt=shortened(reply.prompt or ""),
             thinking=shortened(thinking.strip() if closed else ""),
-            reply=shortened((reply if closed else thinking).strip()),
+            reply=shortened((after if closed else thinking).strip()),
         )
 
 
@@ -111,7 +111,7 @@ def shortened(text: str) -> str:
     return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
 
 
-def _outcome(row: Mapping[str, Any]) -> Outcome:
-    if row["looped"]:
+def _outcome(reply: StoredReply) -> Outcome:
+    if reply.looped:
         return "looping"
-    return "right" if row["score"] == 1 else "wrong"
+    return "right" if reply.score == 1 else "wrong"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lrm.analysis.compare import accuracy
 from lrm.analysis.sizes import SizeLine, SizePair, lines, pairs
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
@@ -12,6 +11,7 @@ from lrm.report.charts import ChartAxis, Dot, curves
 from lrm.report.data import SHOWN, ReportData
 from lrm.report.figure import Figure, Panel
 from lrm.report.spots import ACCURACY, INTERVALS
+from lrm.scoring.scores import accuracy
 from lrm.stats.paired import Difference
 from lrm.tables import Table, percent, signed, some
 

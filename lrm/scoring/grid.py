@@ -29,7 +29,7 @@ class Grid:
 
     questions: tuple[str, ...]
     groups: tuple[str, ...]
-    score: Floats
+    score: NDArray[np.floating]
     tokens: Floats
     thinking: Floats
     closed: Bools
@@ -59,7 +59,7 @@ class Grid:
     @property
     def present(self) -> Bools:
         """Where a reply is, [questions, samples]."""
-        return ~np.isnan(self.score)
+        return np.asarray(~np.isnan(self.score))
 
     @property
     def replies(self) -> int:

@@ -5,10 +5,8 @@ The mean over samples, avg@k, is plain accuracy: it estimates the same thing for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import comb
-
-from lrm.records import Mark
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
@@ -24,16 +22,16 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
     return 1 - comb(samples - right, k) / comb(samples, k)
 
 
-def majority(marks: Sequence[Mark]) -> Mark:
-    """The mark of the most frequent answer (self-consistency, arXiv 2203.11171).
+def majority(votes: Sequence[Hashable | None]) -> int | None:
+    """Index of the first sample with the most frequent vote (self-consistency, arXiv 2203.11171).
 
-    Unanswered samples have no vote; of equally frequent answers the one given first wins.
+    None is no vote; of equally frequent votes the one given first wins. None if nobody voted.
     """
-    votes: dict[str, list[Mark]] = {}
-    for mark in marks:
-        if mark.answer is not None:
-            votes.setdefault(mark.answer if mark.vote is None else mark.vote, []).append(mark)
-    return max(votes.values(), key=len)[0] if votes else Mark(None, 0.0)
+    counts: dict[Hashable, int] = {}
+    for vote in votes:
+        if vote is not None:
+            counts[vote] = counts.get(vote, 0) + 1
+    return votes.index(max(counts, key=counts.__getitem__)) if counts else None
 
 
 def sizes(samples: int) -> list[int]:

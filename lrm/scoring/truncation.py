@@ -10,26 +10,12 @@ Both are computed from the same replies; benchmarks grade what is there and know
 
 from __future__ import annotations
 
-from lrm.records import Completion, Grade, Mark, Rule, Truncation
+from lrm.records import Truncation
 
 TRUNCATION: Truncation = "truncated-is-wrong"
 """The headline policy."""
 
 
-def wrong_for_length(completion: Completion, truncation: Truncation = TRUNCATION) -> bool:
+def wrong_for_length(cut: bool, truncation: Truncation = TRUNCATION) -> bool:
     """Whether a reply counts as wrong because a cap cut it."""
-    return truncation == "truncated-is-wrong" and completion.stop == "length"
-
-
-def judge(
-    grade: Grade,
-    completion: Completion,
-    rule: Rule | None = None,
-    truncation: Truncation = TRUNCATION,
-) -> Mark:
-    """The answer and score that count: of one extraction rule, or of the benchmark's headline."""
-    if wrong_for_length(completion, truncation):
-        return Mark(None, 0.0)
-    if rule is not None and rule in grade.marks:
-        return grade.marks[rule]
-    return Mark(grade.answer, grade.score, grade.vote)
+    return cut and truncation == "truncated-is-wrong"

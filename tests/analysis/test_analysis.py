@@ -15,7 +15,8 @@ from experiments import bench_analysis
 from lrm.analysis import efficiency, fronts, knowledge, lengths, tidy
 from lrm.analysis import first_correct as first
 from lrm.analysis.collapse import collapse
-from lrm.analysis.compare import Setting, accuracy, aligned, averages, compare, geometric, tokens
+from lrm.analysis.compare import Setting, aligned, averages, compare, geometric
+from lrm.scoring.scores import accuracy, tokens
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
