@@ -25,9 +25,10 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
 
     def work(settings: SensitivitySettings) -> str:
         from experiments.outcomes import sensitivity
-        from experiments.search import launch, sensitivity_axis
+        from experiments.search import launch
+        from experiments.search.sensitivity_axis import sensitivity_axis
 
-        axis = sensitivity_axis.sensitivity_axis(settings)
+        axis = sensitivity_axis(settings, sensitivity.SensitivityFindings)
         search = settings.search([str(key) for key in axis.keys])
         return launch.searched(NAME, arguments, search, axis, root, sensitivity.text)
 

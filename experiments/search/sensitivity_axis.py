@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from experiments.cli.quantizer_choice import parse_quantizer
 from experiments.cli.sensitivity_settings import Part, SensitivitySettings
 from experiments.models.resolve import find_model
-from experiments.outcomes.sensitivity import SensitivityFindings
+from experiments.search.findings import Findings
 from experiments.search.job import SearchAxis
 from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.checkpoint.module_filter import BLOCK, EXCEPT
 from lrm.errors import BadInput
 
 
-def sensitivity_axis(settings: SensitivitySettings) -> SearchAxis:
+def sensitivity_axis(settings: SensitivitySettings, findings: type[Findings]) -> SearchAxis:
     """The model itself, the recipe on all of it, and the recipe on every part while the rest keeps
     16 bits. Raises BadInput for an unknown recipe, and for a model that is already packed."""
     parse_quantizer(settings.method, [settings.recipe])  # refused before a model is looked for
@@ -32,7 +32,7 @@ def sensitivity_axis(settings: SensitivitySettings) -> SearchAxis:
         text=settings.method,
         keys=(str(method.untouched), *levels),
         objectives=3,
-        findings=SensitivityFindings,
+        findings=findings,
     )
 
 
