@@ -12,7 +12,8 @@ import numpy as np
 from experiments.benchmarking.settings import AnalysisBench
 from lrm.analysis import collapse, efficiency, fronts, knowledge, lengths, tidy
 from lrm.analysis.compare import Setting, compare
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
+from lrm.scoring.grid import Grid
 
 BUDGETS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 BENCHMARK = "hops"

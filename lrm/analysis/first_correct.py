@@ -21,15 +21,14 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrm.analysis.rows import lengths
 from lrm.benchmarks import folio, temporal
 from lrm.benchmarks.grading.integers import canonical
 from lrm.benchmarks.grading.labels import extract_label
 from lrm.benchmarks.grading.letters import extract_letter
 from lrm.benchmarks.grading.squad import normalize
 from lrm.errors import BadInput
-from lrm.records import Interval
-from lrm.scoring.scores import Unit
+from lrm.records import Interval, Unit
+from lrm.scoring.replies import lengths
 from lrm.stats import intervals
 
 INTEGERS = ("aime", "arithmetic")

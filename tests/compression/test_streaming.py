@@ -186,6 +186,7 @@ print(memory("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc, on Linux")
 def test_memory_is_far_from_that_of_the_model(tmp_path: Path) -> None:
     """A model of 40 blocks and 188 MB in float32."""

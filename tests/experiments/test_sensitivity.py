@@ -180,6 +180,7 @@ def test_a_gguf_file_cannot_be_quantized(tmp_path: Path, capfd: Any) -> None:
     assert "only dense ones are quantized" in capfd.readouterr().err
 
 
+@pytest.mark.engine
 def test_a_study_by_block(tmp_path: Path) -> None:
     pytest.importorskip("gguf", reason=INSTALL)
     pytest.importorskip("llama_cpp", reason=INSTALL)

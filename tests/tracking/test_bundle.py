@@ -37,6 +37,8 @@ from tracking.bundles import Bundle, Writer, open_bundle
 from tracking.store import Store, open_store
 from tracking.stored_run import StoredRun
 
+pytestmark = pytest.mark.store
+
 ROOT = Path(__file__).parents[2]
 
 
