@@ -22,8 +22,8 @@ from experiments.cli.command import command, uncollected
 from lrm.errors import BadInput
 
 if TYPE_CHECKING:
-    from tracking.bundles import Tell
-    from tracking.exchange import Arrival
+    from tracking.bundle_import import Arrival
+    from tracking.bundles import ProgressCallback
     from tracking.manifest import Manifest
 
 
@@ -82,9 +82,9 @@ def export(settings: Export, root: Path | None) -> str:
         from tracking.store import open_store
 
         store = open_store(settings.tracking_uri, root)
-    with _bar() as tell:
-        home = settings.run or store.study_records(settings.study or "")[0].id
-        told = store.export(home, settings.out, settings.unfinished, tell)
+    with _bar() as on_progress:
+        home = settings.run or store.study_runs(settings.study or "")[0].id
+        told = store.export(home, settings.out, settings.unfinished, on_progress)
     runs, files = len(told.runs), sum(len(run.files) for run in told.runs)
     size = settings.out.stat().st_size
     lines = [
@@ -104,10 +104,10 @@ def bring_in(settings: Import, root: Path | None) -> str:
         from tracking.bundles import open_bundle
         from tracking.store import open_store
 
-    with _bar() as tell:
-        bundle = open_bundle(settings.file, tell)
+    with _bar() as on_progress:
+        bundle = open_bundle(settings.file, on_progress)
         store = open_store(settings.tracking_uri, root)
-        arrival = store.bring_in(bundle, settings.as_, tell)
+        arrival = store.bring_in(bundle, settings.as_, on_progress)
     return "\n".join(
         (
             _arrived(arrival, bundle.manifest),
@@ -133,21 +133,21 @@ def _arrived(arrival: Arrival, told: Manifest) -> str:
 
 
 @contextmanager
-def _bar() -> Iterator[Tell]:
+def _bar() -> Iterator[ProgressCallback]:
     """A bar on stderr for each stage that takes longer than a moment."""
     from tqdm import tqdm
 
     with ExitStack() as stack:
         bars: dict[str, Any] = {}
 
-        def tell(stage: str, done: int, total: int) -> None:
+        def on_progress(stage: str, done: int, total: int) -> None:
             if stage not in bars:
                 stack.close()  # two at a time would move the cursor up and down
                 bar = tqdm(desc=stage, total=total, file=sys.stderr, delay=1, leave=False)
                 bars[stage] = stack.enter_context(bar)
             bars[stage].update(done - bars[stage].n)
 
-        yield tell
+        yield on_progress
 
 
 def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:

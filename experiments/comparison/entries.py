@@ -112,7 +112,7 @@ def _homes(
             raise BadInput(unknown("study", name, set().union(*(s.study_names() for s in stores))))
         yield from studies
     for store, home in _others(stores, wanted):
-        levels = store.study_records(home.tags["study"])[1] if home.kind == "study" else []
+        levels = store.study_runs(home.tags["study"])[1] if home.kind == "study" else []
         yield store, home, levels
 
 
@@ -149,7 +149,7 @@ def _party(store: Store, home: StoredRun, levels: Sequence[StoredRun], origin: s
     else:
         selection = variants.of_runs(store, [home.id])
         parent = home.tags.get("parent_run_id")
-        config = store.records([parent])[0].artifact("config.json") if parent else None
+        config = store.runs([parent])[0].artifact("config.json") if parent else None
     party = Entry(
         label="",
         origin=origin,
