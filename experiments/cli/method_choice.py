@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from experiments.cli import options
-from experiments.search.level import Key
 from lrm import registry
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.contracts import Method
 from lrm.generation.calibration import TEXTS
-from lrm.records import Calibration, Checkpoint
+from lrm.records import Calibration, Checkpoint, LevelKey
 
 SOURCES = ("traces", "prompts", *TEXTS)
 ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))
@@ -33,7 +32,7 @@ class Choice(Protocol):
     def axis(self) -> str: ...
 
     @property
-    def untouched(self) -> Key: ...
+    def untouched(self) -> LevelKey: ...
 
     def source(self, key: Any) -> str | None: ...
 
@@ -60,7 +59,7 @@ class MethodChoice:
     """
 
     axis: ClassVar[str] = "sparsity"
-    untouched: ClassVar[Key] = 0.0
+    untouched: ClassVar[LevelKey] = 0.0
 
     name: str
     kind: Any

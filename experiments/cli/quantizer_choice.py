@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from experiments.cli.method_choice import ONLY_TO_CHECK, SOURCES, read_options
-from experiments.search.level import Key
 from lrm import registry
 from lrm.errors import BadInput
-from lrm.records import Calibration, Checkpoint
+from lrm.records import Calibration, Checkpoint, LevelKey
 
 NONE = "none"
 OF_LEVEL = ("recipe", "bits")
@@ -26,7 +25,7 @@ class QuantizerChoice:
     else than the others, "Q2_K@wikitext"."""
 
     axis: ClassVar[str] = "recipe"
-    untouched: ClassVar[Key] = "f16"
+    untouched: ClassVar[LevelKey] = "f16"
 
     name: str
     kind: Any

@@ -19,10 +19,9 @@ from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.errors import BadInput
 from lrm.generation.evaluate import Item
-from lrm.records import Interval, Question
+from lrm.records import Interval, Question, Unit
 from lrm.scoring import submissions
 from lrm.scoring.grading import Count, Graded, graded, in_tokens
-from lrm.scoring.scores import Unit
 from lrm.stats import intervals
 
 
@@ -78,7 +77,7 @@ def grade(settings: ScoreSettings, scratch: Path) -> dict[str, GradedTraces]:
             questions = benchmark.load()
             piles[name] = GradedTraces(benchmark, questions, [], scratch / f"{name}.jsonl.gz")
             readers[name] = submissions.SubmissionReader(
-                name, benchmark, questions, told=settings.benchmark is not None
+                name, benchmark, questions, chosen=settings.benchmark is not None
             )
         piles[name].paths.append(path)
     with tqdm(desc="graded", unit=" replies", disable=not sys.stderr.isatty(), leave=False) as bar:

@@ -18,9 +18,10 @@ from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
 from lrm.digests import of_file, of_json
+from lrm.records import Unit
 from lrm.report.page import PAGE
 from lrm.scoring import published
-from lrm.scoring.scores import Score, Unit, interval, logged, score
+from lrm.scoring.scores import Score, interval, logged, score
 from lrm.scoring.truncation import TRUNCATION
 from lrm.stats import intervals
 from tracking.address import project_root

@@ -11,10 +11,10 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 
 from experiments.coordination.membership import WorkerMembership, folder_of
-from experiments.search.level import Key
 from experiments.search.storage import open_storage
 from experiments.search.study import SharedStudy
 from lrm.errors import BadInput
+from lrm.records import LevelKey
 from tracking.processes import HOST
 
 OBJECTIVES = {
@@ -32,7 +32,7 @@ def open_search(
     storage: str,
     studies: Path,
     identity: Mapping[str, object],
-    keys: Sequence[Key],
+    keys: Sequence[LevelKey],
     budgets: Sequence[int],
     seed: int,
     axis: str = "sparsity",

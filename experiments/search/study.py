@@ -23,10 +23,9 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.cli.progress import say
 from experiments.coordination.leases import LeaseLost
 from experiments.coordination.membership import WorkerMembership, lease_of
-from experiments.search.level import Key, label
-from lrm.records import Point
+from lrm.records import LevelKey, Point, level_label
 
-Setting = tuple[Key, int]
+Setting = tuple[LevelKey, int]
 """A level and a budget."""
 RUN_ID = "mlflow_run_id"
 PAUSE = 1.0
@@ -43,7 +42,7 @@ class SharedStudy:
         self,
         study: optuna.Study,
         membership: WorkerMembership,
-        keys: Sequence[Key],
+        keys: Sequence[LevelKey],
         budgets: Sequence[int],
         axis: str,
     ) -> None:
@@ -62,13 +61,13 @@ class SharedStudy:
             trials.setdefault(self._setting(trial), trial)
         return trials
 
-    def levels(self) -> set[Key]:
+    def levels(self) -> set[LevelKey]:
         """The levels whose results are known at every budget."""
         known = self.measured()
         return {key for key in self.keys if all((key, budget) in known for budget in self.budgets)}
 
     @contextmanager
-    def claimed(self, wanted: int) -> Iterator[tuple[optuna.Trial, Key] | None]:
+    def claimed(self, wanted: int) -> Iterator[tuple[optuna.Trial, LevelKey] | None]:
         """The next level to measure and the trial that proposed it; this worker holds the level's
         lease inside the block. None if others measure all that is left of the `wanted` levels."""
         claim = self._claim(wanted)
@@ -78,16 +77,18 @@ class SharedStudy:
             if claim:
                 self.membership.leases.release(lease_of(claim[1]))
 
-    def check(self, key: Key) -> None:
+    def check(self, key: LevelKey) -> None:
         """Raises LeaseLost if this worker holds the level's lease no longer."""
         leases = self.membership.leases
         if not leases.is_mine(lease_of(key)):
             owner = leases.owner(lease_of(key)) or "another worker"
-            raise LeaseLost(f"{label(key)} was taken over by {owner}, as this worker stood still")
+            raise LeaseLost(
+                f"{level_label(key)} was taken over by {owner}, as this worker stood still"
+            )
 
-    def hold(self, key: Key) -> AbstractContextManager[None]:
+    def hold(self, key: LevelKey) -> AbstractContextManager[None]:
         """Holds the lease of a measured level while its results are recorded."""
-        return self.membership.leases.hold(lease_of(key), f"records {label(key)}")
+        return self.membership.leases.hold(lease_of(key), f"records {level_label(key)}")
 
     def wait(self) -> None:
         """Waits until one of the levels that others measure is free again; says once whom it waits
@@ -95,7 +96,7 @@ class SharedStudy:
         leases = self.membership.leases
         owners = {key: leases.owner(lease_of(key)) for key in self.keys}
         busy = {key: owner for key, owner in owners.items() if owner}
-        names = ", ".join(f"{label(key)} ({owner})" for key, owner in busy.items())
+        names = ", ".join(f"{level_label(key)} ({owner})" for key, owner in busy.items())
         if names and names != self._waits_for:
             say(f"Waiting for {names}.")
             self._waits_for = names
@@ -131,12 +132,12 @@ class SharedStudy:
             trial.set_user_attr(RUN_ID, point.run_id)
             self._study.tell(trial, values[: len(self._study.directions)])
 
-    def sweep(self) -> set[Key]:
+    def sweep(self) -> set[LevelKey]:
         """Fails the trials that nobody works on any more; returns the levels that others hold."""
         with self._asking():
             return self._sweep()
 
-    def _claim(self, wanted: int) -> tuple[optuna.Trial, Key] | None:
+    def _claim(self, wanted: int) -> tuple[optuna.Trial, LevelKey] | None:
         with self._asking():
             taken, known, done = self._sweep(), self.measured(), self.levels()
             free = [key for key in self.keys if key not in done and key not in taken]
@@ -163,7 +164,7 @@ class SharedStudy:
                 nearest = min(free, key=lambda other: abs(self.keys.index(other) - index))
                 self._enqueue(nearest, budget)
 
-    def _sweep(self) -> set[Key]:
+    def _sweep(self) -> set[LevelKey]:
         leases = self.membership.leases
         taken = {key for key in self.keys if not leases.is_free(lease_of(key))}
         while self._trials(TrialState.WAITING):
@@ -182,5 +183,5 @@ class SharedStudy:
     def _asking(self) -> AbstractContextManager[None]:
         return self.membership.leases.hold("ask", "asks the study")
 
-    def _enqueue(self, key: Key, budget: int) -> None:
+    def _enqueue(self, key: LevelKey, budget: int) -> None:
         self._study.enqueue_trial({self._axis: key, "budget": budget})

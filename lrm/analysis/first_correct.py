@@ -3,8 +3,8 @@
 The earliest place in the stored text at which the gold answer is said:
 
 * integers: the gold as a number of its own ("33", not in "331", "33/4", "1,033" or "-33");
-* options: a sentence that `lrm.benchmarks.grading.answers.letter` reads as the gold option;
-* labels: a sentence that `lrm.benchmarks.grading.labels.label` reads, strictly, as the gold label;
+* options: a sentence that `lrm.benchmarks.grading.letters` reads as the gold option;
+* labels: a sentence that `lrm.benchmarks.grading.labels` reads, strictly, as the gold label;
 * short answers: the gold's words in their order, in SQuAD's normal form.
 
 What it can miss: a number or name may stand there by chance, as a step or a guess that is dropped
@@ -21,13 +21,14 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrm.analysis.rows import lengths
 from lrm.benchmarks import folio, temporal
-from lrm.benchmarks.grading import answers, labels
-from lrm.benchmarks.grading.squad import normal
+from lrm.benchmarks.grading.integers import canonical
+from lrm.benchmarks.grading.labels import extract_label
+from lrm.benchmarks.grading.letters import extract_letter
+from lrm.benchmarks.grading.squad import normalize
 from lrm.errors import BadInput
-from lrm.records import Interval
-from lrm.scoring.scores import Unit
+from lrm.records import Interval, Unit
+from lrm.scoring.replies import lengths
 from lrm.stats import intervals
 
 INTEGERS = ("aime", "arithmetic")
@@ -124,33 +125,33 @@ def _ends(row: Mapping[str, Any]) -> Iterator[int]:
         found = (_words(text, gold) for gold in golds)
     elif name in OPTIONS:
         options = dict(temporal.OPTION.findall(prompt))
-        wanted = {answers.letter(gold).lenient for gold in golds}
-        found = [_sentence(text, lambda said: answers.letter(said, True, options).lenient, wanted)]
+        wanted = {extract_letter(gold).lenient for gold in golds}
+        found = [_sentence(text, lambda said: extract_letter(said, True, options).lenient, wanted)]
     elif name in LABELS:
         claim = folio.CONCLUSION.search(prompt)
         told = claim[1] if claim else ""
-        wanted = {labels.label(gold).lenient for gold in golds}
-        found = [_sentence(text, lambda said: labels.label(said, True, told).strict, wanted)]
+        wanted = {extract_label(gold).lenient for gold in golds}
+        found = [_sentence(text, lambda said: extract_label(said, True, told).strict, wanted)]
     else:
         raise BadInput(f"How answers to {name} stand in a text is not known: leave it out.")
     return (end for end in found if end is not None)
 
 
 def _integer(text: str, gold: str) -> int | None:
-    number = re.escape(answers.canonical(gold))
+    number = re.escape(canonical(gold))
     match = re.search(rf"(?<![\w./^-])(?<![0-9],)0*{number}(?![\w/^]|\.[0-9]|,[0-9]{{3}})", text)
     return match.end() if match else None
 
 
 def _words(text: str, gold: str) -> int | None:
     """Words that normalise to nothing (articles, dashes) may stand between those of the gold."""
-    wanted = normal(gold).split()
+    wanted = normalize(gold).split()
     if not wanted:
         return None
     seen: list[tuple[str, int]] = [
         (part, match.end())
         for match in _WORD.finditer(text)
-        for part in normal(match.group()).split()
+        for part in normalize(match.group()).split()
     ]
     for i in range(len(seen) - len(wanted) + 1):
         if all(seen[i + j][0] == part for j, part in enumerate(wanted)):

@@ -15,8 +15,9 @@ import numpy as np
 
 from lrm import registry
 from lrm.analysis.compare import aligned
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
 from lrm.records import Interval
+from lrm.scoring.grid import Grid
 from lrm.stats import intervals, paired
 
 BOOKS = (("musique", "musique-open"), ("musique-dev", "musique-dev-open"))

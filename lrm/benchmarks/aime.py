@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import answers
+from lrm.benchmarks.grading.integers import grade_integer
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
@@ -57,7 +57,7 @@ class Aime:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return answers.grade_integer(question, completion)
+        return grade_integer(question, completion)
 
 
 def _question(row: DataRow) -> Question:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import labels
+from lrm.benchmarks.grading.labels import grade_label
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
@@ -48,7 +48,7 @@ def message(premises: str, conclusion: str) -> str:
 def grade(question: Question, completion: Completion) -> Grade:
     """Grades the label; the conclusion that was asked about is read out of the prompt."""
     claim = CONCLUSION.search(question.prompt)
-    return labels.grade_label(question, completion, claim[1] if claim else "")
+    return grade_label(question, completion, claim[1] if claim else "")
 
 
 class Folio:

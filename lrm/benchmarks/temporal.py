@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import answers
+from lrm.benchmarks.grading.letters import grade_letter
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
@@ -42,7 +42,7 @@ def message(text: str) -> str:
 
 def grade(question: Question, completion: Completion) -> Grade:
     """Grades the letter; the options are read out of the prompt."""
-    return answers.grade_letter(question, completion, dict(OPTION.findall(question.prompt)))
+    return grade_letter(question, completion, dict(OPTION.findall(question.prompt)))
 
 
 class Temporal:

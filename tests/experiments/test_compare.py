@@ -27,6 +27,8 @@ from tests.support.stores import copied, unwilling, uri
 from tracking.store import open_store
 from tracking.stored_run import StoredRun
 
+pytestmark = pytest.mark.store
+
 BUDGETS = (16, 64)
 QUESTIONS = 12
 ASKED: Mapping[str, object] = {
