@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from experiments.comparison import tables
 from experiments.comparison.joint_front import EntryPair, JointFront
-from lrm.analysis.fronts import Spot
 from lrm.records import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel, Section
-from lrm.report.frontier import ACCURACY, hover
+from lrm.report.spots import ACCURACY, log_length, spot_dot
 from lrm.tables import signed
 
 STRETCHES = 8
@@ -20,12 +19,14 @@ STRETCHES = 8
 def section(joint: JointFront, at_largest: Sequence[EntryPair]) -> Section:
     """Who holds which part of the front, drawn and in words, with all tables of the comparison."""
     unit = joint.front.spots[0].setting.variant.unit
-    dots = [_dot(entry.label, spot) for entry in joint.entries for spot in joint.own_front(entry)]
-    steps = [(_logged(spot.tokens.value), spot.accuracy.value) for spot in joint.on_front]
+    dots = [
+        spot_dot(entry.label, spot) for entry in joint.entries for spot in joint.own_front(entry)
+    ]
+    steps = [(log_length(spot.tokens.value), spot.accuracy.value) for spot in joint.on_front]
     axis = ChartAxis(f"{unit} per question, log scale", "log")
     apart = ChartAxis("difference in accuracy, percentage points")
     figure = Figure(
-        says=(
+        text=(
             "Each line is the Pareto front of one study or run; the dashed line is the joint front "
             "of all. Beside it two of them at the same level are compared on the same questions, "
             "with 95% intervals. To the right of the zero, the first named is more accurate.",
@@ -58,16 +59,6 @@ def _stretch(holders: str, start: float, end: float) -> str:
     return f"{start:,.0f}: {holders}" if start == end else f"{start:,.0f} to {end:,.0f}: {holders}"
 
 
-def _dot(label: str, spot: Spot) -> Dot:
-    value, low, high = (_logged(x) for x in (spot.tokens.value, spot.tokens.low, spot.tokens.high))
-    return Dot(label, value, spot.accuracy, hover(spot), across=Interval(value, low, high))
-
-
-def _logged(length: float) -> float:
-    """A length on a log scale, which has no zero."""
-    return max(length, 1.0)
-
-
 def _against(pair: EntryPair) -> str:
     return f"{pair.first.label} against {pair.second.label}"
 
@@ -82,9 +73,9 @@ def _differences(pairs: Sequence[EntryPair]) -> list[Dot]:
     return [
         Dot(
             series=_against(pair),
-            place=pair.level,
+            position=pair.level,
             value=Interval(*(100 * end for end in _ends(pair))),
-            told={
+            hover={
                 "one": pair.comparison.one,
                 "other": pair.comparison.other,
                 "accuracy": signed(pair.comparison.accuracy.interval),

@@ -13,7 +13,7 @@ from experiments.reporting.variants import Selection, SelectionReading
 from lrm.analysis.compare import Comparison, Setting, compare
 from lrm.analysis.fronts import Front, Spot, front
 from lrm.analysis.variant import Variant
-from lrm.report.material import in_common
+from lrm.report.data import common_questions
 from lrm.stats.frontier import area, nondominated
 
 
@@ -185,7 +185,7 @@ def joint_front(entries: Sequence[Entry], budgets: Sequence[int]) -> JointFront:
             f"{entry.label}: {note}" for entry in entries for note in entry.selection.left_out
         ],
     )
-    shared, notes = in_common(read(selection, entries, texts=False).variants)
+    shared, notes = common_questions(read(selection, entries, texts=False).variants)
     owners = [entry for entry in entries for _ in entry.selection.records]
     return JointFront(
         entries=entries,

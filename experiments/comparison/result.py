@@ -194,11 +194,11 @@ def page(compared: Compared) -> bytes:
         title=joint.selection.title,
         variants=reading.variants,
         samples=reading.samples,
-        firsts=reading.firsts,
-        against=reading.against,
+        first_correct=reading.firsts,
+        published=reading.against,
         warnings=compared.marks,
         provenance=report_run.provenance(joint.selection),
-        volumes={},
+        hypervolumes={},
     )
     own = section(joint, compared.at_largest)
     return replace(whole, sections=[own, *whole.sections]).html.encode()

@@ -15,7 +15,7 @@ from experiments.reporting.variants import names, of_studies
 from lrm.analysis.sizes import SizeLine, lines, pairs
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.report.material import Material
+from lrm.report.data import ReportData
 from lrm.report.sizes import at_equal_bytes
 from tests.analysis.test_analysis import HALF, RIGHT, WRONG, grid, variant
 from tests.report.test_report import reported, tables, words
@@ -117,14 +117,17 @@ def test_what_is_not_known_is_not_compared() -> None:
     ambiguous = [dense("one"), dense("two"), small(RIGHT, "c", 8e6, "chain", "sparsegpt")]
     assert lines(ambiguous)[-1].dense is None
     other = [dense("single", model="distilled", size=4.5e6), unsized]
-    figure = at_equal_bytes(Material([*ambiguous, *other], {}, {}, {}))
-    assert "Left out, since their bytes were not measured: unsized." in figure.says
-    assert any(told.endswith("no collapse is told of: m sparsegpt.") for told in figure.says)
+    figure = at_equal_bytes(ReportData([*ambiguous, *other], {}, {}, {}))
+    assert "Left out, since their bytes were not measured: unsized." in figure.text
+    assert any(
+        told.startswith("Shown without a collapse point") and told.endswith(": m sparsegpt.")
+        for told in figure.text
+    )
 
 
 def test_one_method_alone_is_no_comparison() -> None:
     with pytest.raises(BadInput, match="report several studies, with --study A B"):
-        at_equal_bytes(Material(three()[:3], {}, {}, {}))
+        at_equal_bytes(ReportData(three()[:3], {}, {}, {}))
 
 
 # The report
@@ -222,7 +225,7 @@ def test_pairs_say_where_nothing_differs(page: str) -> None:
     told = rows["tiny gguf Q8_0", "tiny sparsegpt 50% (pruned)"]
     assert "higher" in told or "no significant difference" in told
     assert any("no significant difference" in cell for cell in rows.values())
-    counts = {tuple(row[:2]): row[2:] for row in tables(page)["How the pairs come out"]}
+    counts = {tuple(row[:2]): row[2:] for row in tables(page)["Outcomes of the pairs"]}
     cells = [told for (_, larger), told in rows.items() if larger == "small dense"]
     assert cells
     assert sum(map(int, counts["tiny gguf", "small dense"])) == 2 * len(

@@ -18,9 +18,9 @@ from experiments.report import main
 from experiments.search.findings import collapse_text
 from lrm.records import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
+from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel
-from lrm.report.frontier import the_frontier
-from lrm.report.material import Material
+from lrm.report.frontier import frontier
 from lrm.report.samples import ALL_CHARACTERS, Picker, fitting, shortened
 from tests.analysis.test_analysis import grid, variant
 from tests.support.stored_runs import BUDGETS, SPARSITY, row, store_import, store_study
@@ -190,8 +190,8 @@ def test_one_question_and_one_sample_say_what_is_missing(root: Path) -> None:
     run_id = store_import(root, "single", [row("aime", "q", 1, 9)])
     page = words(reported(root, "--runs", run_id))
     assert "Across questions there is nothing to compare: one question was asked." in page
-    assert "Within questions there is nothing to compare here: each has one reply." in page
-    assert "it takes one dense model among the runs" in page
+    assert "Within questions there is nothing to compare: each has one reply." in page
+    assert "this needs one dense model among the runs" in page
     assert "no budgets were set" in page
 
 
@@ -205,7 +205,7 @@ def test_samples_of_a_question_are_split_within(root: Path) -> None:
     page = words(reported(root, "--runs", store_import(root, "sampled", rows)))
     assert "Within questions, awq" not in page
     assert "aime, awq, within questions: shorter replies are more accurate" in page
-    assert "samples a question: 4" in page
+    assert "samples per question: 4" in page
 
 
 @pytest.mark.store
@@ -356,9 +356,9 @@ def test_bytes_of_the_weights_are_a_third_axis_where_they_differ() -> None:
     for several, (whole, small) in zip((True, False), sizes, strict=True):
         dense = variant(right, bytes=whole)
         packed = variant(half, "packed", None, bytes=small)
-        figure = the_frontier(Material([dense, packed], {}, {}, {}))
+        figure = frontier(ReportData([dense, packed], {}, {}, {}))
         named = {table.heading: table for table in figure.tables}
-        found = named.get("The first front with the bytes of the weights")
+        found = named.get("The first front, with bytes of the weights as a third cost")
         assert (found is not None) == several
         if found:
             assert [row[:2] for row in found.rows] == [

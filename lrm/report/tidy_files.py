@@ -1,4 +1,4 @@
-"""A report's numbers as tidy tables, for people who draw their own figures: CSV and Parquet."""
+"""A report's numbers as tidy tables in CSV and Parquet, for people who draw their own figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lrm.analysis.variant import Variant
 
 
 def tidy_files(variants: Sequence[Variant]) -> dict[str, bytes]:
-    """By path: a row for each setting, and a row for each reply under each budget."""
+    """Files by path: a table of all settings, and one of all replies under each budget."""
     settings = pa.Table.from_pylist(tidy.settings(variants))
     replies = pa.table(tidy.replies(variants))
     return {
