@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -32,7 +33,7 @@ def tracked() -> list[PurePosixPath]:
         cwd=ROOT,
         check=True,
     ).stdout.split()
-    return [PurePosixPath(name) for name in listed if (ROOT / name).exists()]
+    return [PurePosixPath(name) for name in listed if os.path.lexists(ROOT / name)]
 
 
 def tree(page: PurePosixPath) -> str | None:
