@@ -1,4 +1,4 @@
-"""The flags of compare: which studies and runs, from which stores, and what may differ."""
+"""The flags of compare and compare_methods."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from experiments.cli.settings import listed, parse_benchmarks, parse_sparsity
 from lrm import registry
 from lrm.errors import BadInput
 
@@ -78,3 +79,51 @@ class CompareSettings:
 def flat(groups: Sequence[Sequence[str]]) -> list[str]:
     """All words of a flag, each once, in their order."""
     return list(dict.fromkeys(word for group in groups for word in group))
+
+
+@dataclass(frozen=True)
+class CompareMethodsSettings:
+    """Compares compression methods on one model."""
+
+    methods: tuple[str, ...] = ("sparsegpt", "sparsegpt:mode=sequential")
+    """Methods with their options, separated by spaces."""
+
+    model: str = "tiny-5m"
+    """Embedded model (tiny-1m, tiny-5m), local folder, or hub id."""
+
+    sparsity: Annotated[tuple[float, ...], listed(parse_sparsity, "LOW:HIGH:STEP|LEVEL,...")] = (
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+    )
+    """Sparsity levels: a range or a list, in [0, 1)."""
+
+    benchmarks: Annotated[tuple[str, ...], listed(parse_benchmarks, "NAME,...")] = (
+        "arithmetic",
+        "deduction",
+        "timeline",
+        "hops",
+    )
+    """Benchmarks to ask."""
+
+    questions: int = 50
+    """Questions per benchmark."""
+
+    budget: int = 384
+    """Thinking tokens at most."""
+
+    engine: str = "transformers"
+    """What runs the model, with options if any: transformers:slots=32."""
+
+    seed: int = 0
+    """Seed of calibration and sampling."""
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise BadInput("No method is given: name one or more, as in --methods sparsegpt wanda.")
+        for name in ("questions", "budget"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"--{name} {getattr(self, name)} is too few: give 1 or more.")
+        if self.seed < 0:
+            raise BadInput(f"--seed {self.seed} is negative: give 0 or more.")

@@ -57,7 +57,7 @@ def run(settings: SearchSettings, axis: SearchAxis, root: Path | None = None) ->
     with ExitStack() as stack:
         # 1) Join the study in Optuna, and its run in MLflow.
         search = stack.enter_context(job.search(store))
-        with search.crew.leases.hold("record", "opens the study's run"):
+        with search.membership.leases.hold("record", "opens the study's run"):
             opened = store.study(job.name, job.params, job.tags, config)
             study = stack.enter_context(opened)
         engine_cache = stack.enter_context(EngineCache(job.engine))
@@ -91,11 +91,11 @@ def conclude(
     """Writes the study's front and its report, unless another worker has; returns where the report
     lies. Generations of levels `written` by this process, by run id, are not read again."""
     labels = [level_label(level.key) for level in findings.levels]
-    with search.crew.concluding(levels=labels, store=redact(store.uri)) as (due, new):
+    with search.membership.concluding(levels=labels, store=redact(store.uri)) as (due, new):
         selection = of_study(store, study.name)
         if not due:
             assert selection.study, "a study's selection has its run"
-            return selection.study.place(PAGE)
+            return selection.study.location(PAGE)
         report = report_run.made(selection, written)
         front = {"frontier/front.png": report.files["figures/frontier.png"]}
         for path, data in {**findings.files(), **front}.items():
@@ -120,7 +120,7 @@ def explore(
         for key in sorted(search.levels() - set(levels), key=search.keys.index):
             with recorder.files(key, largest) as files:
                 levels[key] = evaluator.measure(key, files)
-                with search.alone(key):
+                with search.hold(key):
                     record_known(search, recorder, levels[key], files)
         # 2) Stop when there are enough.
         if len(levels) >= wanted:
@@ -160,7 +160,7 @@ def measure(
     search.check(key)
     cost = {name: value - before[name] for name, value in evaluator.counts().items()}
     seconds = round(time.perf_counter() - start, 1)
-    search.crew.log({"level": key, **cost, "seconds": seconds})
+    search.membership.log({"level": key, **cost, "seconds": seconds})
     return level
 
 

@@ -14,7 +14,8 @@ import pytest
 from experiments.outcomes.sensitivity import SensitivityFindings, table
 from experiments.outcomes.sensitivity_figure import DATA, Harm, figure
 from experiments.search.level import Level
-from experiments.sensitivity import main, parts
+from experiments.search.sensitivity_axis import parts
+from experiments.sensitivity import main
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.generation.evaluate import Evaluation, ReplyKey
 from lrm.records import Checkpoint, Completion, Decoding, Interval
