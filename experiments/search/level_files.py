@@ -24,9 +24,8 @@ class LevelFiles:
         """The replies to a benchmark, each written on its way."""
         self.generations[benchmark] = path = self._folder / f"{benchmark}.jsonl.gz"
         with gzip.open(path, "wb") as file:
-            for reply in replies:
+            for reply in self._table.noted(replies):
                 file.write(to_line(reply))
-                self._table.add(reply)
                 yield reply
 
     @property

@@ -114,8 +114,9 @@ def collapse_of(
     axis: CollapseAxis = "sparsity",
     threshold: float = HALF,
 ) -> Collapse:
-    """The same from one score in [0, 1] per question at each level, the dense one first and the
-    hardest last, the questions in one order."""
-    at, low, high = collapse_level(scores, threshold=threshold, falling=axis != "sparsity")
-    dense = float(np.mean(next(iter(scores.values()))))
-    return Collapse(benchmark, budget, axis, threshold, tuple(scores), dense, at, low, high)
+    """The same from one score in [0, 1] per question at each level, the questions in one order."""
+    falling = axis != "sparsity"
+    levels = tuple(sorted(scores, reverse=falling))
+    at, low, high = collapse_level(scores, threshold=threshold, falling=falling)
+    dense = float(np.mean(scores[levels[0]]))
+    return Collapse(benchmark, budget, axis, threshold, levels, dense, at, low, high)

@@ -38,7 +38,7 @@ class BenchmarkReader:
         self._search = FirstCorrectSearch(unit) if texts else None
 
     def add(self, reply: StoredReply) -> None:
-        """Takes a reply. Raises BadInput as `ReplyCollector.add` and `FirstCorrectSearch.add` do."""
+        """Takes a reply. Raises BadInput as `ReplyCollector` and `FirstCorrectSearch` do."""
         self._collector.add(reply)
         if self._picker and self._search:
             self._picker.add(reply)

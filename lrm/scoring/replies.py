@@ -86,6 +86,10 @@ class Replies:
             "that budget; let it finish, or leave the budget out."
         )
 
+    def column(self, name: str) -> Floats:
+        """A column of the longest generations, [longest]."""
+        return np.asarray(self.numbers[self.longest, self.columns.index(name)])
+
     def tables(self, budget: Budget | None = None) -> dict[str, Floats]:
         """Each column under a budget (None: the longest generations), [questions, samples], NaN
         where a question has fewer samples than others.

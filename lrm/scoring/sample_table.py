@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from heapq import heappush, heappushpop
 from itertools import count
 
@@ -43,6 +44,12 @@ class SampleTable:
             heappush(self._kept, (*rank, _row(reply)))
         elif rank > self._kept[0][:4]:
             heappushpop(self._kept, (*rank, _row(reply)))
+
+    def noted(self, replies: Iterable[StoredReply]) -> Iterator[StoredReply]:
+        """The replies, each looked at on its way."""
+        for reply in replies:
+            self.add(reply)
+            yield reply
 
     def rows(self) -> list[Row]:
         """What is shown, in its order, by the names of the columns."""
