@@ -108,7 +108,7 @@ def ours(model: Any, rows: Rows, levels: Sequence[float], mode: str) -> float:
     import torch
 
     from lrm.compression.pruning import blockwise
-    from lrm.compression.pruning.solvers import sparsegpt_solver
+    from lrm.compression.pruning.sparsegpt_method import solver
     from lrm.compression.streaming.decoder import Decoder
 
     run = blockwise.in_dense_mode if mode == "dense" else blockwise.in_sequential_mode
@@ -122,7 +122,7 @@ def ours(model: Any, rows: Rows, levels: Sequence[float], mode: str) -> float:
         held = torch.cuda.memory_allocated()
     watch = Stopwatch()
     with watch(mode):
-        count = sum(1 for _ in run(decoder, rows, sparsegpt_solver(0.01, 128, None), plan))
+        count = sum(1 for _ in run(decoder, rows, solver(0.01, 128, None), plan))
     peak = ""
     if gpu:
         most = torch.cuda.max_memory_allocated()
@@ -140,10 +140,10 @@ def phases(model: Any, rows: Rows, levels: Sequence[float], blocks: int) -> dict
     import torch
 
     from lrm.compression.pruning import sparsegpt
-    from lrm.compression.streaming.activations import Flow
+    from lrm.compression.streaming.activations import ActivationStream
     from lrm.compression.streaming.decoder import Decoder
 
-    watch, flow = Stopwatch(), Flow(Decoder(model), rows)
+    watch, flow = Stopwatch(), ActivationStream(Decoder(model), rows)
     with torch.no_grad():
         for index in range(blocks):
             ahead = flow.fork()
@@ -166,13 +166,13 @@ def loop(model: Any, rows: Rows, level: float, blocks: int) -> dict[str, float]:
     """Seconds of the first blocks by phase, the usual way, at one level; puts the weights back."""
 
     from experiments.benchmarking.column_loop import prune_block
-    from lrm.compression.streaming.activations import Flow
+    from lrm.compression.streaming.activations import ActivationStream
     from lrm.compression.streaming.decoder import Decoder
 
     watch, decoder = Stopwatch(), Decoder(model)
-    flow = Flow(decoder, [rows[0]])
+    flow = ActivationStream(decoder, [rows[0]])
     arguments = flow.arguments(0)
-    hidden = [state for row in rows for state in Flow(decoder, [row]).hidden]
+    hidden = [state for row in rows for state in ActivationStream(decoder, [row]).hidden]
     for block in list(decoder.blocks)[:blocks]:
         before = {name: value.clone() for name, value in block.state_dict().items()}
         hidden = prune_block(block, hidden, arguments, level, watch)

@@ -86,7 +86,7 @@ def _config(shape: str) -> Any:
 
     from experiments.benchmarking.random_models import SHAPES
     from experiments.models.resolve import find_model
-    from lrm.compression.gguf.convert import check_config
+    from lrm.compression.gguf.config import check_config
 
     if shape in SHAPES:
         return AutoConfig.for_model(**SHAPES[shape])
