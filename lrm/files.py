@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing a file so that no reader ever sees half of it."""
 
 from __future__ import annotations
 

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+THINK_OPEN = "<think>"
+THINK_CLOSE = "</think>"
+"""The tags around the thinking, as DeepSeek-R1 and the models distilled from it write them."""
+
 Stop = Literal["stop", "length"]
 Policy = Literal["force", "truncate"]
 Rule = Literal["strict", "lenient"]
@@ -18,6 +22,17 @@ Format = Literal["dense", "awq", "gptq", "compressed-tensors", "gguf", "tokenize
 """How a model's weights are stored: dense safetensors; safetensors packed in one of three ways, by
 the name that `quantization_config` has for it; GGUF; or not at all, only the tokenizer of a model
 that runs elsewhere."""
+
+Unit = Literal["tokens", "words"]
+"""What the lengths of replies are counted in."""
+
+LevelKey = float | str
+"""What tells the levels of a search apart: a sparsity, or the name of a recipe."""
+
+
+def level_label(key: LevelKey) -> str:
+    """A level as people read it."""
+    return key if isinstance(key, str) else f"{key:.0%}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Tables of results, for a terminal and for a page, and how an estimate is written."""
+"""Tables of results for a terminal and for a page, and how estimates are written."""
 
 from __future__ import annotations
 
@@ -40,16 +40,18 @@ def amount(interval: Interval) -> str:
 
 
 def some(words: Sequence[str], most: int = 5) -> str:
-    """A few of many words, and how many more there are: "a, b and 3 more"."""
+    """The first of many words, and how many more there are: "a, b and 3 more"."""
     rest = len(words) - most
     return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def signed(found: Interval) -> str:
-    """A difference of shares in percentage points: "+5.5 [-23, +33]"."""
-    return f"{100 * found.value:+.1f} [{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
+def signed(difference: Interval) -> str:
+    """A difference of shares in percentage points, with its interval: "+5.5 [-23, +33]"."""
+    return (
+        f"{100 * difference.value:+.1f} [{100 * difference.low:+.0f}, {100 * difference.high:+.0f}]"
+    )
 
 
-def times(found: Interval) -> str:
-    """A ratio: "1.20 x [1.10, 1.31]"."""
-    return f"{found.value:.2f} x [{found.low:.2f}, {found.high:.2f}]"
+def times(ratio: Interval) -> str:
+    """A ratio with its interval: "1.20 x [1.10, 1.31]"."""
+    return f"{ratio.value:.2f} x [{ratio.low:.2f}, {ratio.high:.2f}]"

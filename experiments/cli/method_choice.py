@@ -10,12 +10,11 @@ from typing import ClassVar, Protocol, cast
 
 from experiments.cli import options
 from experiments.cli.options import Option
-from experiments.search.level import Key
 from lrm import registry
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.contracts import OnModule, Params, Pruner, PrunerKind
 from lrm.generation.calibration import TEXTS
-from lrm.records import Calibration, Checkpoint
+from lrm.records import Calibration, Checkpoint, LevelKey
 
 SOURCES = ("traces", "prompts", *TEXTS)
 ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))
@@ -37,11 +36,11 @@ class Choice(Protocol):
     def axis(self) -> str: ...
 
     @property
-    def untouched(self) -> Key: ...
+    def untouched(self) -> LevelKey: ...
 
-    def source(self, key: Key) -> str | None: ...
+    def source(self, key: LevelKey) -> str | None: ...
 
-    def params(self, key: Key, calibration: Calibration | None) -> Params: ...
+    def params(self, key: LevelKey, calibration: Calibration | None) -> Params: ...
 
     def check(self, checkpoint: Checkpoint) -> None: ...
 
@@ -49,7 +48,7 @@ class Choice(Protocol):
         self,
         checkpoint: Checkpoint,
         calibration: Calibration | None,
-        outs: Mapping[Key, Path],
+        outs: Mapping[LevelKey, Path],
         on_module: OnModule,
     ) -> None: ...
 
@@ -64,26 +63,26 @@ class MethodChoice:
     """
 
     axis: ClassVar[str] = "sparsity"
-    untouched: ClassVar[Key] = 0.0
+    untouched: ClassVar[LevelKey] = 0.0
 
     name: str
     kind: PrunerKind
     calibration: str | None
     options: Mapping[str, Option] = field(default_factory=dict)
 
-    def source(self, key: Key) -> str | None:
+    def source(self, key: LevelKey) -> str | None:
         return self.calibration
 
-    def made(self, key: Key, calibration: Calibration | None) -> Pruner:
+    def made(self, key: LevelKey, calibration: Calibration | None) -> Pruner:
         """The method itself, at one sparsity."""
         needs = {} if calibration is None else {"calibration": calibration}
         return self.kind(sparsity=key, **needs, **self.options)
 
-    def made_to_check(self, key: Key) -> Pruner:
+    def made_to_check(self, key: LevelKey) -> Pruner:
         """The method at one sparsity before anything was calibrated; BadInput if it is none."""
         return self.made(key, ONLY_TO_CHECK if self.calibration else None)
 
-    def params(self, key: Key, calibration: Calibration | None) -> Params:
+    def params(self, key: LevelKey, calibration: Calibration | None) -> Params:
         return dict(self.made(key, calibration).params())
 
     def check(self, checkpoint: Checkpoint) -> None:
@@ -93,7 +92,7 @@ class MethodChoice:
         self,
         checkpoint: Checkpoint,
         calibration: Calibration | None,
-        outs: Mapping[Key, Path],
+        outs: Mapping[LevelKey, Path],
         on_module: OnModule,
     ) -> None:
         """Writes one checkpoint per sparsity; prints on stderr what to mind about the highest."""

@@ -9,11 +9,10 @@ from typing import ClassVar
 
 from experiments.cli.method_choice import ONLY_TO_CHECK, SOURCES, read_options
 from experiments.cli.options import Option
-from experiments.search.level import Key
 from lrm import registry
 from lrm.contracts import OnModule, Params, Quantizer, QuantizerKind
 from lrm.errors import BadInput
-from lrm.records import Calibration, Checkpoint
+from lrm.records import Calibration, Checkpoint, LevelKey
 
 NONE = "none"
 
@@ -26,7 +25,7 @@ class QuantizerChoice:
     else than the others, "Q2_K@wikitext"."""
 
     axis: ClassVar[str] = "recipe"
-    untouched: ClassVar[Key] = "f16"
+    untouched: ClassVar[LevelKey] = "f16"
 
     name: str
     kind: QuantizerKind
@@ -34,19 +33,19 @@ class QuantizerChoice:
     levels: Collection[str]
     options: Mapping[str, Option] = field(default_factory=dict)
 
-    def source(self, key: Key) -> str | None:
+    def source(self, key: LevelKey) -> str | None:
         _, named, source = str(key).partition("@")
         return _source(source) if named else self.calibration
 
-    def made(self, key: Key, calibration: Calibration | None) -> Quantizer:
+    def made(self, key: LevelKey, calibration: Calibration | None) -> Quantizer:
         """The method itself, at one level."""
         return self.kind.of(_recipe(key), calibration, **self.options)
 
-    def made_to_check(self, key: Key) -> Quantizer:
+    def made_to_check(self, key: LevelKey) -> Quantizer:
         """The method at a level before anything was calibrated; BadInput if it is none."""
         return self.made(key, ONLY_TO_CHECK if self.source(key) else None)
 
-    def params(self, key: Key, calibration: Calibration | None) -> Params:
+    def params(self, key: LevelKey, calibration: Calibration | None) -> Params:
         return dict(self.made(key, calibration).params())
 
     def check(self, checkpoint: Checkpoint) -> None:
@@ -57,7 +56,7 @@ class QuantizerChoice:
         self,
         checkpoint: Checkpoint,
         calibration: Calibration | None,
-        outs: Mapping[Key, Path],
+        outs: Mapping[LevelKey, Path],
         on_module: OnModule,
     ) -> None:
         """Writes one checkpoint per level."""
@@ -86,7 +85,7 @@ def parse_quantizer(text: str, levels: Collection[str]) -> QuantizerChoice:
     return choice
 
 
-def _recipe(key: Key) -> str:
+def _recipe(key: LevelKey) -> str:
     """A level without what it is calibrated on."""
     return str(key).partition("@")[0]
 

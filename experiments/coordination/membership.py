@@ -17,9 +17,9 @@ from uuid import uuid4
 
 from experiments.cli.progress import say
 from experiments.coordination.leases import Leases, Owner
-from experiments.search.level import Key
 from lrm.errors import BadInput
 from lrm.files import write_atomic
+from lrm.records import LevelKey
 from tracking.processes import this_process
 
 PRESENT = "worker-"
@@ -114,6 +114,6 @@ def folder_of(studies: Path, name: str) -> Path:
     return studies / quote(name, safe=" ")
 
 
-def lease_of(key: Key) -> str:
+def lease_of(key: LevelKey) -> str:
     """The name of a level's lease."""
     return f"level-{quote(str(key), safe='')}"

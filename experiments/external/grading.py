@@ -19,11 +19,10 @@ from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.errors import BadInput
 from lrm.generation.evaluate import Item
-from lrm.records import Interval, Question
+from lrm.records import Interval, Question, Unit
 from lrm.scoring import submissions
 from lrm.scoring.grading import Count, Graded, graded, in_tokens
-from lrm.scoring.scores import Unit
-from lrm.stats import estimates
+from lrm.stats import intervals
 
 
 @dataclass
@@ -61,7 +60,7 @@ class GradedTraces:
         found: dict[str, list[float]] = {}
         for one in self.replies:
             found.setdefault(one.item.question.id, []).append(float(one.characters))
-        return estimates.mean(list(found.values()))
+        return intervals.mean(list(found.values()))
 
 
 def grade(settings: ScoreSettings, scratch: Path) -> dict[str, GradedTraces]:
@@ -78,7 +77,7 @@ def grade(settings: ScoreSettings, scratch: Path) -> dict[str, GradedTraces]:
             questions = benchmark.load()
             piles[name] = GradedTraces(benchmark, questions, [], scratch / f"{name}.jsonl.gz")
             readers[name] = submissions.SubmissionReader(
-                name, benchmark, questions, told=settings.benchmark is not None
+                name, benchmark, questions, chosen=settings.benchmark is not None
             )
         piles[name].paths.append(path)
     with tqdm(desc="graded", unit=" replies", disable=not sys.stderr.isatty(), leave=False) as bar:

@@ -18,11 +18,12 @@ from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
 from lrm.digests import of_file, of_json
+from lrm.records import Unit
 from lrm.report.page import PAGE
 from lrm.scoring import published
-from lrm.scoring.scores import Score, Unit, interval, logged, score
+from lrm.scoring.scores import Score, interval, logged, score
 from lrm.scoring.truncation import TRUNCATION
-from lrm.stats import estimates
+from lrm.stats import intervals
 from tracking.address import project_root
 from tracking.store import check_name, open_store
 
@@ -88,7 +89,7 @@ def metrics(outcome: ImportOutcome) -> dict[str, float]:
         values |= interval(f"characters/{name}", outcome.characters[name])
         for reading, found in outcome.scores[name].readings.items():
             values |= interval(f"accuracy/{name}/{reading}", found)
-    values["characters/mean"] = estimates.average(list(outcome.characters.values())).value
+    values["characters/mean"] = intervals.average(list(outcome.characters.values())).value
     if outcome.unit == "tokens" and not _split_known(outcome):
         values = {metric: value for metric, value in values.items() if not metric.startswith(SPLIT)}
     return values

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from experiments.external.grading import GradedTraces
 from lrm.analysis.compare import PAPER
 from lrm.generation.evaluate import Item
-from lrm.records import Interval, Rule
+from lrm.records import Interval, Rule, Unit
 from lrm.scoring import published
-from lrm.scoring.scores import Score, Unit
+from lrm.scoring.scores import Score
 from lrm.scoring.truncation import TRUNCATION, judge
-from lrm.stats import estimates
+from lrm.stats import intervals
 from lrm.tables import Table, amount, percent
 from tracking.store import Store
 
@@ -183,7 +183,7 @@ def _further(scores: Mapping[str, Score]) -> list[str]:
     """The paper's average, F1, and what repeated samples give, where they can be said."""
     notes = []
     if all(name in scores for name in PAPER):
-        average = estimates.average([scores[name].accuracy for name in PAPER])
+        average = intervals.average([scores[name].accuracy for name in PAPER])
         notes.append(f"Average of {', '.join(PAPER)}: {percent(average)}.")
     for name, one in scores.items():
         told = [

@@ -18,7 +18,7 @@ from lrm.compression.checkpoint.module_filter import EXCEPT
 from lrm.generation.evaluate import Evaluation
 from lrm.records import Budget
 from lrm.scoring.truncation import judge
-from lrm.stats import estimates
+from lrm.stats import paired
 from lrm.tables import Table, percent, signed
 
 FIGURE = "sensitivity/figure.png"
@@ -68,7 +68,7 @@ class SensitivityFindings(QuantizationFindings):
         told = level.checkpoint.measured
         kept = told.get("protected/share")
         each = {
-            one.benchmark.name: estimates.paired_difference(
+            one.benchmark.name: paired.paired_difference(
                 _scores(one, self.budget), _scores(other, self.budget)
             )
             for one, other in zip(level.evaluations, dense.evaluations, strict=True)

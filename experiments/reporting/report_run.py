@@ -20,11 +20,11 @@ def made(selection: Selection) -> Report:
         title=selection.title,
         variants=found.variants,
         samples=found.samples,
-        firsts=found.firsts,
-        against=found.against,
+        first_correct=found.firsts,
+        published=found.against,
         warnings=selection.left_out,
         provenance=provenance(selection),
-        volumes=selection.study.history("hypervolume") if selection.study else {},
+        hypervolumes=selection.study.history("hypervolume") if selection.study else {},
     )
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrm.analysis.first_correct import FirstCorrect, FirstCorrectSearch
-from lrm.analysis.grid import Variant
-from lrm.analysis.rows import grids
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
+from lrm.records import Unit
 from lrm.report.samples import Picker, Sample, fitting
 from lrm.scoring import published
 from lrm.scoring.published import Published
-from lrm.scoring.scores import Unit
+from lrm.scoring.replies import grids
 from tracking.store import Store
 from tracking.stored_run import StoredRun
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from experiments.search.level import HEADLINE, Level
 from lrm.records import Budget, Interval, Point
-from lrm.stats import estimates, frontier
+from lrm.stats import frontier
+from lrm.stats.collapse import collapse_level
 
 Collapse = tuple[float | None, float | None, float | None]
 
@@ -45,7 +46,7 @@ class Findings:
         largest budget."""
         largest = Budget(max(self.budgets), HEADLINE)
         return {
-            name: estimates.collapse(
+            name: collapse_level(
                 {level.sparsity: level.scores(largest)[name].per_question for level in self.levels}
             )
             for name in self.accuracies

@@ -19,10 +19,11 @@ from experiments.reporting.variants import of_study
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
 from experiments.search.job import SearchAxis, prepare
-from experiments.search.level import Key, Level, label
+from experiments.search.level import Level
 from experiments.search.level_evaluator import LevelEvaluator
 from experiments.search.run_recorder import RunRecorder
 from experiments.search.study import SharedStudy
+from lrm.records import LevelKey, level_label
 from lrm.report.page import PAGE
 from lrm.stats.frontier import hypervolume
 from tracking.provenance import redact
@@ -76,7 +77,7 @@ def run(settings: SearchSettings, axis: SearchAxis, root: Path | None = None) ->
 def conclude(search: SharedStudy, study: StudyRun, store: Store, findings: Findings) -> str:
     """Writes the study's front and its report, unless another worker has; returns where the report
     lies."""
-    told = [label(level.key) for level in findings.levels]
+    told = [level_label(level.key) for level in findings.levels]
     with search.crew.concluding(levels=told, store=redact(store.uri)) as (due, new):
         selection = of_study(store, study.name)
         if not due:
@@ -99,7 +100,7 @@ def explore(
 
     What the study knows already is recorded too, where this record lacks it (another store, say).
     """
-    levels: dict[Key, Level] = {}
+    levels: dict[LevelKey, Level] = {}
     measured = 0
     while True:
         for key in sorted(search.levels() - set(levels), key=search.keys.index):
@@ -128,7 +129,7 @@ def explore(
         scribe.study.log_metrics({"hypervolume": volume}, step=asked.number)
 
 
-def measure(search: SharedStudy, lab: LevelEvaluator, key: Key) -> Level:
+def measure(search: SharedStudy, lab: LevelEvaluator, key: LevelKey) -> Level:
     """Measures a level that this worker has claimed; raises LeaseLost if it has lost it since."""
     start, before = time.perf_counter(), lab.counts()
     level = lab.measure(key, lambda: search.check(key))

@@ -27,16 +27,15 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from experiments.cli.progress import say
 from experiments.coordination.leases import LeaseLost
 from experiments.coordination.membership import WorkerMembership, folder_of, lease_of
-from experiments.search.level import Key, label
 from lrm.errors import BadInput
-from lrm.records import Point
+from lrm.records import LevelKey, Point, level_label
 from tracking.address import CONNECT_SECONDS, no_driver, with_driver
 from tracking.lock import alone
 from tracking.processes import HOST
 from tracking.provenance import redact
 from tracking.retry import Patient
 
-Place = tuple[Key, int]
+Place = tuple[LevelKey, int]
 OBJECTIVES = {
     "accuracy": StudyDirection.MAXIMIZE,
     "tokens per question": StudyDirection.MINIMIZE,
@@ -59,7 +58,7 @@ class SharedStudy:
         self,
         study: optuna.Study,
         crew: WorkerMembership,
-        keys: Sequence[Key],
+        keys: Sequence[LevelKey],
         budgets: Sequence[int],
         axis: str,
     ) -> None:
@@ -78,7 +77,7 @@ class SharedStudy:
             found.setdefault((trial.params[self._axis], trial.params["budget"]), trial)
         return found
 
-    def levels(self) -> set[Key]:
+    def levels(self) -> set[LevelKey]:
         """Levels of which every budget has been told."""
         known = self.measured()
         return {key for key in self.keys if all((key, budget) in known for budget in self.budgets)}
@@ -94,15 +93,17 @@ class SharedStudy:
             if claim:
                 self.crew.leases.release(lease_of(claim[1]))
 
-    def check(self, key: Key) -> None:
+    def check(self, key: LevelKey) -> None:
         """Raises LeaseLost if a level is no longer this worker's."""
         if not self.crew.leases.is_mine(lease_of(key)):
             owner = self.crew.leases.owner(lease_of(key)) or "another worker"
-            raise LeaseLost(f"{label(key)} was taken over by {owner}, as this worker stood still")
+            raise LeaseLost(
+                f"{level_label(key)} was taken over by {owner}, as this worker stood still"
+            )
 
-    def alone(self, key: Key) -> AbstractContextManager[None]:
+    def alone(self, key: LevelKey) -> AbstractContextManager[None]:
         """Holds a measured level while what is known of it is written."""
-        return self.crew.leases.hold(lease_of(key), f"records {label(key)}")
+        return self.crew.leases.hold(lease_of(key), f"records {level_label(key)}")
 
     def wait(self) -> None:
         """Waits until one of the levels that others are at is free again; says whom it waits for,
@@ -110,7 +111,7 @@ class SharedStudy:
         leases = self.crew.leases
         owners = {key: leases.owner(lease_of(key)) for key in self.keys}
         busy = {key: owner for key, owner in owners.items() if owner}
-        who = ", ".join(f"{label(key)} ({owner})" for key, owner in busy.items())
+        who = ", ".join(f"{level_label(key)} ({owner})" for key, owner in busy.items())
         if who and who != self._waits_for:
             say(f"Waiting for {who}.")
             self._waits_for = who
@@ -146,7 +147,7 @@ class SharedStudy:
             trial.set_user_attr(RUN_ID, point.run_id)
             self._study.tell(trial, values[: len(self._study.directions)])
 
-    def sweep(self) -> set[Key]:
+    def sweep(self) -> set[LevelKey]:
         """Fails the trials that nobody works on any more; returns the levels that others are at."""
         with self._asking():
             return self._sweep()
@@ -178,7 +179,7 @@ class SharedStudy:
                 near = min(free, key=lambda one: abs(self.keys.index(one) - here))
                 self._enqueue(near, budget)
 
-    def _sweep(self) -> set[Key]:
+    def _sweep(self) -> set[LevelKey]:
         leases = self.crew.leases
         taken = {key for key in self.keys if not leases.is_free(lease_of(key))}
         while self._trials(TrialState.WAITING):
@@ -194,7 +195,7 @@ class SharedStudy:
     def _asking(self) -> AbstractContextManager[None]:
         return self.crew.leases.hold("ask", "asks the study")
 
-    def _enqueue(self, key: Key, budget: int) -> None:
+    def _enqueue(self, key: LevelKey, budget: int) -> None:
         self._study.enqueue_trial({self._axis: key, "budget": budget})
 
 
@@ -204,7 +205,7 @@ def open_search(
     storage: str,
     studies: Path,
     identity: Mapping[str, Any],
-    keys: Sequence[Key],
+    keys: Sequence[LevelKey],
     budgets: Sequence[int],
     seed: int,
     axis: str = "sparsity",

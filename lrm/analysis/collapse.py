@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrm.analysis.compare import aligned
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.stats import estimates
-from lrm.stats.estimates import HALF
+from lrm.stats.collapse import HALF, collapse_level
 
 CollapseAxis = Literal["sparsity", "bits", "size"]
 """Of a `Variant`: what is harder the higher it is, or the lower (bits per weight, bytes)."""
@@ -102,6 +101,6 @@ def collapse(
         names = (ordered[0].name, variant.name)
         grid = aligned(first, variant.grid(benchmark, budget), names)[1]
         scores[float(getattr(variant, axis))] = grid.per_question(grid.score)
-    at, low, high = estimates.collapse(scores, threshold=threshold, falling=falling)
+    at, low, high = collapse_level(scores, threshold=threshold, falling=falling)
     dense = float(next(iter(scores.values())).mean())
     return Collapse(benchmark, budget, axis, threshold, tuple(scores), dense, at, low, high)

@@ -11,11 +11,12 @@ from math import exp, inf, isfinite, log
 
 import numpy as np
 
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.stats import estimates
-from lrm.stats.estimates import Difference
+from lrm.scoring.grid import Grid
+from lrm.stats import intervals, paired
+from lrm.stats.paired import Difference
 from lrm.tables import some
 
 PAPER = ("aime", "folio", "temporal")
@@ -40,11 +41,11 @@ class Setting:
 
     def accuracy(self, benchmarks: Sequence[str]) -> Interval:
         """Mean over the benchmarks, each counting the same, in [0, 1]."""
-        return estimates.average([accuracy(self.grid(name)) for name in benchmarks])
+        return intervals.average([accuracy(self.grid(name)) for name in benchmarks])
 
     def tokens(self, benchmarks: Sequence[str]) -> Interval:
         """Mean length of a reply over the benchmarks, in the variant's unit."""
-        return estimates.average([tokens(self.grid(name)) for name in benchmarks])
+        return intervals.average([tokens(self.grid(name)) for name in benchmarks])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +84,16 @@ class Comparison:
 
 
 def accuracy(grid: Grid) -> Interval:
-    return estimates.accuracy(grid.padded(grid.score))
+    return intervals.accuracy(grid.padded(grid.score))
 
 
 def tokens(grid: Grid) -> Interval:
-    return estimates.mean(grid.padded(grid.tokens))
+    return intervals.mean(grid.padded(grid.tokens))
 
 
 def share(grid: Grid, flags: np.ndarray) -> Interval:
     """Share of replies that have a flag, over questions and their samples."""
-    return estimates.accuracy(grid.padded(flags))
+    return intervals.accuracy(grid.padded(flags))
 
 
 def compare(one: Setting, other: Setting, benchmarks: Sequence[str]) -> Comparison:
@@ -105,10 +106,8 @@ def compare(one: Setting, other: Setting, benchmarks: Sequence[str]) -> Comparis
     differences, ratios = [], []
     for name in benchmarks:
         mine, its = aligned(one.grid(name), other.grid(name), (one.name, other.name))
-        differences.append(
-            estimates.paired_difference(mine.padded(mine.score), its.padded(its.score))
-        )
-        ratios.append(estimates.paired_ratio(mine.padded(mine.tokens), its.padded(its.tokens)))
+        differences.append(paired.paired_difference(mine.padded(mine.score), its.padded(its.score)))
+        ratios.append(paired.paired_ratio(mine.padded(mine.tokens), its.padded(its.tokens)))
     return Comparison(one.name, other.name, pooled(differences), geometric(ratios))
 
 
@@ -133,7 +132,7 @@ def aligned(one: Grid, other: Grid, names: tuple[str, str]) -> tuple[Grid, Grid]
 
 def pooled(differences: Sequence[Difference]) -> Difference:
     """Mean of the differences on several benchmarks, each counting the same."""
-    mean = estimates.average([one.interval for one in differences])
+    mean = intervals.average([one.interval for one in differences])
     return Difference(mean.value, mean.low, mean.high, sum(one.questions for one in differences))
 
 
@@ -144,7 +143,7 @@ def geometric(ratios: Sequence[Interval]) -> Interval:
     value = exp(sum(log(ratio.value) for ratio in ratios) / len(ratios))
     if any(ratio.low <= 0 or not isfinite(ratio.high) for ratio in ratios):
         return Interval(value, 0.0, inf)
-    mean = estimates.average([Interval(log(r.value), log(r.low), log(r.high)) for r in ratios])
+    mean = intervals.average([Interval(log(r.value), log(r.low), log(r.high)) for r in ratios])
     return Interval(value, min(exp(mean.low), value), max(exp(mean.high), value))
 
 

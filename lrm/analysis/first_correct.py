@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lrm import registry
-from lrm.analysis.rows import lengths
 from lrm.errors import BadInput
-from lrm.records import Interval, Question
-from lrm.scoring.scores import Unit
-from lrm.stats import estimates
+from lrm.records import Interval, Question, Unit
+from lrm.scoring.replies import lengths
+from lrm.stats import intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +63,11 @@ class FirstCorrectSearch:
         return FirstCorrect(
             benchmark=self._benchmark,
             unit=self.unit,
-            found=estimates.accuracy(
+            found=intervals.accuracy(
                 [[float(at is not None) for at in row] for row in self._places.values()]
             ),
-            tokens=estimates.mean([[at for at, _ in row] for row in said]) if said else None,
-            whole=estimates.mean([[of for _, of in row] for row in said]) if said else None,
+            tokens=intervals.mean([[at for at, _ in row] for row in said]) if said else None,
+            whole=intervals.mean([[of for _, of in row] for row in said]) if said else None,
         )
 
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from lrm import registry
 from lrm.analysis.compare import aligned
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
 from lrm.records import Interval
-from lrm.stats import estimates
+from lrm.scoring.grid import Grid
+from lrm.stats import intervals, paired
 
 _HOPS = re.compile(r"(\d+)-hop")
 
@@ -90,7 +91,7 @@ def contrasts(variant: Variant, dense: Variant, budget: int | None) -> list[Cont
     for kind, names, parts in _parts(pairs):
         sides = [loss(name, part) for name, part in zip(names, parts, strict=True)]
         lost = [side.lost for side in sides if side.lost is not None]
-        gap = estimates.difference(*lost) if len(lost) == 2 else None
+        gap = paired.difference(*lost) if len(lost) == 2 else None
         made.append(
             Contrast(
                 kind=kind,
@@ -116,9 +117,9 @@ def _parameters(variant: Variant) -> float | None:
 
 def loss(name: str, part: Part) -> Loss:
     """The relative loss over benchmarks, each counting the same."""
-    both = [[estimates.accuracy(grid.padded(grid.score)) for grid in pair] for pair in part]
-    now, dense = (estimates.average(list(side)) for side in zip(*both, strict=True))
-    share = estimates.kept(now, dense, _correlation(part))
+    both = [[intervals.accuracy(grid.padded(grid.score)) for grid in pair] for pair in part]
+    now, dense = (intervals.average(list(side)) for side in zip(*both, strict=True))
+    share = paired.retained(now, dense, _correlation(part))
     lost = None if share is None else Interval(1 - share.value, 1 - share.high, 1 - share.low)
     return Loss(name, sum(len(grid.questions) for grid, _ in part), dense, now, lost)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrm.analysis.compare import accuracy, share
-from lrm.analysis.grid import Bools, Grid
 from lrm.records import Interval
-from lrm.stats import estimates
+from lrm.scoring.grid import Bools, Grid
+from lrm.stats import intervals, paired
 
 SHARE = 0.3
 """The paper compares the shortest 30% of replies with the longest 30%."""
@@ -62,7 +62,7 @@ def across(grid: Grid, part: float = SHARE) -> Split | None:
     size = max(1, round(part * count))
     order = np.argsort(grid.per_question(grid.tokens), kind="stable")
     short, long = accuracy(grid.take(order[:size])), accuracy(grid.take(order[-size:]))
-    apart = estimates.difference(short, long)
+    apart = paired.difference(short, long)
     return Split(short, long, apart, size, size, count, ACROSS)
 
 
@@ -82,10 +82,10 @@ def within(grid: Grid, part: float = SHARE) -> Split | None:
     size = np.maximum(1, np.rint(part * samples))
     short = _only(asked, rank < size)
     long = _only(asked, (rank >= samples - size) & (rank < samples))
-    apart = estimates.paired_difference(short, long)
+    apart = paired.paired_difference(short, long)
     return Split(
-        short=estimates.accuracy(short),
-        long=estimates.accuracy(long),
+        short=intervals.accuracy(short),
+        long=intervals.accuracy(long),
         difference=apart.interval,
         short_count=int(size.sum()),
         long_count=int(size.sum()),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from lrm.analysis.collapse import Collapse, collapse
 from lrm.analysis.compare import aligned
-from lrm.analysis.grid import Variant, base_of
+from lrm.analysis.variant import Variant, base_of
 from lrm.errors import BadInput
-from lrm.stats import estimates
-from lrm.stats.estimates import HALF, Difference
+from lrm.stats import paired
+from lrm.stats.collapse import HALF
+from lrm.stats.paired import Difference
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _differences(
     for name in benchmarks:
         grids = one.grid(name, budget), other.grid(name, budget)
         scores = [grid.padded(grid.score) for grid in aligned(*grids, (one.name, other.name))]
-        differences[name] = estimates.paired_difference(*scores)
+        differences[name] = paired.paired_difference(*scores)
     return differences
 
 

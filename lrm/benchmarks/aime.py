@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import answers, first_said
+from lrm.benchmarks.grading import first_said
+from lrm.benchmarks.grading.integers import grade_integer
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
@@ -59,7 +60,7 @@ class Aime:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return answers.grade_integer(question, completion)
+        return grade_integer(question, completion)
 
     def first_said(self, question: Question, text: str) -> int | None:
         return first_said.integer(text, question.gold)

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import first_said, labels
+from lrm.benchmarks.grading import first_said
+from lrm.benchmarks.grading.labels import grade_label
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
@@ -61,7 +62,7 @@ class Folio:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return labels.grade_label(question, completion, _claim(question))
+        return grade_label(question, completion, _claim(question))
 
     def first_said(self, question: Question, text: str) -> int | None:
         return first_said.label(text, question.gold, _claim(question))

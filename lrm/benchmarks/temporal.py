@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import answers, first_said
+from lrm.benchmarks.grading import first_said
+from lrm.benchmarks.grading.letters import grade_letter
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
 
@@ -56,7 +57,7 @@ class Temporal:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return answers.grade_letter(question, completion, _options(question))
+        return grade_letter(question, completion, _options(question))
 
     def first_said(self, question: Question, text: str) -> int | None:
         return first_said.option(text, question.gold, _options(question))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from lrm.contracts import Benchmark
 from lrm.generation.evaluate import Item
-from lrm.records import Completion, Stop
-from lrm.replies import THINK_CLOSE, guess_stop, text_loops
+from lrm.records import THINK_CLOSE, Completion, Stop
+from lrm.scoring.guess_stop import guess_stop, text_loops
 from lrm.scoring.submissions import Submission
 
 Count = Callable[[str], int]
@@ -39,7 +39,7 @@ def graded(
     """Grades a reply. `count` counts a text's tokens, else the row's own counts are taken.
 
     A reply has been cut where the row says so, else where the tokens that the row gives reach
-    `max_tokens`, else where its text looks it (`lrm.replies.guess_stop`). Tokens counted here do
+    `max_tokens`, else where its text looks it (`lrm.scoring.guess_stop`). Tokens counted here do
     not tell: text that is encoded again may take more tokens or fewer.
     """
     thinking, tag, rest = given.text.partition(THINK_CLOSE)

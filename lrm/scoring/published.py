@@ -1,8 +1,8 @@
-"""The figures that "When Reasoning Meets Compression" (arXiv 2504.02010) reports, and ours beside.
+"""The figures that "When Reasoning Meets Compression" (arXiv 2504.02010) reports, beside ours.
 
-Shares are fractions in [0, 1]. What the paper's tables, as quoted, do not tell is absent, never
-filled in: a benchmark without a figure has no entry, and None stands for an unknown average, F1 or
-number of runs.
+Shares are fractions in [0, 1]. What the paper's tables do not report is absent, never filled in: a
+benchmark without a figure has no entry, and None stands for an unknown average, F1 or number of
+runs.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from lrm import registry
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.stats.estimates import difference, wilson
+from lrm.stats.intervals import wilson
+from lrm.stats.paired import difference
 from lrm.tables import Table, percent, signed
 
 ARXIV = "2504.02010"
@@ -94,7 +95,8 @@ TABLE: tuple[Published, ...] = (
     _row(LLAMA_70B, "SparseGPT 60% (sweep)", 1, (0.0, 65.0)),
     _row(LLAMA_70B, "SparseGPT 70% (sweep)", 1, (0.0, 49.8)),
 )
-"""The sweep is one run a level: its 0% is the dense model, its 50% another run than the 3 above."""
+"""The sweep has one run a level. Its 0% is the dense model; its 50% is a run besides the three
+above."""
 
 
 def find(name: str) -> Published:
@@ -108,10 +110,10 @@ def match(model: str, method: str, sparsity: float | None = None) -> Published |
 
     "none" is the dense model; a sparsity of a method is its row "SparseGPT 50%", not the sweep's.
     """
-    told = f"{method} {sparsity:.0%}" if sparsity else method
+    compression = f"{method} {sparsity:.0%}" if sparsity else method
     for row in TABLE:
-        named = _slug(model).endswith(_slug(row.model))
-        if named and _slug(row.compression) == _slug(told):
+        same_model = _slug(model).endswith(_slug(row.model))
+        if same_model and _slug(row.compression) == _slug(compression):
             return row
     return None
 
@@ -142,11 +144,12 @@ def compare(
     """Ours, as (accuracy, questions) by benchmark, on the benchmarks that both sides have.
 
     An interval's n is the number of questions, for means of several runs too: samples of one
-    question are not independent, and the paper reports no variance that would tell how far they
-    are from it. That is conservative, and so is taking the two sides as independent although both
-    draw on the same questions: a real but small difference may come out as "compatible".
+    question are not independent, and the paper reports no variance that would show how dependent
+    they are. That is conservative. So is taking the two sides as independent although both answered
+    the same questions: a real but small difference may come out as "compatible". Raises BadInput
+    for an accuracy outside [0, 1] or without questions.
     """
-    found = []
+    comparisons = []
     for name in (name for name in published.accuracy if name in ours):
         accuracy, n = ours[name]
         if not (0 <= accuracy <= 1 and n >= 1):
@@ -157,8 +160,8 @@ def compare(
         own, theirs_n = wilson(accuracy, n), QUESTIONS[name]
         theirs = wilson(published.accuracy[name], theirs_n)
         gap = difference(own, theirs)
-        found.append(PublishedComparison(name, own, theirs, gap, n, theirs_n, published.runs))
-    return found
+        comparisons.append(PublishedComparison(name, own, theirs, gap, n, theirs_n, published.runs))
+    return comparisons
 
 
 HEADER = (
@@ -169,37 +172,40 @@ HEADER = (
 def table(comparisons: Sequence[PublishedComparison], published: Published) -> Table:
     """The comparison in percent and, for the difference, percentage points."""
     notes = [
-        "Intervals: 95%, on the number of questions (Wilson); compatible: that of the difference "
-        "(Newcombe) contains 0."
+        "95% intervals from the number of questions (Wilson). Compatible: the interval of the "
+        "difference (Newcombe) contains 0."
     ]
     if not comparisons:
-        given = ", ".join(published.accuracy) or "only the average"
-        notes = [f"No benchmark in common: the paper gives {given}."]
+        reported = ", ".join(published.accuracy) or "only the average"
+        notes = [f"No benchmark in common: the paper reports {reported}."]
     if published.average is not None:
-        notes.append(f"Paper's average of aime, folio, temporal: {published.average:.1%}.")
+        notes.append(f"The paper's average of aime, folio, temporal: {published.average:.1%}.")
     if published.f1 is not None:
         notes.append(
-            f"Paper's F1 on musique: {published.f1:.1%}, without a verdict, since F1 is not a "
-            "share of questions and no variance is reported."
+            f"The paper's F1 on musique: {published.f1:.1%}, without a verdict, since F1 is not "
+            "a share of questions and no variance is reported."
         )
-    heading = f"Beside {published.model}, compression: {published.compression} (arXiv {ARXIV})"
-    return Table(heading, HEADER, [_cells(one) for one in comparisons], " ".join(notes))
+    compression = f"compression: {published.compression}"
+    heading = f"Compared with {published.model}, {compression} (arXiv {ARXIV})"
+    return Table(heading, HEADER, [_cells(row) for row in comparisons], " ".join(notes))
 
 
-def _cells(one: PublishedComparison) -> tuple[str, ...]:
+def _cells(comparison: PublishedComparison) -> tuple[str, ...]:
     return (
-        one.benchmark,
-        percent(one.ours),
-        str(one.ours_n),
-        percent(one.theirs),
-        str(one.theirs_n),
-        str(one.runs or "NR"),
-        signed(one.difference),
-        one.verdict,
+        comparison.benchmark,
+        percent(comparison.ours),
+        str(comparison.ours_n),
+        percent(comparison.theirs),
+        str(comparison.theirs_n),
+        str(comparison.runs or "NR"),
+        signed(comparison.difference),
+        comparison.verdict,
     )
 
 
-def rows(comparisons: Sequence[PublishedComparison], published: Published) -> list[dict[str, Any]]:
+def rows(
+    comparisons: Sequence[PublishedComparison], published: Published
+) -> list[dict[str, str | int | float | None]]:
     """One flat record per benchmark, for JSON or CSV; shares and differences are fractions."""
     return [
         {
@@ -207,16 +213,16 @@ def rows(comparisons: Sequence[PublishedComparison], published: Published) -> li
             "published": published.name,
             "model": published.model,
             "compression": published.compression,
-            "benchmark": one.benchmark,
-            **_flat("ours", one.ours),
-            "ours_n": one.ours_n,
-            **_flat("theirs", one.theirs),
-            "theirs_n": one.theirs_n,
-            "theirs_runs": one.runs,
-            **_flat("difference", one.difference),
-            "verdict": one.verdict,
+            "benchmark": comparison.benchmark,
+            **_flat("ours", comparison.ours),
+            "ours_n": comparison.ours_n,
+            **_flat("theirs", comparison.theirs),
+            "theirs_n": comparison.theirs_n,
+            "theirs_runs": comparison.runs,
+            **_flat("difference", comparison.difference),
+            "verdict": comparison.verdict,
         }
-        for one in comparisons
+        for comparison in comparisons
     ]
 
 

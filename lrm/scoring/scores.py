@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from lrm.generation.evaluate import Item
-from lrm.records import Interval, Mark, Rule, Truncation
+from lrm.records import Interval, Mark, Rule, Truncation, Unit
 from lrm.scoring import pass_at_k as repeats
 from lrm.scoring.truncation import TRUNCATION, judge, wrong_for_length
-from lrm.stats import estimates
-
-Unit = Literal["tokens", "words"]
+from lrm.stats import intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,8 @@ def score(items: Iterable[Item], unit: Unit = "tokens") -> Score:
     marks = [[_mark(item) for item in row] for row in rows.rows]
     metrics = rows.lengths(unit) | rows.shares() | rows.further()
     return Score(
-        accuracy=estimates.accuracy([[mark.score for mark in row] for row in marks]),
-        tokens=estimates.mean(rows.each(lambda item: item.completion.tokens)),
+        accuracy=intervals.accuracy([[mark.score for mark in row] for row in marks]),
+        tokens=intervals.mean(rows.each(lambda item: item.completion.tokens)),
         per_question=tuple(float(np.mean([mark.score for mark in row])) for row in marks),
         readings=rows.readings(),
         metrics=metrics | _repeated(marks),
@@ -57,8 +55,8 @@ def score(items: Iterable[Item], unit: Unit = "tokens") -> Score:
 def logged(scores: Mapping[str, Score], unit: Unit = "tokens") -> dict[str, float]:
     """All numbers of several benchmarks by the names they are logged under: over all, each
     benchmark counting the same, and for each."""
-    accuracy = estimates.average([one.accuracy for one in scores.values()])
-    tokens = estimates.average([one.tokens for one in scores.values()])
+    accuracy = intervals.average([one.accuracy for one in scores.values()])
+    tokens = intervals.average([one.tokens for one in scores.values()])
     values = interval("accuracy", accuracy) | {f"{unit}/mean": tokens.value}
     values |= {f"{unit}/low": tokens.low, f"{unit}/high": tokens.high}
     for name, one in scores.items():
@@ -118,7 +116,7 @@ class Rows:
 
     def readings(self) -> dict[str, Interval]:
         return {
-            f"{rule}/{policy}": estimates.accuracy(
+            f"{rule}/{policy}": intervals.accuracy(
                 [[_mark(item, rule, policy).score for item in row] for row in self.rows]
             )
             for rule in self._rules

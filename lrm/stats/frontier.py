@@ -1,4 +1,4 @@
-"""Which points nobody beats, how much they cover, where the front bends."""
+"""The Pareto front of accuracy against costs, its hypervolume and its knee."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lrm.records import Point
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
-    """Points that no other beats in both accuracy and tokens, cheapest first.
+    """Points that no other dominates in accuracy and tokens, cheapest first.
 
-    Of points with the same tokens and accuracy the sparser one stays.
+    Of points with the same tokens and accuracy the sparsest one stays.
     """
     ordered = sorted(
         points, key=lambda p: (p.tokens.value, -p.accuracy.value, -p.sparsity, p.budget.tokens)
@@ -24,7 +24,7 @@ def pareto(points: Sequence[Point]) -> list[Point]:
 
 
 def hypervolume(points: Sequence[Point], worst_tokens: float) -> float:
-    """`area` of points."""
+    """Hypervolume (`area`) of points, in accuracy x tokens per question."""
     return area(
         [point.accuracy.value for point in points],
         [point.tokens.value for point in points],
@@ -33,10 +33,11 @@ def hypervolume(points: Sequence[Point], worst_tokens: float) -> float:
 
 
 def nondominated(accuracy: ArrayLike, *costs: ArrayLike) -> list[int]:
-    """Places of the points that no other beats, by the first cost, the cheapest first.
+    """Indices of the points that no other dominates, cheapest in the first cost first.
 
-    A point beats another if it is at least as accurate and at most as dear in every cost (tokens,
-    bytes), and better in one. Of equal points the first stays.
+    `accuracy` and each of the `costs` (tokens, bytes) are [points]. A point dominates another if it
+    is at least as accurate, costs no more in any cost, and is better in one. Of equal points the
+    first stays.
     """
     values = np.column_stack([-np.asarray(accuracy, float), *(np.asarray(c, float) for c in costs)])
     order = np.lexsort((*values.T[:1], *values.T[:0:-1]))
@@ -48,10 +49,10 @@ def nondominated(accuracy: ArrayLike, *costs: ArrayLike) -> list[int]:
 
 
 def area(accuracy: ArrayLike, tokens: ArrayLike, worst_tokens: float) -> float:
-    """Hypervolume in two dimensions: the area that the points dominate.
+    """Hypervolume in two dimensions (Zitzler and Thiele 1999): the area that the points dominate.
 
-    Up to the reference point (accuracy 0, `worst_tokens`), in units of accuracy x tokens; points
-    beyond `worst_tokens` add nothing.
+    It reaches up to the reference point (accuracy 0, `worst_tokens`) and is in accuracy x tokens.
+    Points beyond `worst_tokens` add nothing.
     """
     gains, costs = np.asarray(accuracy, float), np.asarray(tokens, float)
     front = [i for i in nondominated(gains, costs) if costs[i] < worst_tokens]
@@ -68,7 +69,9 @@ def volume(
 ) -> float:
     """Hypervolume in three dimensions, with the size of the weights as the third.
 
-    Up to the reference point (accuracy 0, `worst_tokens`, `worst_size`), slab by slab of size.
+    It reaches up to the reference point (accuracy 0, `worst_tokens`, `worst_size`) and is in
+    accuracy x tokens x size. It is summed over slabs between successive sizes: in each slab the
+    models of that size or smaller count.
     """
     gains, costs, sizes = (np.asarray(v, float) for v in (accuracy, tokens, size))
     steps = [*np.unique(sizes[sizes < worst_size]), worst_size]
@@ -81,18 +84,18 @@ def volume(
 
 
 def history(accuracy: ArrayLike, tokens: ArrayLike, worst_tokens: float) -> list[float]:
-    """Hypervolume (`area`) after each point, in the order in which they were found."""
+    """Hypervolume (`area`) after each point, in the order given."""
     gains, costs = np.asarray(accuracy, float), np.asarray(tokens, float)
     return [area(gains[:n], costs[:n], worst_tokens) for n in range(1, len(gains) + 1)]
 
 
 def knee(accuracy: ArrayLike, tokens: ArrayLike) -> int | None:
-    """Place of the front's knee: beyond it more tokens buy little accuracy.
+    """Index of the front's knee: beyond it more tokens buy little accuracy.
 
-    The point of the front farthest above the chord between its ends, both axes normalised to
+    It is the point of the front farthest above the chord between its ends, both axes normalised to
     [0, 1] (Satopaa et al. 2011, "Finding a 'Kneedle' in a Haystack", ICDCS workshops; without
     smoothing, since the points are few). None where the front has fewer than three points, or
-    nowhere bends above the chord.
+    no point lies above the chord.
     """
     gains, costs = np.asarray(accuracy, float), np.asarray(tokens, float)
     front = nondominated(gains, costs)

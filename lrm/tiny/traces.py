@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import Draw, Problem, held_out
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE
 
 P = TypeVar("P", bound=Problem)
 

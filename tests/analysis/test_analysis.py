@@ -16,10 +16,11 @@ from lrm.analysis import efficiency, fronts, knowledge, lengths, tidy
 from lrm.analysis import first_correct as first
 from lrm.analysis.collapse import collapse
 from lrm.analysis.compare import Setting, accuracy, aligned, averages, compare, geometric, tokens
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.stats import estimates, frontier
+from lrm.scoring.grid import Grid
+from lrm.stats import frontier, intervals
 
 
 def grid(score: Any, tokens: Any = 10, ids: Sequence[str] = (), groups: Sequence[str] = ()) -> Grid:
@@ -258,7 +259,7 @@ def test_shares_of_endings() -> None:
     found = lengths.endings(
         Grid(**{name: getattr(asked, name) for name in Grid.__slots__} | {"looped": looped})
     )
-    assert found.looping == estimates.wilson(0.25, 20)
+    assert found.looping == intervals.wilson(0.25, 20)
     assert found.unclosed.value == found.truncated.value == found.unanswered.value == 0
     assert found.unclosed.high > 0.1
 
@@ -438,7 +439,7 @@ def test_the_released_aime_outputs_show_the_papers_direction(tmp_path: Path) -> 
 
     from experiments.external.grading import grade
     from experiments.score_traces import ScoreSettings
-    from lrm.analysis.rows import grids, unit_of
+    from lrm.scoring.replies import grids, unit_of
 
     pile = grade(ScoreSettings(files=(TRACES,)), tmp_path)["aime"]
     with gzip.open(pile.file, "rt", encoding="utf-8") as lines:

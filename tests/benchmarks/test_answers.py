@@ -6,15 +6,12 @@ import string
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from lrm.benchmarks.grading import answers, labels, passages, short, squad
-from lrm.benchmarks.grading.answers import AnswerReading
+from lrm.benchmarks.grading import integers, labels, letters, passages, short, squad
+from lrm.benchmarks.grading.extraction import ExtractedAnswer
 from lrm.records import Completion, Grade, Question, Stop
-
-settings.register_profile("lrm", deadline=None, database=None, derandomize=True)
-settings.load_profile("lrm")
 
 OPTIONS = {"(A)": "5pm to 6pm", "(B)": "7am to 11am", "(C)": "1pm to 2pm", "(D)": "2pm to 5pm"}
 CLAIM = "Harry is a queen bee."
@@ -41,8 +38,8 @@ def test_what_follows_the_thinking(text: str, graded: str) -> None:
 
 def test_of_a_cut_reply_only_the_last_words_are_read() -> None:
     text = "The answer is 5. " + "But wait. " * 400
-    assert passages.readable(reply(text)) == text
-    assert "5" not in passages.readable(reply(text, "length"))
+    assert passages.graded_text(reply(text)) == text
+    assert "5" not in passages.graded_text(reply(text, "length"))
 
 
 @pytest.mark.parametrize(
@@ -66,15 +63,15 @@ def test_of_a_cut_reply_only_the_last_words_are_read() -> None:
     ],
 )
 def test_boxed(text: str, found: str | None) -> None:
-    assert passages.boxed(text) == found
+    assert passages.last_box(text) == found
 
 
-def both(answer: str | None) -> AnswerReading:
-    return AnswerReading(answer, answer)
+def both(answer: str | None) -> ExtractedAnswer:
+    return ExtractedAnswer(answer, answer)
 
 
-def lenient(answer: str) -> AnswerReading:
-    return AnswerReading(None, answer)
+def lenient(answer: str) -> ExtractedAnswer:
+    return ExtractedAnswer(None, answer)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +115,8 @@ def lenient(answer: str) -> AnswerReading:
         ("", both(None)),
     ],
 )
-def test_integer(text: str, found: AnswerReading) -> None:
-    assert answers.integer(text) == found
+def test_integer(text: str, found: ExtractedAnswer) -> None:
+    assert integers.extract_integer(text) == found
 
 
 @pytest.mark.parametrize(
@@ -165,8 +162,8 @@ def test_integer(text: str, found: AnswerReading) -> None:
         ("", both(None)),
     ],
 )
-def test_letter(text: str, found: AnswerReading) -> None:
-    assert answers.letter(text, options=OPTIONS) == found
+def test_letter(text: str, found: ExtractedAnswer) -> None:
+    assert letters.extract_letter(text, options=OPTIONS) == found
 
 
 @pytest.mark.parametrize(
@@ -216,8 +213,8 @@ def test_letter(text: str, found: AnswerReading) -> None:
         ("", both(None)),
     ],
 )
-def test_label(text: str, found: AnswerReading) -> None:
-    assert labels.label(text, claim=CLAIM) == found
+def test_label(text: str, found: ExtractedAnswer) -> None:
+    assert labels.extract_label(text, claim=CLAIM) == found
 
 
 @pytest.mark.parametrize(
@@ -232,17 +229,17 @@ def test_label(text: str, found: AnswerReading) -> None:
         (
             "Who?",
             "It is known. The answer is **Apple Corps**, a firm.",
-            AnswerReading("Apple Corps, a firm", "Apple Corps"),
+            ExtractedAnswer("Apple Corps, a firm", "Apple Corps"),
         ),
         (
             "Who?",
             "Let me think.\n\nThe firm is **Apple Corps**.",
-            AnswerReading("Let me think.\n\nThe firm is Apple Corps", "Apple Corps"),
+            ExtractedAnswer("Let me think.\n\nThe firm is Apple Corps", "Apple Corps"),
         ),
         (
             "Who?",
             "The firm that owned the label then was Apple Corps, which is closed.",
-            AnswerReading(
+            ExtractedAnswer(
                 "The firm that owned the label then was Apple Corps, which is closed",
                 "Apple Corps",
             ),
@@ -250,17 +247,19 @@ def test_label(text: str, found: AnswerReading) -> None:
         (
             "When was it built?",
             "The palace was built in the 15th century in Barcelona.",
-            AnswerReading("The palace was built in the 15th century in Barcelona", "15th century"),
+            ExtractedAnswer(
+                "The palace was built in the 15th century in Barcelona", "15th century"
+            ),
         ),
         (
             "How many are there?",
             "There are 140 miles of them.",
-            AnswerReading("There are 140 miles of them", "140 miles"),
+            ExtractedAnswer("There are 140 miles of them", "140 miles"),
         ),
         (
             "When did they open?",
             "One opened in 1981. Another opened in 1986.",
-            AnswerReading(
+            ExtractedAnswer(
                 "One opened in 1981. Another opened in 1986",
                 "One opened in 1981. Another opened in 1986",
             ),
@@ -268,7 +267,7 @@ def test_label(text: str, found: AnswerReading) -> None:
         (
             "How long?",
             'It is **four years**.\n```json\n{"years": 4}\n```',
-            AnswerReading("It is four years", "four years"),
+            ExtractedAnswer("It is four years", "four years"),
         ),
         ("Who?", "I am sorry, I cannot answer that question.", both(None)),
         ("Who?", "**Answer:** It cannot be determined from this.", both(None)),
@@ -277,16 +276,18 @@ def test_label(text: str, found: AnswerReading) -> None:
         ("Who?", "", both(None)),
     ],
 )
-def test_short(question: str, text: str, found: AnswerReading) -> None:
-    assert short.short(text, question) == found
+def test_short(question: str, text: str, found: ExtractedAnswer) -> None:
+    assert short.extract_short(text, question) == found
 
 
 def test_what_a_cap_cut_is_read_by_what_it_declares() -> None:
-    assert answers.integer("so 12, then 33", finished=False) == both(None)
-    assert answers.integer("the answer is 33. Then 4", finished=False) == both("33")
-    assert answers.letter("(B) fits best", finished=False, options=OPTIONS) == both(None)
-    assert labels.label("premise 2 is true", finished=False) == both(None)
-    assert short.short("It is Rome.\nIt is Rome.\nIt is", finished=False) == lenient("It is Rome")
+    assert integers.extract_integer("so 12, then 33", finished=False) == both(None)
+    assert integers.extract_integer("the answer is 33. Then 4", finished=False) == both("33")
+    assert letters.extract_letter("(B) fits best", finished=False, options=OPTIONS) == both(None)
+    assert labels.extract_label("premise 2 is true", finished=False) == both(None)
+    assert short.extract_short("It is Rome.\nIt is Rome.\nIt is", finished=False) == lenient(
+        "It is Rome"
+    )
 
 
 @pytest.mark.parametrize(
@@ -318,15 +319,15 @@ WORDS = st.text(string.ascii_letters + string.digits, min_size=1)
 
 @given(TEXTS, st.booleans())
 def test_any_text_gets_an_answer_of_the_right_form_or_none(text: str, finished: bool) -> None:
-    integer = answers.integer(text, finished)
+    integer = integers.extract_integer(text, finished)
     for number in (integer.strict, integer.lenient):
         assert number is None or str(int(number)) == number or number == "-0"
-    letter = answers.letter(text, finished, OPTIONS)
+    letter = letters.extract_letter(text, finished, OPTIONS)
     assert {letter.strict, letter.lenient} <= {None, *OPTIONS}
-    label = labels.label(text, finished, CLAIM)
+    label = labels.extract_label(text, finished, CLAIM)
     assert {label.strict, label.lenient} <= {None, "True", "False", "Uncertain"}
     for question in ("When?", "How many?", "Who?"):
-        found = short.short(text, question, finished)
+        found = short.extract_short(text, question, finished)
         for said in (found.strict, found.lenient):
             assert said is None or said.strip()
     for reading in (integer, letter, label):
@@ -335,10 +336,10 @@ def test_any_text_gets_an_answer_of_the_right_form_or_none(text: str, finished: 
 
 @given(TEXTS)
 def test_what_is_boxed_last_is_found(before: str) -> None:
-    assert answers.integer(before + r" \boxed{033}") == both("33")
-    assert answers.letter(before + r" \boxed{(C)}") == both("(C)")
-    assert labels.label(before + r" \boxed{Unknown}") == both("Uncertain")
-    assert short.short(before + r" \boxed{Ann Example}") == both("Ann Example")
+    assert integers.extract_integer(before + r" \boxed{033}") == both("33")
+    assert letters.extract_letter(before + r" \boxed{(C)}") == both("(C)")
+    assert labels.extract_label(before + r" \boxed{Unknown}") == both("Uncertain")
+    assert short.extract_short(before + r" \boxed{Ann Example}") == both("Ann Example")
 
 
 @given(st.text(), st.lists(st.text(), max_size=4))
@@ -370,8 +371,8 @@ def test_articles_and_spacing_never_matter(words: list[str], data: st.DataObject
 @pytest.mark.parametrize(
     ("grade", "gold", "right", "wrong", "says"),
     [
-        (answers.grade_integer, "033", r"\boxed{33}", r"\boxed{\pi}", r"\pi"),
-        (answers.grade_letter, "B", "Answer: (B)", "Answer: (C)", "(C)"),
+        (integers.grade_integer, "033", r"\boxed{33}", r"\boxed{\pi}", r"\pi"),
+        (letters.grade_letter, "B", "Answer: (B)", "Answer: (C)", "(C)"),
         (labels.grade_label, "Unknown", "Answer: Uncertain", "Answer: False", "False"),
         (short.grade_short, "Ann", "Answer: the Ann", "Answer: Bob", "Bob"),
     ],

@@ -607,6 +607,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_bytes_are_the_same_after_kill_9(mode: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
     """Ten times killed at a random moment, gone on with, and compared with a run in one piece."""

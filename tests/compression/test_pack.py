@@ -251,6 +251,7 @@ def working(model: Path) -> bool:
     return False
 
 
+@pytest.mark.engine
 @real
 def test_a_search_runs_what_is_unpacked_and_records_what_is_packed(
     small: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -20,8 +20,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from experiments import plan_gguf
-from experiments.benchmarking.random_models import SHAPES
 from experiments.cli.quantizer_choice import parse_quantizer
+from experiments.models.shapes import SHAPES
 from experiments.quantization_search import main
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import Draw
@@ -260,6 +260,7 @@ def test_every_family_says_nearly_the_same(family: str, tmp_path: Path) -> None:
     assert far[0] < 1e-2
 
 
+@pytest.mark.engine
 def test_a_quantized_model_answers(made: dict[str, Checkpoint]) -> None:
     prompts = [Prompt("1 + 1 =", seed=0, max_tokens=4)]
     with LlamaCppEngine(made["Q8_0"]) as engine:
@@ -524,6 +525,7 @@ def search(root: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True)
 
 
+@pytest.mark.engine
 def test_recipes_are_searched_and_found_again(tmp_path: Path) -> None:
     flags = ("--recipes", "f16,Q8_0,Q2_K", "--method", "gguf:calibration=none")
     done = search(tmp_path, *flags)

@@ -21,10 +21,11 @@ from lrm.engines.server.engine import ServerEngine
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput
 from lrm.generation import budgets
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
 from lrm.tiny import tokenizer as tiny_tokenizer
 from tests.support.models import SMALLEST
+
+pytestmark = pytest.mark.engine
 
 CHECKPOINT = Checkpoint(SMALLEST, revision="test")
 CONTEXT = 1024

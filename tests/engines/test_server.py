@@ -23,8 +23,7 @@ from lrm.engines.server.background import in_background
 from lrm.engines.server.endpoint import KEY_VARIABLE, Endpoint
 from lrm.engines.server.engine import NEUTRAL, SEEDS, ServerEngine
 from lrm.errors import BadInput, LrmError, ServerFailed
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
 from lrm.tiny import tokenizer as tiny_tokenizer
 from tests.support.completion_server import (
     DROP,

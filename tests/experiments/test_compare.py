@@ -19,13 +19,15 @@ import pytest
 from experiments.bundle import main as bundle
 from experiments.compare import main
 from lrm.digests import of_json
-from lrm.stats import estimates
+from lrm.stats import paired
 from lrm.stats.frontier import nondominated
 from tests.support import commands
 from tests.support.stored_runs import row, store_import
 from tests.support.stores import copied, unwilling, uri
 from tracking.store import open_store
 from tracking.stored_run import StoredRun
+
+pytestmark = pytest.mark.store
 
 BUDGETS = (16, 64)
 QUESTIONS = 12
@@ -185,7 +187,7 @@ def test_two_teams_in_a_third_store(third: Path, capfd: pytest.CaptureFixture[st
         one for one in found["differences"] if (one["level"], one["budget"]) == ("dense", 64)
     )
     scores = [seen(made, 0.0, 64)[0] for made in (ALPHA, BETA)]
-    apart = estimates.paired_difference(*([[one] for one in side] for side in scores))
+    apart = paired.paired_difference(*([[one] for one in side] for side in scores))
     assert dense["accuracy"]["value"] == apart.value == -0.25
     assert (dense["accuracy"]["low"], dense["accuracy"]["high"]) == (apart.low, apart.high)
     assert {one["level"] for one in found["differences"]} == {"dense", "50% sparse"}

@@ -13,6 +13,7 @@ from lrm.compression.quality.fidelity import fidelity
 from tests.support.models import SMALLEST
 
 
+@pytest.mark.engine
 def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--model tiny-1m --sparsity 0,0.5 --budget 8 --questions 1 --benchmarks timeline"
     methods = ["--methods", "magnitude", "magnitude:pattern=2:4"]

@@ -14,8 +14,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments import plan
-from experiments.benchmarking.random_models import SHAPES
 from experiments.cli.engine_choice import parse_engine
+from experiments.models.shapes import SHAPES
 from experiments.planning import deepseek_r1, dense
 from experiments.planning.dense import MEASURED_TOKENS, REFERENCE, Sizes
 
@@ -55,8 +55,8 @@ def test_the_measured_model_gets_the_measured_figures() -> None:
         assert found == pytest.approx((float(seconds), float(seconds))), mode
     assert len(table) == 2
     for levels, measured in ((1, 6.4), (8, 9.2)):
-        waiting = dense.waiting(sizes, MEASURED_TOKENS, levels, "dense")
-        formula = (dense.memory(sizes, levels) + waiting) / 1e9
+        hidden = dense.hidden_states(sizes, MEASURED_TOKENS, levels, "dense")
+        formula = (dense.memory(sizes, levels) + hidden) / 1e9
         assert 1 < measured / formula <= dense.MEASURED_OVER_FORMULA
 
 

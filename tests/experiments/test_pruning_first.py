@@ -45,6 +45,7 @@ def told(step: dict[str, Any]) -> str:
     return f"{step['method']} {step['params'].get('sparsity', '')}".strip()
 
 
+@pytest.mark.engine
 def test_the_search_works_on_the_pruned_model(root: Path) -> None:
     made = checkpoints(root)
     assert set(made) == {("magnitude 0.5",), ("magnitude 0.5", "magnitude 0.7")}
@@ -70,6 +71,7 @@ def test_the_search_works_on_the_pruned_model(root: Path) -> None:
     assert "it takes one dense model among the runs" in page
 
 
+@pytest.mark.engine
 def test_the_pruned_model_is_made_once(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.glob("mlruns/checkpoints/*/*")}
     assert main([*FLAGS, "--method", "magnitude", "--sparsity", "0,0.7"], root) == 0
@@ -80,6 +82,7 @@ def test_the_pruned_model_is_made_once(root: Path, capfd: pytest.CaptureFixture[
     assert after == before
 
 
+@pytest.mark.engine
 def test_a_study_is_not_continued_without_it(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     found = open_store(None, root)._backend.records("study")
     (name,) = [one.name for one in found if "0.7" in (one.artifact("config.json") or b"").decode()]
@@ -124,6 +127,7 @@ def test_only_dense_models_are_pruned_first(tmp_path: Path) -> None:
         parse_first("magnitude@0.5").check(packed)  # type: ignore[arg-type]
 
 
+@pytest.mark.engine
 @LLAMA_CPP
 def test_pruned_then_quantized(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = [*FLAGS, "--method", "gguf:calibration=none", "--recipes", "f16,Q8_0"]

@@ -19,6 +19,8 @@ from experiments.score_traces import main
 from tests.support import small_data
 from tracking.store import open_store
 
+pytestmark = pytest.mark.store
+
 TEMPORAL = [
     {"dataset": "temporal_sequences", "index": 0, "output": "so\n</think>\n\nAnswer: (A)"},
     {"dataset": "temporal_sequences", "index": 1, "output": "The answer is (A)."},
@@ -87,7 +89,7 @@ def test_a_run_like_any_other(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert (first["question"], first["answer"], first["score"]) == ("0", "(A)", 1)
     assert first["text"] == TEMPORAL[0]["output"]
     page = artifact(root, run, "report.html").decode()
-    for told in ("Beside R1-Distill-Llama-8B", "R1-8B AWQ 4-bit", "words per question"):
+    for told in ("Compared with R1-Distill-Llama-8B", "R1-8B AWQ 4-bit", "words per question"):
         assert told in page
     assert artifact(root, run, "figures/published.png").startswith(b"\x89PNG")
     assert json.loads(artifact(root, run, "published.json"))[0]["verdict"] == "compatible"
@@ -189,15 +191,17 @@ def test_a_question_is_known_by_its_prompt_too(tmp_path: Path) -> None:
 ROW = {"dataset": "temporal_sequences", "index": 1, "output": "Answer: (B)"}
 BAD_SECOND_ROWS = {
     '{"dataset": "temporal_sequences", "index": 1, "out': "line 2 is not JSON",
-    "[1, 2]": "line 2 is no JSON object",
+    "[1, 2]": "line 2 is not a JSON object",
     json.dumps({"index": 1}): "the field with the reply's text is missing; name it one of text,",
     json.dumps({**ROW, "output": 7}): "the reply's text must be a string, got int",
     json.dumps({"output": "x"}): "names no question; give its id as question_id",
     json.dumps({**ROW, "index": 2}): "temporal has rows 0 to 1, not 2",
     json.dumps({**ROW, "index": "two"}): "\"index\" must be a whole number of 0 or more, got 'two'",
-    json.dumps({**ROW, "question_id": "0"}): "row 1 of temporal is 1, not 0; mend one of the two",
+    json.dumps(
+        {**ROW, "question_id": "0"}
+    ): "row 1 of temporal is 1, not 0; correct one of the two",
     json.dumps({"question_id": "x7", "output": "x"}): "'x7' is no question of temporal",
-    json.dumps({**ROW, "index": 0}): "question 0 stands here again, as in ",
+    json.dumps({**ROW, "index": 0}): "question 0 is there already, in ",
     json.dumps({**ROW, "dataset": "AIME_2024"}): "belongs to aime, not to temporal: give each",
     json.dumps({**ROW, "gold": "(A)"}): "the gold answer of 1 is '(B)', not '(A)'",
     json.dumps({**ROW, "tokens": -1}): '"tokens" must be a whole number of 0 or more, got -1',
@@ -266,7 +270,7 @@ def test_two_files_of_one_benchmark_count_together_but_never_a_row_twice(
     one, other = (write(tmp_path / f"{i}.jsonl", [row]) for i, row in enumerate(TEMPORAL))
     assert main([one, other], root=root) == 0
     assert "2 of 2" in capfd.readouterr().out
-    refused(main([one, one], root=root), capfd, "question 0 stands here again, as in ")
+    refused(main([one, one], root=root), capfd, "question 0 is there already, in ")
     assert len(runs(root)) == 1
 
 

@@ -15,10 +15,12 @@ import pytest
 from experiments.sparsity_search import main
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE
 from tests.support.completion_server import CompletionServer, completed
 from tests.support.models import SMALLEST, split, tokenizer_alone
 from tracking.store import open_store
+
+pytestmark = pytest.mark.engine
 
 FLAGS = ["--model", "tiny-1m", "--benchmarks", "arithmetic,hops"]
 FLAGS += ["--sparsity", "0,0.5", "--budgets", "24,160"]

@@ -14,12 +14,13 @@ import pytest
 from experiments.outcomes.sensitivity import SensitivityFindings, table
 from experiments.outcomes.sensitivity_figure import DATA, Harm, figure
 from experiments.search.level import Level
-from experiments.sensitivity import main, parts
+from experiments.search.sensitivity_axis import parts
+from experiments.sensitivity import main
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.generation.evaluate import Evaluation, ReplyKey
 from lrm.records import Checkpoint, Completion, Decoding, Interval
-from lrm.stats import estimates
-from lrm.stats.estimates import Difference
+from lrm.stats import paired
+from lrm.stats.paired import Difference
 from lrm.tables import signed
 from tests.support.models import SMALLEST
 
@@ -81,7 +82,7 @@ def test_the_most_harmful_come_first() -> None:
     assert [one.part for one in found().alone] == ["c", "a", "b"]
     assert [one.apart.value for one in harms] == pytest.approx([-1, -1 / 12, -1 / 12, 0])
     assert [one.apart.significant for one in harms] == [True, False, False, False]
-    expected = estimates.paired_difference([[1.0]] * 11 + [[0.0]], [[1.0]] * 12)
+    expected = paired.paired_difference([[1.0]] * 11 + [[0.0]], [[1.0]] * 12)
     assert harms[1].apart == expected
     assert harms[0].share == 1
     assert harms[1].share is None
@@ -99,7 +100,7 @@ def test_the_table_says_it() -> None:
     assert told.rows[0][3] == "1.5000"
     assert told.rows[2][1:4] == ("", "0.1000", "1.7000")
     assert [row[4][-1] for row in told.rows] == [" ", "*", " ", " ", " "]
-    worst = estimates.paired_difference([[0.0]] * 12, [[1.0]] * 12)
+    worst = paired.paired_difference([[0.0]] * 12, [[1.0]] * 12)
     assert told.rows[1][-2:] == (signed(worst.interval), "yes")
     assert {row[-1] for row in told.rows[2:]} == {"no"}
 
@@ -179,6 +180,7 @@ def test_a_gguf_file_cannot_be_quantized(tmp_path: Path, capfd: Any) -> None:
     assert "only dense ones are quantized" in capfd.readouterr().err
 
 
+@pytest.mark.engine
 def test_a_study_by_block(tmp_path: Path) -> None:
     pytest.importorskip("gguf", reason=INSTALL)
     pytest.importorskip("llama_cpp", reason=INSTALL)

@@ -9,8 +9,7 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation import budgets
 from lrm.generation.evaluate import Evaluation, evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Budget, Completion, Decoding, Prompt, Stop
-from lrm.replies import THINK_CLOSE
+from lrm.records import THINK_CLOSE, Budget, Completion, Decoding, Prompt, Stop
 from tests.support.models import TINY
 
 
@@ -58,6 +57,7 @@ def test_forced_prompt_keeps_the_budget_and_closes() -> None:
     assert prompt.max_tokens == 7
 
 
+@pytest.mark.engine
 def test_budgets_equal_regenerating_under_greedy_decoding(tmp_path) -> None:
     """Every budget's view of one long generation is what generating at that budget gives."""
     checkpoint = open_checkpoint(TINY)

@@ -10,7 +10,8 @@ from scipy import stats
 from lrm.errors import BadInput
 from lrm.scoring import published
 from lrm.scoring.published import Published, compare, find, rows, table
-from lrm.stats.estimates import difference, wilson
+from lrm.stats.intervals import wilson
+from lrm.stats.paired import difference
 
 NAMES = [row.name for row in published.TABLE]
 FULL = [row for row in published.TABLE if {"aime", "folio", "temporal"} <= set(row.accuracy)]
@@ -151,7 +152,7 @@ def test_percentages_and_no_questions_are_refused(bad: tuple[float, int]) -> Non
 def test_the_table_names_the_paper_and_says_no_more_than_a_verdict() -> None:
     shown = table(compare(AWQ, {"aime": (0.5, 30), "temporal": (0.5, 250)}), AWQ)
     assert shown.heading == (
-        "Beside R1-Distill-Llama-8B, compression: AWQ 4-bit (arXiv 2504.02010)"
+        "Compared with R1-Distill-Llama-8B, compression: AWQ 4-bit (arXiv 2504.02010)"
     )
     assert shown.rows[0] == (
         "aime", "50.0% [33, 67]", "30", "47.8% [31, 65]", "30", "3", "+2.2 [-22, +26]",
@@ -165,9 +166,9 @@ def test_the_table_names_the_paper_and_says_no_more_than_a_verdict() -> None:
 
 def test_the_table_says_when_there_is_nothing_to_compare() -> None:
     only = find("deepseek-r1/1.73bit")
-    assert "the paper gives only the average. Paper's average" in table([], only).note
+    assert "the paper reports only the average. The paper's average" in table([], only).note
     assert "81.5%" in table([], only).note
-    assert "the paper gives aime, folio, temporal, musique." in table([], AWQ).note
+    assert "the paper reports aime, folio, temporal, musique." in table([], AWQ).note
 
 
 def test_rows_are_flat_and_go_through_json() -> None:

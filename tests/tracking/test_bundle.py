@@ -25,7 +25,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from experiments.bundle import _bar, main
+from experiments.bundle import main
+from experiments.exchange.transfer import stage_bars
 from experiments.reporting import variants
 from lrm.digests import of_json
 from lrm.errors import BadInput
@@ -35,6 +36,8 @@ from tests.support.stores import copied, everything, mlflow_server, unwilling, u
 from tracking.bundles import Bundle, Writer, open_bundle
 from tracking.store import Store, open_store
 from tracking.stored_run import StoredRun
+
+pytestmark = pytest.mark.store
 
 ROOT = Path(__file__).parents[2]
 
@@ -408,7 +411,7 @@ def test_one_bar_follows_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at once would leave the codes that move the cursor between them."""
     screen = StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
-    with _bar() as tell:
+    with stage_bars() as tell:
         for stage in ("checking", "importing"):
             tell(stage, 1, 3)
             time.sleep(1.1)

@@ -23,6 +23,8 @@ from tests.support.stores import Server, python, serving
 from tracking import address
 from tracking.store import Store, open_store
 
+pytestmark = pytest.mark.database
+
 ROOT = Path(__file__).resolve().parents[2]
 OUTAGE = 3.0
 JOIN = """

@@ -19,10 +19,13 @@ with suppress(ImportError):
     from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM or "sync_playwright" not in globals(),
-    reason="to look at MLflow's UI: apt-get install chromium; pip install -e '.[dev]'",
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM or "sync_playwright" not in globals(),
+        reason="to look at MLflow's UI: apt-get install chromium; pip install -e '.[dev]'",
+    ),
+]
 
 BUDGETS = (16, 64)
 PURPOSE = "does <b>half</b> [still](x) reason?"

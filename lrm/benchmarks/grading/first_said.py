@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from lrm.benchmarks.grading import answers, labels
-from lrm.benchmarks.grading.squad import normal
+from lrm.benchmarks.grading.integers import canonical
+from lrm.benchmarks.grading.labels import extract_label
+from lrm.benchmarks.grading.letters import extract_letter
+from lrm.benchmarks.grading.squad import normalize
 
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 _WORD = re.compile(r"\S+")
@@ -24,19 +26,19 @@ def integer(text: str, golds: Iterable[str]) -> int | None:
 
 def words(text: str, golds: Iterable[str]) -> int | None:
     """A gold's words in their order, in SQuAD's normal form."""
-    return _earliest(_words(text, normal(gold).split()) for gold in golds)
+    return _earliest(_words(text, normalize(gold).split()) for gold in golds)
 
 
 def option(text: str, golds: Iterable[str], options: Mapping[str, str]) -> int | None:
-    """A sentence that `answers.letter` reads as a gold; `options` maps "(A)" to its text."""
-    letters = {answers.letter(gold).lenient for gold in golds} - {None}
-    return _sentence(text, lambda said: answers.letter(said, True, options).lenient in letters)
+    """A sentence that `extract_letter` reads as a gold; `options` maps "(A)" to its text."""
+    letters = {extract_letter(gold).lenient for gold in golds} - {None}
+    return _sentence(text, lambda said: extract_letter(said, True, options).lenient in letters)
 
 
 def label(text: str, golds: Iterable[str], claim: str) -> int | None:
-    """A sentence that `labels.label` reads, strictly, as a gold; `claim` is what is judged."""
-    verdicts = {labels.label(gold).lenient for gold in golds} - {None}
-    return _sentence(text, lambda said: labels.label(said, True, claim).strict in verdicts)
+    """A sentence that `extract_label` reads, strictly, as a gold; `claim` is what is judged."""
+    verdicts = {extract_label(gold).lenient for gold in golds} - {None}
+    return _sentence(text, lambda said: extract_label(said, True, claim).strict in verdicts)
 
 
 def _earliest(ends: Iterable[int | None]) -> int | None:
@@ -44,7 +46,7 @@ def _earliest(ends: Iterable[int | None]) -> int | None:
 
 
 def _integer(text: str, gold: str) -> int | None:
-    number = re.escape(answers.canonical(gold))
+    number = re.escape(canonical(gold))
     match = re.search(rf"(?<![\w./^-])(?<![0-9],)0*{number}(?![\w/^]|\.[0-9]|,[0-9]{{3}})", text)
     return match.end() if match else None
 
@@ -56,7 +58,7 @@ def _words(text: str, gold: list[str]) -> int | None:
     said: list[tuple[str, int]] = [
         (part, match.end())
         for match in _WORD.finditer(text)
-        for part in normal(match.group()).split()
+        for part in normalize(match.group()).split()
     ]
     for i in range(len(said) - len(gold) + 1):
         if all(said[i + j][0] == part for j, part in enumerate(gold)):

@@ -1,9 +1,9 @@
 """Labels: whether a conclusion is True, False or Uncertain, as a reply judges it.
 
-* **strict** takes a verdict that is declared: in the last box, behind the last "Answer:", or in the
-  last sentence that says of the conclusion, statement or claim that it is so.
-* **lenient** takes other words for a verdict too ("follows from the premises"), and a reply that
-  ends on the conclusion itself as True, on its plain negation as False.
+* **strict** takes a declared verdict: in the last box, behind the last "Answer:", or in the last
+  sentence that calls the conclusion, statement or claim true, false or uncertain.
+* **lenient** also takes a verdict in other words ("follows from the premises"), and reads a reply
+  that ends with the conclusion itself as True, and one that ends with its plain negation as False.
 """
 
 from __future__ import annotations
@@ -11,9 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from lrm.benchmarks.grading.answers import CUE, GAP, IS, AnswerReading, both, declared, graded
-from lrm.benchmarks.grading.passages import readable, sentences, statements
-from lrm.benchmarks.grading.squad import normal
+from lrm.benchmarks.grading.extraction import (
+    ANSWER_CUE,
+    GAP,
+    IS,
+    ExtractedAnswer,
+    by_both_rules,
+    by_lenient_rule,
+    declarations,
+    grade_extracted,
+)
+from lrm.benchmarks.grading.passages import graded_text, sentences, statements
+from lrm.benchmarks.grading.squad import normalize
 from lrm.records import Completion, Grade, Question
 
 _LABEL = r"(?:true|false|uncertain|unknown|undetermined|indeterminate|inconclusive)\b"
@@ -59,49 +68,59 @@ _IN_OTHER_WORDS = {
     ),
 }
 _NEGATIONS = re.compile(r"\b(?:not|cannot|never|neither|nor|no)\b|n't\b", re.IGNORECASE)
-_ON_GROUNDS = re.compile(
+_GROUNDS = re.compile(
     r"^\W*(?:based on|given|from|according to|by) (?:the|these|all|our|this) [^,]*,", re.IGNORECASE
 )
-_RESTATES = re.compile(
+_BEFORE_RESTATEMENT = re.compile(
     r"\b(?:conclusion|answer)\b[\s*_\"]*:|\b(?:therefore|thus|hence|so)\b,?", re.I
 )
 
 
-def label(text: str, finished: bool = True, claim: str = "") -> AnswerReading:
+def extract_label(text: str, finished: bool = True, claim: str = "") -> ExtractedAnswer:
     """True, False or Uncertain; "Unknown" is Uncertain.
 
     "not true" is False, "neither true nor false" and "not necessarily true" are Uncertain. An
-    enumeration ("true, false, or uncertain") and a denial of anything else answer nothing. `claim`
-    is the conclusion that was asked about: where no verdict is given, the lenient rule takes other
-    words for one ("follows from the premises"), and a reply that ends on the claim itself as True,
-    on its plain negation as False.
+    enumeration ("true, false, or uncertain") and the denial of any other label answer nothing.
+    `claim` is the conclusion that was asked about, which a reply may restate instead of giving a
+    label. Only what is declared counts where a cap cut the reply (`finished` is false).
     """
-    for passage in declared(text, CUE):
+    # Strict: a verdict in a declaration, else in the last sentence about the conclusion.
+    for passage in declarations(text, ANSWER_CUE):
         if verdicts := _verdicts(passage):
-            return both(verdicts[0])
-    for passage in _on_conclusion(text):
-        if verdicts := _verdicts(_REASON.split(passage, maxsplit=1)[0]) or _verdicts(passage):
-            return both(verdicts[-1])
+            return by_both_rules(verdicts[0])
+    for sentence in _sentences_on_conclusion(text):
+        # The reasons may give verdicts on premises, so what comes before them is read first.
+        judgement = _REASON.split(sentence, maxsplit=1)[0]
+        if verdicts := _verdicts(judgement) or _verdicts(sentence):
+            return by_both_rules(verdicts[-1])
     if not finished:
-        return both(None)
-    ends = [*declared(text, CUE), *statements(text, _CONCLUSION), *sentences(text)[-1:]]
-    for read in (lambda passage: _restated(passage, claim), _in_other_words):
-        for passage in ends:
-            if found := read(passage):
-                return AnswerReading(None, found)
+        return by_both_rules(None)
+
+    # Lenient: the claim restated, else a verdict in other words, where the reply concludes.
+    conclusions = [
+        *declarations(text, ANSWER_CUE),
+        *statements(text, _CONCLUSION),
+        *sentences(text)[-1:],
+    ]
+    for extract in (lambda passage: _restated(passage, claim), _in_other_words):
+        for passage in conclusions:
+            if verdict := extract(passage):
+                return by_lenient_rule(verdict)
+
+    # Lenient, last: any label, wherever it stands.
     verdicts = _verdicts(text)
-    return AnswerReading(None, verdicts[-1] if verdicts else None)
+    return by_lenient_rule(verdicts[-1] if verdicts else None)
 
 
 def grade_label(question: Question, completion: Completion, claim: str = "") -> Grade:
     """1 if the label equals the gold; "Unknown" is Uncertain on both sides."""
-    found = label(readable(completion), completion.stop == "stop", claim)
-    golds = [label(gold).lenient for gold in question.gold]
-    return graded(found, lambda answer: answer in golds)
+    extracted = extract_label(graded_text(completion), completion.stop == "stop", claim)
+    golds = [extract_label(gold).lenient for gold in question.gold]
+    return grade_extracted(extracted, lambda answer: answer in golds)
 
 
-def _on_conclusion(text: str) -> Iterator[str]:
-    """What the text says of the conclusion, the last first: "the conclusion ... is LABEL"."""
+def _sentences_on_conclusion(text: str) -> Iterator[str]:
+    """The sentences about the conclusion ("the conclusion ... is LABEL"), the last first."""
     for sentence in reversed(sentences(text)):
         if _ON_CONCLUSION.search(sentence) and not _HYPOTHETICAL.search(sentence):
             yield sentence
@@ -109,20 +128,21 @@ def _on_conclusion(text: str) -> Iterator[str]:
 
 def _verdicts(text: str) -> list[str]:
     """The labels that a text gives, in order."""
-    given = []
+    verdicts = []
     for match in _VERDICT.finditer(text.replace("*", "")):
         if match["open"]:
-            given.append("Uncertain")
+            verdicts.append("Uncertain")
         elif match["plain"]:
             value = match["plain"].lower()
-            given.append(value.capitalize() if value in ("true", "false") else "Uncertain")
+            verdicts.append(value.capitalize() if value in ("true", "false") else "Uncertain")
         elif (match["denied"] or "").lower() == "true":
-            given.append("False")
-    return given
+            verdicts.append("False")
+    return verdicts
 
 
 def _in_other_words(passage: str) -> str | None:
-    """A verdict on the conclusion without any label; doubt outweighs denial, denial assent."""
+    """A verdict on the conclusion without any label. Doubt overrides denial, and denial assent,
+    since "cannot be proved" and "not correct" hold the words of the weaker ones too."""
     for verdict, words in _IN_OTHER_WORDS.items():
         if words.search(passage):
             return verdict
@@ -132,19 +152,19 @@ def _in_other_words(passage: str) -> str | None:
 def _restated(passage: str, claim: str) -> str | None:
     """True if the passage is the claim itself, False if it is the claim with one negation more or
     fewer."""
-    said = _ON_GROUNDS.sub("", _RESTATES.split(passage)[-1])
-    if not claim or not normal(said):
+    statement = _GROUNDS.sub("", _BEFORE_RESTATEMENT.split(passage)[-1])
+    if not claim or not normalize(statement):
         return None
-    if normal(said) == normal(claim):
+    if normalize(statement) == normalize(claim):
         return "True"
-    without = [sorted(_stems(_NEGATIONS.sub(" ", text))) for text in (said, claim)]
-    negations = [len(_NEGATIONS.findall(text)) for text in (said, claim)]
-    if without[0] == without[1] and abs(negations[0] - negations[1]) == 1:
+    stems = [sorted(_stems(_NEGATIONS.sub(" ", part))) for part in (statement, claim)]
+    negations = [len(_NEGATIONS.findall(part)) for part in (statement, claim)]
+    if stems[0] == stems[1] and abs(negations[0] - negations[1]) == 1:
         return "False"
     return None
 
 
 def _stems(text: str) -> Sequence[str]:
     """Words without the endings and helpers that a negation changes ("flies", "does not fly")."""
-    words = [word for word in normal(text).split() if word not in {"does", "do", "did"}]
+    words = [word for word in normalize(text).split() if word not in {"does", "do", "did"}]
     return [re.sub(r"(?:ies|es|s|y)$", "", word) for word in words]

@@ -1,9 +1,9 @@
 """Short answers: what a reply to a factual question answers, in a few words.
 
 * **strict** takes the answer as it is given: the last box, else what follows the last "Answer:" or
-  "the answer is", else all of the text. No words are picked out of a sentence.
-* **lenient** picks them: what is set in bold; else, where the question asks for a time or a number,
-  the only one given; else what stands behind the sentence's last "is".
+  "the answer is", else the whole text. It picks no words out of a sentence.
+* **lenient** picks words: those in bold; else, if the question asks for a time or a number, the
+  only one given; else what follows the last "is" of the sentence.
 
 A refusal ("it cannot be determined") answers nothing.
 """
@@ -12,12 +12,19 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading.answers import CUE, AnswerReading, both
-from lrm.benchmarks.grading.passages import bare, boxed, lines, readable, sentences, statements
-from lrm.benchmarks.grading.squad import exact_match, f1, normal
+from lrm.benchmarks.grading.extraction import ANSWER_CUE, ExtractedAnswer, by_both_rules
+from lrm.benchmarks.grading.passages import (
+    graded_text,
+    last_box,
+    nonblank_lines,
+    sentences,
+    statements,
+    without_markup,
+)
+from lrm.benchmarks.grading.squad import exact_match, f1, normalize
 from lrm.records import Completion, Grade, Mark, Question, Rule
 
-_FENCED = re.compile(r"^\s*```.*?^\s*```\s*$", re.DOTALL | re.MULTILINE)
+_CODE_BLOCK = re.compile(r"^\s*```.*?^\s*```\s*$", re.DOTALL | re.MULTILINE)
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _REFUSAL = re.compile(
     r"\b(?:can(?:not|'t| not)|could(?: not|n't)|unable to|not able to|not possible to)\s+(?:be\s+)?"
@@ -47,67 +54,78 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _IS = re.compile(r"\b(?:is|was|are|were|became|by|:)\s+(?:likely\s+|called\s+|named\s+)?")
-_SAYS_MUCH = 6  # words
+_SHORT_WORDS = 6
+"""A passage of at most as many words is an answer as it stands."""
 _NAME = re.compile(r"(?:the |an? )?[\"“'(]?[A-Z0-9]")
-_TAIL = re.compile(r",\s+(?:who|which|a|an|the|where|known)\b.*|\s+\([^)]*\)\.?$")
+_APPOSITION = re.compile(r",\s+(?:who|which|a|an|the|where|known)\b.*|\s+\([^)]*\)\.?$")
 
 HEADLINE: Rule = "strict"
-"""The paper's MuSiQue scores of the small models leave no room for picking words out of sentences:
-0.3% exact match for a model of whose released outputs this rule finds none right."""
+"""The paper's MuSiQue scores of its small models show that no words were picked out of sentences:
+it reports 0.3% exact match for a model in whose released outputs this rule finds none right."""
 
 
-def short(text: str, question: str = "", finished: bool = True) -> AnswerReading:
-    """The short answer under each rule; `question` is the prompt, for what kind of thing it asks.
+def extract_short(text: str, question: str = "", finished: bool = True) -> ExtractedAnswer:
+    """The short answer under each rule; `question` is the prompt, which says whether a time or a
+    number is asked for.
 
-    None for a refusal or an empty text. A reply that a cap cut answers what it declares, and
-    leniently what its last whole line says.
+    None for a refusal or an empty text. Where a cap cut the reply (`finished` is false) only what
+    it declares counts, and leniently its last whole line.
     """
-    prose = _FENCED.sub("", text)
-    text = prose if bare(prose) else text
-    passage = _passage(text)
-    said = lines(text) if finished else lines(text)[:-1]
-    last = passage or (said[-1] if said else "")
-    if not bare(last) or _REFUSAL.search(bare(last)):
-        return both(None)
-    whole = passage or (text if finished else "")
-    return AnswerReading(bare(whole) or None, _picked(last, question))
+    # A block of code is left out, unless there is nothing else.
+    prose = _CODE_BLOCK.sub("", text)
+    text = prose if without_markup(prose) else text
+    declaration = _declaration(text)
+    whole_lines = nonblank_lines(text) if finished else nonblank_lines(text)[:-1]
+    passage = declaration or (whole_lines[-1] if whole_lines else "")
+    if not without_markup(passage) or _REFUSAL.search(without_markup(passage)):
+        return by_both_rules(None)
+    as_given = declaration or (text if finished else "")
+    return ExtractedAnswer(without_markup(as_given) or None, _picked_words(passage, question))
 
 
 def grade_short(question: Question, completion: Completion) -> Grade:
     """Exact match as the score, and "f1" beside it, over all golds (aliases count)."""
-    asked = question.prompt.rpartition("\n\n")[2]  # behind the paragraphs of an open book
-    found = short(readable(completion), asked, completion.stop == "stop")
+    asked = question.prompt.rpartition("\n\n")[2]  # the paragraphs of an open book stand before it
+    extracted = extract_short(graded_text(completion), asked, completion.stop == "stop")
 
     def mark(answer: str | None) -> Mark:
         if answer is None:
             return Mark(None, 0.0)
-        return Mark(answer, exact_match(answer, question.gold), normal(answer))
+        return Mark(answer, exact_match(answer, question.gold), normalize(answer))
 
-    marks: dict[Rule, Mark] = {"strict": mark(found.strict), "lenient": mark(found.lenient)}
-    head = marks[HEADLINE]
-    also = {"f1": 0.0 if head.answer is None else f1(head.answer, question.gold)}
-    return Grade(head.answer, head.score, also, marks, head.vote)
+    marks: dict[Rule, Mark] = {
+        "strict": mark(extracted.strict),
+        "lenient": mark(extracted.lenient),
+    }
+    headline = marks[HEADLINE]
+    also = {"f1": 0.0 if headline.answer is None else f1(headline.answer, question.gold)}
+    return Grade(headline.answer, headline.score, also, marks, headline.vote)
 
 
-def _passage(text: str) -> str | None:
-    """The last box, else the last statement that says something."""
-    box = boxed(text)
-    if box is not None and bare(box):
+def _declaration(text: str) -> str | None:
+    """The last box, else the last statement, that is not blank once markup is removed."""
+    box = last_box(text)
+    if box is not None and without_markup(box):
         return box
-    return next((found for found in statements(text, CUE) if bare(found)), None)
+    return next(filter(without_markup, statements(text, ANSWER_CUE)), None)
 
 
-def _picked(passage: str, question: str) -> str:
+def _picked_words(passage: str, question: str) -> str:
     """The few words of a passage that answer."""
-    bold = [span for span in _BOLD.findall(passage) if bare(span)]
+    # 1) What is in bold.
+    bold = [span for span in _BOLD.findall(passage) if without_markup(span)]
     if bold:
-        return bare(bold[-1])
+        return without_markup(bold[-1])
+
+    # 2) The only time or number, if the question asks for one.
     for asks, expression in ((_ASKS_WHEN, _TIME), (_ASKS_HOW_MANY, _NUMBER)):
-        given = {match.group() for match in expression.finditer(passage)}
-        if asks.search(question) and len(given) == 1:
-            return bare(given.pop())
-    if len(passage.split()) <= _SAYS_MUCH:
-        return bare(passage)
-    behind = [_TAIL.sub("", part) for part in _IS.split(sentences(passage)[0])[1:]]
-    named = (bare(part) for part in reversed(behind) if _NAME.match(part))
-    return next(filter(None, named), bare(passage))
+        values = {match.group() for match in expression.finditer(passage)}
+        if asks.search(question) and len(values) == 1:
+            return without_markup(values.pop())
+
+    # 3) The passage itself, if it is short; else the last name behind an "is" of its sentence.
+    if len(passage.split()) <= _SHORT_WORDS:
+        return without_markup(passage)
+    predicates = [_APPOSITION.sub("", part) for part in _IS.split(sentences(passage)[0])[1:]]
+    names = (without_markup(part) for part in reversed(predicates) if _NAME.match(part))
+    return next(filter(None, names), without_markup(passage))

@@ -16,8 +16,8 @@ from lrm.engines.shared.chat import opened_chat
 from lrm.engines.shared.codec import check_room, closing_ids, refuse_thinking
 from lrm.engines.shared.tokenizer import open_tokenizer
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
-from lrm.replies import THINK_CLOSE, assemble, find_close
+from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Format, Prompt
+from lrm.replies import assemble, find_close
 
 NEUTRAL = {
     "top_k": 1 << 30,

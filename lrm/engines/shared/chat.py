@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lrm.errors import BadInput
-from lrm.replies import THINK_OPEN
+from lrm.records import THINK_OPEN
 
 
 def opened(text: str) -> str:

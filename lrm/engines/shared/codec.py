@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from lrm.engines.shared.reply import Reply
 from lrm.errors import BadInput
-from lrm.records import Completion, Decoding, Prompt, Stop
-from lrm.replies import THINK_CLOSE, Decode, assemble, find_close
+from lrm.records import THINK_CLOSE, Completion, Decoding, Prompt, Stop
+from lrm.replies import Decode, assemble, find_close
 
 
 def check_room(index: int, size: int, more: int, context: int) -> None:

@@ -19,8 +19,15 @@ from lrm.engines.vllm.devices import check_kernels, device_of, has_kernels, shar
 from lrm.engines.vllm.process import WorkerFailed, Workers
 from lrm.engines.vllm.wire import packed, unpack
 from lrm.errors import BadInput, EngineFailed, LrmError
-from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
-from lrm.replies import THINK_CLOSE, THINK_OPEN, find_last
+from lrm.records import (
+    THINK_CLOSE,
+    THINK_OPEN,
+    Checkpoint,
+    Completion,
+    Decoding,
+    Format,
+    Prompt,
+)
 
 CPU_CACHE = 1 << 30
 """Bytes for keys and values on a CPU. vLLM would take nine tenths of the machine's memory."""
@@ -342,3 +349,11 @@ class VllmEngine:
         if self._workers:
             self._workers.end()
             self._workers = None
+
+
+def find_last(ids: Sequence[int], part: Sequence[int]) -> int | None:
+    """Index of the last place where `part` occurs in `ids`, or None."""
+    for start in range(len(ids) - len(part), -1, -1):
+        if tuple(ids[start : start + len(part)]) == tuple(part):
+            return start
+    return None

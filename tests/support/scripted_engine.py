@@ -9,8 +9,8 @@ from typing import Self
 
 from lrm.contracts import OnCompletion
 from lrm.engines.shared.codec import check_room, refuse_thinking
-from lrm.records import Completion, Decoding, Prompt, Stop
-from lrm.replies import THINK_CLOSE, assemble
+from lrm.records import THINK_CLOSE, Completion, Decoding, Prompt, Stop
+from lrm.replies import assemble
 
 
 class ScriptedEngine:
