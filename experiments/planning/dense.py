@@ -18,11 +18,11 @@ BYTES = 2
 REFERENCE = "llama-3.1-8b"
 MEASURED_TOKENS = 128 * 2048
 MEASURED = {"dense": (27.2, 42.6), "sequential": (34.0, 306.8)}
-"""Seconds of 1 and of 8 levels of the reference on one H100 with so many tokens (README)."""
+"""Seconds of 1 and of 8 levels of the reference, one H100, so many tokens (MEASUREMENTS.md)."""
 
 MEASURED_OVER_FORMULA = 1.25
 """Measured memory over what `memory` computes, rounded up: 6.4 and 9.2 GB beside the weights of the
-reference (README), against 5.6 and 7.5."""
+reference (MEASUREMENTS.md), against 5.6 and 7.5."""
 
 PASSES = 3
 PASSES_PER_LEVEL = 6
@@ -32,10 +32,10 @@ and measured."""
 
 BUDGETS_COST = 1.13
 """Tokens of a generation with its forced answers over those without them, measured at a median of
-2,000 tokens of thinking (README)."""
+2,000 tokens of thinking (MEASUREMENTS.md)."""
 
 PACKED = 4.13
-"""Bits per weight in the blocks by GPTQ with 4 bits in groups of 128, measured (README)."""
+"""Bits per weight in the blocks by GPTQ, 4 bits in groups of 128 (measured, MEASUREMENTS.md)."""
 
 CARDS = {"1.5b": "DeepSeek-R1-Distill-Qwen-1.5B", "llama-3.1-8b": "DeepSeek-R1-Distill-Llama-8B"}
 CARDS["llama-3.1-70b"] = "DeepSeek-R1-Distill-Llama-70B"
@@ -217,7 +217,7 @@ def _pruning(sizes: Sizes, settings: PlanSettings) -> Iterator[PlanLine]:
     )
     yield PlanLine("peak of the GPU", gb(peak), source)
     least, most = seconds(sizes, tokens, levels, mode)
-    source = f"{mode} mode, {levels} levels: 8B's measured seconds (README) by operations"
+    source = f"{mode} mode, {levels} levels: 8B's measured seconds (MEASUREMENTS.md) by operations"
     yield PlanLine("computing", f"{duration(least)} to {duration(most)}", source)
     passes = PASSES + PASSES_PER_LEVEL * levels
     source = (
@@ -263,7 +263,9 @@ def _generation(sizes: Sizes, settings: PlanSettings, size: float) -> Iterator[P
     source = (
         f"{settings.questions:,} replies x {settings.reply_tokens:,} x {BUDGETS_COST} for forced "
     )
-    yield PlanLine("tokens of a level", f"{tokens:,.0f}", source + "answers (measured, README)")
+    yield PlanLine(
+        "tokens of a level", f"{tokens:,.0f}", source + "answers (measured, MEASUREMENTS.md)"
+    )
     each = tokens * step / at_once
     yield PlanLine("a level", duration(each))
 

@@ -149,7 +149,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     chain = {"first": "sparsegpt@0.5", "method": "gguf"}
     store_recipes(root, "chained", {"Q8_0": (4.5e5, 0.5)}, **chain)
     found = reported(root, "--study", "pruned", "quantized", "chained", "smaller", "before")
-    (run,) = open_store(None, root)._backend.records("report")
+    (run,) = open_store(None, root)._backend.runs("report")
     assert run.artifact("figures/at_equal_bytes.png")
     return found
 

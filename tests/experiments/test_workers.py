@@ -83,8 +83,8 @@ class Cluster:
         )
 
     def runs(self, kind: Any, study: str) -> list[Any]:
-        found = open_store(self.record.address)._backend.records(kind, study)
-        assert {one.run.info.status for one in found} == {"FINISHED"}
+        found = open_store(self.record.address)._backend.runs(kind, study)
+        assert {one.entity.info.status for one in found} == {"FINISHED"}
         return found
 
 

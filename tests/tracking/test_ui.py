@@ -130,7 +130,7 @@ def test_from_the_studies_to_the_frontier(page: Page, ui: str, store: Store, stu
 
 
 def test_from_the_study_to_a_level_and_its_replies(page: Page, ui: str, store: Store) -> None:
-    study, _ = store.study_records("seen")
+    study, _ = store.study_runs("seen")
     page.goto(ui + store.pages.of(study))
     lines = follow(page, "Levels: accuracy over the budget")
     expect(lines.get_by_text("2 matching runs")).to_be_visible()
@@ -145,7 +145,7 @@ def test_from_the_study_to_a_level_and_its_replies(page: Page, ui: str, store: S
 
 
 def test_the_report_is_shown_in_its_frame(page: Page, ui: str, store: Store) -> None:
-    study, _ = store.study_records("seen")
+    study, _ = store.study_runs("seen")
     page.goto(ui + store.pages.of(study))
     report = follow(page, "Report")
     frame: Any = report.frame_locator("iframe")
