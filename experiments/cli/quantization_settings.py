@@ -8,30 +8,6 @@ from typing import Annotated
 from experiments.cli.settings import SearchSettings, listed
 from lrm import formats, registry
 from lrm.errors import BadInput
-from lrm.records import Format
-
-RECIPES: dict[Format, tuple[str, ...]] = {
-    "gguf": (
-        "f16",
-        "Q8_0",
-        "Q6_K",
-        "Q4_K_M",
-        "Q3_K_M",
-        "dynamic-2.51",
-        "Q2_K",
-        "dynamic-1.73",
-        "dynamic-1.58",
-        "IQ2_XXS",
-        "IQ1_M",
-        "TQ1_0",
-        "IQ1_S",
-    ),
-    "compressed-tensors": ("f16", "4-g128", "3-g128"),
-}
-"""The recipes that are searched unless some are named, by the format they make."""
-
-ENGINES: dict[Format, str] = {"gguf": "llama_cpp", "compressed-tensors": "transformers"}
-"""The engine that runs each format unless one is named."""
 
 
 def parse_recipes(text: str) -> tuple[str, ...]:
@@ -62,15 +38,15 @@ class QuantizationSettings(SearchSettings):
     """Quantizer (gguf, gptq or awq), with options if any: gguf:calibration=text,fallback=allow."""
 
     def __post_init__(self) -> None:
-        kind = registry.find("quantizer", self.method.partition(":")[0], registry.QUANTIZERS)
-        for name, default in (("recipes", RECIPES), ("engine", ENGINES)):
+        kind = registry.quantizer(self.method.partition(":")[0])
+        for name, default in (("recipes", tuple(kind.searched)), ("engine", kind.engine)):
             if not getattr(self, name):
-                object.__setattr__(self, name, default[kind.format])
+                object.__setattr__(self, name, default)
         super().__post_init__()
         engine = registry.engine(self.engine.partition(":")[0])
         runs = {kind.format, "dense"} if kind.format in formats.PACKED else {kind.format}
         if not runs.intersection(engine.formats):
             raise BadInput(
                 f"--engine {engine.name} does not run what {kind.name} makes: give --engine "
-                f"{ENGINES[kind.format]}."
+                f"{kind.engine}."
             )

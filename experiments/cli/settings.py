@@ -243,4 +243,4 @@ class Settings(SearchSettings):
                 f"--engine {engine.name} runs a model that is elsewhere, whatever is pruned here: "
                 "give --sparsity 0."
             )
-        registry.require("method", self.method.partition(":")[0], registry.METHODS)
+        registry.require("method", self.method.partition(":")[0], registry.PRUNERS)

@@ -18,7 +18,7 @@ from experiments.search.engine_cache import EngineCache
 from experiments.search.level import Level
 from experiments.search.level_files import LevelFiles
 from lrm import registry
-from lrm.compression.checkpoint.folder import is_complete
+from lrm.compression.checkpoint.receipt import is_complete
 from lrm.compression.streaming.load import device
 from lrm.contracts import Benchmark, Engine
 from lrm.digests import of_json
@@ -28,9 +28,6 @@ from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Calibration, Checkpoint, Decoding, LevelKey, Question, Track, level_label
 from lrm.report.reading import read
 from lrm.scoring.grading import graded_replies
-
-REASONING_TWINS = ("arithmetic", "deduction", "timeline")
-KNOWLEDGE_TWIN = "hops"
 
 
 @dataclass
@@ -175,8 +172,11 @@ class LevelEvaluator:
     def practice_twins(self) -> list[Benchmark]:
         """Whose practice questions the model reasons on for calibration."""
         # A made-up graph means nothing to a model that was not trained on it.
-        names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
-        return [registry.benchmark(name) for name in names]
+        return [
+            benchmark
+            for benchmark in map(registry.benchmark, registry.BENCHMARKS)
+            if benchmark.calibrates and (self.model.embedded or not benchmark.knowledge)
+        ]
 
     @contextmanager
     def dense(self) -> Iterator[tuple[Engine, ReplyCache]]:
