@@ -52,8 +52,9 @@ def short_against_long(data: ReportData) -> Figure:
     header = ("split", "variant", "benchmark", "shortest", "longest", "difference", "verdict")
     return Figure(
         text=(
-            f"The shortest {SHARE:.0%} of the replies against the longest {SHARE:.0%}. Above 0, "
-            f"the shorter ones are correct more often. {LONGEST}",
+            f"The shortest {SHARE:.0%} against the longest {SHARE:.0%}: of the questions by the "
+            "mean length of their replies, and of the replies to each question. Above 0, the "
+            f"shorter ones are correct more often. {LONGEST}",
             ACROSS,
             WITHIN,
             *lacking,
