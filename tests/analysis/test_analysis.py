@@ -408,7 +408,7 @@ def test_tokens_until_the_first_right_answer() -> None:
         stored("aime", "33", ["33"], question="a", budget=8),
     ]
     found = first.first(rows)
-    assert found.found.value == 0.5
+    assert found.share.value == 0.5
     assert found.tokens is not None
     assert found.whole is not None
     assert (found.tokens.value, found.whole.value) == (pytest.approx(2), 17)
