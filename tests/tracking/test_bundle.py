@@ -267,7 +267,7 @@ def test_what_another_machine_brings_in_is_left_to_it(
     brought(capfd, there, str(bundle))
     store = open_store(None, there)
     client, study = store._backend.client, store.study_runs("demo")[0]
-    client.update_run(study.id, status="RUNNING")
+    client.reopen_run(study.id)
     client.set_tag(study.id, "host", "elsewhere")
     said = refused(there, capfd, "import", str(bundle))
     assert "'demo' is being brought in by process" in said
