@@ -15,14 +15,14 @@ SHARE = 0.3
 """The paper compares the shortest 30% of replies with the longest 30%."""
 
 ACROSS = (
-    "Across questions it shows how accuracy goes along with length; it cannot show that short "
+    "Across questions, the split shows how accuracy varies with length. It cannot show that short "
     "thinking helps, because hard questions take longer and are missed more often: it is "
     "confounded by difficulty."
 )
 WITHIN = (
-    "Within questions it compares short and long replies to the same question, so difficulty "
-    "plays no part; it cannot show that making a reply shorter would make it right, because a "
-    "reply that has gone astray may run on for that very reason."
+    "Within questions, the split compares short and long replies to the same question, so "
+    "difficulty plays no part. It cannot show that shortening a reply would make it correct, "
+    "because a reply that has gone astray may run on for that very reason."
 )
 
 
