@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.benchmarking.stopwatch import Stopwatch
-from lrm.compression.streaming.activations import Flow
+from lrm.compression.streaming.activations import ActivationStream
 from lrm.compression.streaming.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def phases(
 ) -> dict[str, float]:
     """Seconds of the first blocks by phase, at one level; puts their weights back afterwards."""
     watch, decoder = Stopwatch(), Decoder(model)
-    arguments = Flow(decoder, [rows[0]]).arguments(0)
-    hidden = [state for row in rows for state in Flow(decoder, [row]).hidden]
+    arguments = ActivationStream(decoder, [rows[0]]).arguments(0)
+    hidden = [state for row in rows for state in ActivationStream(decoder, [row]).hidden]
     for block in list(decoder.blocks)[:blocks]:
         before = {name: value.clone() for name, value in block.state_dict().items()}
         hidden = prune_block(block, hidden, arguments, level, watch)

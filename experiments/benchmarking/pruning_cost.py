@@ -16,8 +16,8 @@ from experiments.benchmarking.settings import PruningBench
 from experiments.benchmarking.stopwatch import Stopwatch
 from experiments.models.shapes import SHAPES
 from lrm.compression.pruning import blockwise, sparsegpt
-from lrm.compression.pruning.solvers import sparsegpt_solver
-from lrm.compression.streaming.activations import Flow
+from lrm.compression.pruning.sparsegpt_method import solver
+from lrm.compression.streaming.activations import ActivationStream
 from lrm.compression.streaming.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def ours(model: PreTrainedModel, rows: Rows, levels: Sequence[float], mode: str)
     held = torch.cuda.memory_allocated() if gpu else 0
     watch = Stopwatch()
     with watch(mode):
-        count = sum(1 for _ in prune(decoder, rows, sparsegpt_solver(0.01, 128, None), plan))
+        count = sum(1 for _ in prune(decoder, rows, solver(0.01, 128, None), plan))
     peak = ""
     if gpu:
         most = torch.cuda.max_memory_allocated()
@@ -100,7 +100,7 @@ def phases(
     model: PreTrainedModel, rows: Rows, levels: Sequence[float], blocks: int
 ) -> dict[str, float]:
     """Seconds of the first blocks by phase, in dense mode; columns for one level and for all."""
-    watch, flow = Stopwatch(), Flow(Decoder(model), rows)
+    watch, flow = Stopwatch(), ActivationStream(Decoder(model), rows)
     with torch.no_grad():
         for index in range(blocks):
             ahead = flow.fork()

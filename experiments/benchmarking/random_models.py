@@ -24,13 +24,13 @@ TOKENIZER = "tiny-5m"
 """The embedded model whose tokenizer they get. Ids beyond its vocabulary stand for no text."""
 
 
-def in_memory(shape: str, place: str) -> PreTrainedModel:
-    """The model made directly on `place` ("cpu" or "cuda"); in bfloat16 on a GPU, in float32 on a
+def in_memory(shape: str, on: str) -> PreTrainedModel:
+    """The model made directly on `on` ("cpu" or "cuda"); in bfloat16 on a GPU, in float32 on a
     CPU."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(**SHAPES[shape])
-    dtype = torch.bfloat16 if place == "cuda" else torch.float32
-    with torch.device(place):
+    dtype = torch.bfloat16 if on == "cuda" else torch.float32
+    with torch.device(on):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     return model
 

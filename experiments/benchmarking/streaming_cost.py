@@ -82,7 +82,8 @@ def _pruned(settings: StreamingBench, way: Way, folder: Path) -> StreamingCost:
     import torch
 
     from lrm.compression.checkpoint.folder import Weights, open_checkpoint
-    from lrm.compression.pruning import methods
+    from lrm.compression.pruning import calibrated
+    from lrm.compression.pruning.sparsegpt_method import SparseGPT
     from lrm.compression.streaming import load as loading
     from lrm.records import Calibration
 
@@ -90,10 +91,10 @@ def _pruned(settings: StreamingBench, way: Way, folder: Path) -> StreamingCost:
     size, source = (settings.rows, settings.row_tokens), torch.Generator().manual_seed(0)
     tokens = torch.randint(1024, size, generator=source).tolist()
     calibration = Calibration("random tokens", tuple(map(tuple, tokens)))
-    method = methods.SparseGPT(0.5, calibration, mode=settings.mode)
+    method = SparseGPT(0.5, calibration, mode=settings.mode)
     loading.load(Weights(dense.path))  # imports the model's code, which also takes memory
     before, began, worked = memory("VmRSS"), time.perf_counter(), time.process_time()
-    with patch.object(methods, "load", load_whole) if way == "whole" else nullcontext():
+    with patch.object(calibrated, "load", load_whole) if way == "whole" else nullcontext():
         pruned = method.apply(dense, folder / way)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     on_gpu = torch.cuda.max_memory_allocated() if loading.device() == "cuda" else 0

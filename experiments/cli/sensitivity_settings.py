@@ -15,7 +15,7 @@ Part = Literal["block", "kind", "module"]
 
 @dataclass(frozen=True)
 class SensitivitySettings(SearchSettings):
-    """One study of what quantizing each part alone does."""
+    """One study of what a model loses when each part alone is quantized."""
 
     recipe: str = "IQ1_M"
     """How parts are quantized: one recipe of the quantization search."""
@@ -28,7 +28,7 @@ class SensitivitySettings(SearchSettings):
     """Output-length budgets, in thinking tokens; the table shows the largest."""
 
     engine: str = QuantizationSettings.engine
-    """What runs the model, with options if any: llama_cpp:slots=32. Unless named, that of the
+    """What runs the model, with options if any: llama_cpp:slots=32. If left out, the same as in the
     quantization search."""
 
     method: str = QuantizationSettings.method

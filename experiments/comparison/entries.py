@@ -120,7 +120,7 @@ def _matches(
             raise BadInput(unknown("study", name, set().union(*(s.study_names() for s in stores))))
         yield from studies
     for store, run in _other_matches(stores, wanted):
-        levels = store.study_records(run.tags["study"])[1] if run.kind == "study" else []
+        levels = store.study_runs(run.tags["study"])[1] if run.kind == "study" else []
         yield store, run, levels
 
 
@@ -157,7 +157,7 @@ def _entry(store: Store, run: StoredRun, levels: Sequence[StoredRun], origin: st
     else:
         selection = variants.of_runs(store, [run.id])
         parent = run.tags.get("parent_run_id")
-        config = store.records([parent])[0].artifact("config.json") if parent else None
+        config = store.runs([parent])[0].artifact("config.json") if parent else None
     entry = Entry(
         label="",
         origin=origin,

@@ -125,12 +125,12 @@ class JointFront:
         """Levels that both have, with the variant of each."""
         mine, theirs = self._levels(first), self._levels(second)
         for level in (level for level in mine if level in theirs):
-            one, other = mine[level], theirs[level]
-            if len(one) == len(other) == 1:
-                yield level, next(iter(one.values())), next(iter(other.values()))
+            left, right = mine[level], theirs[level]
+            if len(left) == len(right) == 1:
+                yield level, next(iter(left.values())), next(iter(right.values()))
                 continue
-            for source in (source for source in one if source in other):
-                yield f"{level} ({source})", one[source], other[source]
+            for source in (source for source in left if source in right):
+                yield f"{level} ({source})", left[source], right[source]
 
     def _levels(self, entry: Entry) -> dict[str, dict[str, Variant]]:
         """The entry's variants by their level of compression, then by what they are calibrated

@@ -179,7 +179,7 @@ def record(store: Store, compared: Compared, report: bool, out: Path | None) -> 
             store.attach(run_id, "report.html", html)
             if out:
                 write_atomic(out, html)
-    return store.records([run_id])[0].place("report.html" if report else "comparison.json")
+    return store.runs([run_id])[0].location("report.html" if report else "comparison.json")
 
 
 def page(compared: Compared) -> bytes:

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from experiments.cli.command import uncollected
 from experiments.exchange.settings import Export, Import
-from tracking.bundles import Tell, open_bundle
-from tracking.exchange import Arrival
+from tracking.bundle_import import Arrival
+from tracking.bundles import ProgressCallback, open_bundle
 from tracking.manifest import Manifest
 from tracking.store import open_store
 
@@ -23,7 +23,7 @@ def export(settings: Export, root: Path | None) -> str:
     with uncollected():  # MLflow is imported here
         store = open_store(settings.tracking_uri, root)
     with stage_bars() as tell:
-        run_id = settings.run or store.study_records(settings.study or "")[0].id
+        run_id = settings.run or store.study_runs(settings.study or "")[0].id
         manifest = store.export(run_id, settings.out, settings.unfinished, tell)
     runs, files = len(manifest.runs), sum(len(run.files) for run in manifest.runs)
     size = settings.out.stat().st_size
@@ -70,7 +70,7 @@ def _arrived(arrival: Arrival, manifest: Manifest) -> str:
 
 
 @contextmanager
-def stage_bars() -> Iterator[Tell]:
+def stage_bars() -> Iterator[ProgressCallback]:
     """A bar on stderr for each stage that takes longer than a second; one bar at a time."""
     with ExitStack() as stack:
         bars: dict[str, tqdm[NoReturn]] = {}

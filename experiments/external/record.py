@@ -64,7 +64,7 @@ def record(outcome: ImportOutcome, settings: ScoreSettings) -> ImportOutcome:
     identity = of_json([dict(outcome.params), settings.team])
     store = outcome.store
     if known := store.find_imported(outcome.name, identity):
-        page = store.records([known])[0].place(PAGE)
+        page = store.runs([known])[0].location(PAGE)
         return replace(outcome, run_id=known, repeated=True, page=page)
     tags = {"model": settings.model} | ({"team": settings.team} if settings.team else {})
     with store.imported(outcome.name, identity, outcome.params, tags) as level:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from experiments.models.resolve import embedded_names, find_model
 from experiments.models.shapes import SHAPES
 from experiments.planning.settings import ALL, RecipePlanSettings
-from lrm.compression.gguf.convert import check_config
+from lrm.compression.gguf.config import check_config
 from lrm.compression.gguf.plan import bits, plan_config
 from lrm.compression.gguf.recipes import RECIPES, recipe
 from lrm.errors import BadInput

@@ -18,8 +18,9 @@ from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
 from experiments.search.level_evaluator import LevelEvaluator
+from experiments.search.open_study import open_search
 from experiments.search.pruning_first import FirstMethod, parse_first
-from experiments.search.study import SharedStudy, open_search
+from experiments.search.study import SharedStudy
 from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.digests import of_json

@@ -16,7 +16,7 @@ from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
 from experiments.search.level import Level
 from lrm import registry
-from lrm.compression.checkpoint.folder import is_complete
+from lrm.compression.checkpoint.receipt import is_complete
 from lrm.compression.streaming.load import device
 from lrm.contracts import Benchmark, Engine
 from lrm.digests import of_json
@@ -24,9 +24,6 @@ from lrm.generation import calibration
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Calibration, Checkpoint, Decoding, LevelKey, Question, Track, level_label
-
-REASONING_TWINS = ("arithmetic", "deduction", "timeline")
-KNOWLEDGE_TWIN = "hops"
 
 
 @dataclass
@@ -149,8 +146,11 @@ class LevelEvaluator:
     def practice_twins(self) -> list[Benchmark]:
         """Whose practice questions the model reasons on for calibration."""
         # A made-up graph means nothing to a model that was not trained on it.
-        names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
-        return [registry.benchmark(name) for name in names]
+        return [
+            benchmark
+            for benchmark in map(registry.benchmark, registry.BENCHMARKS)
+            if benchmark.calibrates and (self.model.embedded or not benchmark.knowledge)
+        ]
 
     @contextmanager
     def dense(self) -> Iterator[tuple[Engine, ReplyCache]]:

@@ -54,7 +54,7 @@ def run(settings: SearchSettings, axis: SearchAxis, root: Path | None = None) ->
     config = {**asdict(settings), "identity": job.identity}
     with ExitStack() as stack:
         search = stack.enter_context(job.search(store))
-        with search.crew.leases.hold("record", "opens the study's run"):
+        with search.membership.leases.hold("record", "opens the study's run"):
             opened = store.study(job.name, job.params, job.tags, config)
             study = stack.enter_context(opened)
         warm = stack.enter_context(EngineCache(job.engine))
@@ -78,11 +78,11 @@ def conclude(search: SharedStudy, study: StudyRun, store: Store, findings: Findi
     """Writes the study's front and its report, unless another worker has; returns where the report
     lies."""
     told = [level_label(level.key) for level in findings.levels]
-    with search.crew.concluding(levels=told, store=redact(store.uri)) as (due, new):
+    with search.membership.concluding(levels=told, store=redact(store.uri)) as (due, new):
         selection = of_study(store, study.name)
         if not due:
             assert selection.study, "a study's selection has its run"
-            return selection.study.place(PAGE)
+            return selection.study.location(PAGE)
         report = report_run.made(selection)
         front = {"frontier/front.png": report.files["figures/frontier.png"]}
         for path, data in {**findings.files(), **front}.items():
@@ -105,7 +105,7 @@ def explore(
     while True:
         for key in sorted(search.levels() - set(levels), key=search.keys.index):
             levels[key] = lab.measure(key)
-            with search.alone(key):
+            with search.hold(key):
                 record_known(search, scribe, levels[key])
         if len(levels) >= wanted:
             return [levels[key] for key in search.keys if key in levels], measured
@@ -136,7 +136,7 @@ def measure(search: SharedStudy, lab: LevelEvaluator, key: LevelKey) -> Level:
     search.check(key)
     cost = {name: value - before[name] for name, value in lab.counts().items()}
     seconds = round(time.perf_counter() - start, 1)
-    search.crew.log({"level": key, **cost, "seconds": seconds})
+    search.membership.log({"level": key, **cost, "seconds": seconds})
     return level
 
 

@@ -80,7 +80,7 @@ def test_collapse_goes_by_bytes_and_the_last_that_holds_is_told() -> None:
     assert smallest is not None
     assert smallest.name == "e"
     assert pruned.smallest("aime", 64) is pruned.points[0]
-    with pytest.raises(BadInput, match="it takes the dense model and a smaller one"):
+    with pytest.raises(BadInput, match="this needs the dense model and a smaller one"):
         distilled.collapse("aime", 64)
 
 
@@ -149,7 +149,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     chain = {"first": "sparsegpt@0.5", "method": "gguf"}
     store_recipes(root, "chained", {"Q8_0": (4.5e5, 0.5)}, **chain)
     found = reported(root, "--study", "pruned", "quantized", "chained", "smaller", "before")
-    (run,) = open_store(None, root)._backend.records("report")
+    (run,) = open_store(None, root)._backend.runs("report")
     assert run.artifact("figures/at_equal_bytes.png")
     return found
 

@@ -25,20 +25,17 @@ from experiments.models.shapes import SHAPES
 from experiments.quantization_search import main
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import Draw
-from lrm.compression.checkpoint.folder import (
-    RECEIPT,
-    Weights,
-    is_complete,
-    open_checkpoint,
-    steps_of,
-)
+from lrm.compression.checkpoint.folder import Weights, open_checkpoint
 from lrm.compression.checkpoint.module_filter import ceilings, spared
-from lrm.compression.gguf.convert import check_config, write_f16
+from lrm.compression.checkpoint.receipt import RECEIPT, is_complete, steps_of
+from lrm.compression.gguf.config import check_config
+from lrm.compression.gguf.convert import write_f16
 from lrm.compression.gguf.files import reader, tensors
+from lrm.compression.gguf.logits import perplexity_of
 from lrm.compression.gguf.measured import open_quantized
 from lrm.compression.gguf.method import GGUF
 from lrm.compression.gguf.recipes import RECIPES, recipe
-from lrm.compression.pruning.methods import Magnitude
+from lrm.compression.pruning.magnitude import Magnitude
 from lrm.compression.quality import perplexity
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.errors import BadInput, CompressionFailed, MissingExtra
@@ -185,7 +182,7 @@ def test_an_output_of_its_own_stays_too() -> None:
 @pytest.mark.parametrize("source", [SMALLEST, TINY], ids=lambda path: path.name)
 def test_perplexity_is_the_same_through_either_library(source: Path, tmp_path: Path) -> None:
     file = write_f16(open_checkpoint(source), tmp_path / "model.gguf").path
-    assert perplexity.of_gguf(file) == pytest.approx(perplexity.of_folder(source), rel=1e-3)
+    assert perplexity_of(file) == pytest.approx(perplexity.of_folder(source), rel=1e-3)
 
 
 def test_perplexity_is_that_of_the_replies_alone() -> None:
@@ -225,7 +222,7 @@ def test_a_checkpoint_says_its_perplexity_and_its_parents(
     dense = perplexity.of_folder(tiny.path)
     for checkpoint in made.values():
         assert checkpoint.measured["perplexity/dense"] == pytest.approx(dense, rel=1e-3)
-        assert checkpoint.measured["perplexity"] == perplexity.of_gguf(checkpoint.path)
+        assert checkpoint.measured["perplexity"] == perplexity_of(checkpoint.path)
     assert made["Q8_0"].measured["perplexity"] == pytest.approx(dense, rel=1e-2)
 
 

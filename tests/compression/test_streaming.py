@@ -23,9 +23,10 @@ from transformers import (
 
 from experiments.benchmarking.streaming_cost import load_whole
 from lrm.compression.checkpoint.folder import Weights, open_checkpoint
-from lrm.compression.pruning import methods
+from lrm.compression.pruning import calibrated
 from lrm.compression.pruning.blockwise import MODES
-from lrm.compression.pruning.methods import SparseGPT, Wanda
+from lrm.compression.pruning.sparsegpt_method import SparseGPT
+from lrm.compression.pruning.wanda import Wanda
 from lrm.compression.quality.perplexity import of_folder
 from lrm.compression.streaming import offload
 from lrm.compression.streaming.load import load
@@ -99,7 +100,7 @@ def test_checkpoints_are_those_of_a_model_in_memory(
     by_block = {
         name: revisions(method, source, tmp_path / name) for name, method in METHODS.items()
     }
-    monkeypatch.setattr(methods, "load", load_whole)
+    monkeypatch.setattr(calibrated, "load", load_whole)
     for name, method in METHODS.items():
         assert revisions(method, source, tmp_path / f"whole {name}") == by_block[name], name
 
@@ -172,7 +173,7 @@ import torch
 from experiments.benchmarking.streaming_cost import memory
 from lrm.compression.checkpoint.folder import Weights, open_checkpoint
 from lrm.compression.streaming.load import load
-from lrm.compression.pruning.methods import Wanda
+from lrm.compression.pruning.wanda import Wanda
 from lrm.records import Calibration
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])

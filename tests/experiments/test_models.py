@@ -21,7 +21,7 @@ from experiments.sparsity_search import main
 from lrm import registry
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
-from lrm.compression.pruning.methods import Magnitude
+from lrm.compression.pruning.magnitude import Magnitude
 from lrm.digests import of_file
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.vllm.devices import check_kernels

@@ -2,17 +2,23 @@
 
 import re
 import shutil
+import sqlite3
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import optuna
 import pytest
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, InMemoryStorage, _CachedStorage
 
 from experiments.coordination.leases import LeaseLost
 from experiments.coordination.membership import lease_of
-from experiments.search.study import open_search
+from experiments.search.open_study import open_search
+from experiments.search.storage import RetryingStorage
 from lrm.errors import BadInput
 from lrm.records import Budget, Interval, Point
+from tracking.retry import Retry
 
 LEVELS, BUDGETS = (0.0, 0.3, 0.6, 0.9), (8, 16, 32)
 IDENTITY = {"model": "abc", "budgets": [8, 16, 32], "seed": 0}
@@ -144,7 +150,7 @@ def test_who_comes_back_too_late_tells_nothing(tmp_path) -> None:
     with opened(tmp_path) as late, opened(tmp_path) as quick, ExitStack() as stack:
         asked, key = ask(late, stack)
         half = next(late.trials(asked))
-        late.crew.leases.path(lease_of(key)).unlink()
+        late.membership.leases.path(lease_of(key)).unlink()
         again, same = ask(quick, stack)  # as after a suspension longer than the heartbeat
         assert same == key
         with pytest.raises(LeaseLost, match=r"was taken over by process \d+ on"):
@@ -169,8 +175,8 @@ def test_another_folder_is_refused(tmp_path) -> None:
 
 def test_a_sqlite_file_serves_one_machine(tmp_path) -> None:
     with opened(tmp_path) as search, opened(tmp_path) as other:
-        for worker in other.crew.folder.glob("worker-*"):
-            if other.crew.name not in worker.name:
+        for worker in other.membership.folder.glob("worker-*"):
+            if other.membership.name not in worker.name:
                 text = re.sub("host=.*", "host=elsewhere", worker.read_text())
                 worker.write_text(text)
         with (
@@ -194,7 +200,7 @@ def test_all_workers_have_one_heartbeat(tmp_path) -> None:
 def test_a_worker_elsewhere_that_died_is_replaced_within_a_heartbeat(tmp_path) -> None:
     with opened(tmp_path) as search, search.claimed(len(LEVELS)) as claim:
         _, key = claim
-        lease = search.crew.leases.path(lease_of(key))
+        lease = search.membership.leases.path(lease_of(key))
         left = lease.read_text()
     lease.write_text(re.sub("host=.*", "host=elsewhere", left))
     with opened(tmp_path) as search:
@@ -210,3 +216,36 @@ def test_a_worker_elsewhere_that_died_is_replaced_within_a_heartbeat(tmp_path) -
 def test_two_studies_share_a_storage(tmp_path) -> None:
     with opened(tmp_path, name="a"), opened(tmp_path, name="b/c") as second:
         assert second.levels() == set()
+
+
+class Locked(InMemoryStorage):
+    """A storage whose database is locked when the first trial is made."""
+
+    locked: sqlalchemy.exc.OperationalError | None = None
+
+    def create_new_trial(self, study_id, template_trial=None) -> int:
+        error, self.locked = self.locked, None
+        if error:
+            raise StorageInternalError("An exception is raised during the commit.") from error
+        return super().create_new_trial(study_id, template_trial)
+
+
+def test_an_outage_of_its_database_is_waited_for(tmp_path, capsys) -> None:
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/x.db", connect_args={"timeout": 0})
+    storage = Locked()
+    study = optuna.create_study(storage=RetryingStorage(storage, Retry("sqlite:///x.db")))
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlalchemy.exc.OperationalError) as raised, engine.connect() as session:
+            session.execute(sqlalchemy.text("SELECT * FROM sqlite_master"))
+    storage.locked = raised.value
+    study.tell(study.ask(), 1.0)
+    assert [trial.value for trial in study.trials] == [1.0]
+    assert "(database is locked); waiting" in capsys.readouterr().err
+    engine.dispose()
+
+
+def test_every_call_of_the_storage_is_repeated() -> None:
+    calls = {name for name in vars(_CachedStorage) if name in vars(BaseStorage) and name[0] != "_"}
+    assert BaseStorage.__abstractmethods__ <= set(vars(RetryingStorage))
+    assert calls - {"get_best_trial"} <= set(vars(RetryingStorage))

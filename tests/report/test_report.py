@@ -215,10 +215,10 @@ def test_unequal_questions_are_named_and_left_out(root: Path) -> None:
     page = words(reported(root, "--runs", one, other))
     assert "Shown are the 4 that all answered; left out are q0, q5, q6, q7." in page
     client = open_store(None, root)._backend
-    (report,) = client.records("report")
+    (report,) = client.runs("report")
     assert report.artifact("report.html")
     reported(root, "--runs", one, other)
-    assert len(client.records("report")) == 1
+    assert len(client.runs("report")) == 1
 
 
 @pytest.mark.store
@@ -292,7 +292,7 @@ def test_what_cannot_be_reported_on(root: Path, capfd: pytest.CaptureFixture[str
     store_study(root, "empty", measured=())
     assert "has no finished level yet" in refused(root, capfd, "--study", "empty")
     assert "did you mean 'empty'?" in refused(root, capfd, "--study", "emty")
-    study = open_store(None, root).study_records("empty")[0]
+    study = open_store(None, root).study_runs("empty")[0]
     assert "holds no generations" in refused(root, capfd, "--runs", study.id)
     assert "There is no run 'abc'" in refused(root, capfd, "--runs", "abc")
     assert "Give either --study NAME... or --runs" in refused(root, capfd)

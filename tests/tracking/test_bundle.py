@@ -67,7 +67,7 @@ def alpha(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def store_config(root: Path) -> dict[str, Any]:
-    study, _ = open_store(None, root).study_records("demo")
+    study, _ = open_store(None, root).study_runs("demo")
     config: dict[str, Any] = json.loads(study.artifact("config.json") or b"")
     return config
 
@@ -96,24 +96,24 @@ def brought(capfd: pytest.CaptureFixture[str], root: Path, *flags: str) -> str:
 
 def runs(store: Store) -> dict[str, StoredRun]:
     """All runs of the study in a store, by their id in the first one."""
-    study, levels = store.study_records("demo")
-    trials = store._backend.records("trial", "demo")
-    return {one.tags.get("origin.run_id", one.id): one for one in (study, *levels, *trials)}
+    study, levels = store.study_runs("demo")
+    trials = store._backend.runs("trial", "demo")
+    return {run.tags.get("origin.run_id", run.id): run for run in (study, *levels, *trials)}
 
 
 def assert_same(here: Store, there: Store) -> None:
     """Everything that runs hold is the same in two stores, and refers to what is there."""
     mine, its = runs(here), runs(there)
     assert set(mine) == set(its)
-    for run_id, one in mine.items():
+    for run_id, run in mine.items():
         other = its[run_id]
-        assert (one.name, one.kind, one.params) == (other.name, other.kind, other.params)
-        assert (one.run.info.status, one.run.info.start_time, one.run.info.end_time) == (
-            other.run.info.status, other.run.info.start_time, other.run.info.end_time
+        assert (run.name, run.kind, run.params) == (other.name, other.kind, other.params)
+        assert (run.entity.info.status, run.entity.info.start_time, run.entity.info.end_time) == (
+            other.entity.info.status, other.entity.info.start_time, other.entity.info.end_time
         )  # fmt: skip
-        assert repr(history(here, one)) == repr(history(there, other))
-        assert files(one) == files(other)
-        for tag, value in one.tags.items():
+        assert repr(history(here, run)) == repr(history(there, other))
+        assert files(run) == files(other)
+        for tag, value in run.tags.items():
             if tag == "mlflow.note.content":
                 for old, moved in its.items():
                     value = value.replace(old, moved.id)
@@ -145,7 +145,7 @@ def test_a_study_is_the_same_elsewhere_and_a_second_import_changes_nothing(
     here, elsewhere = open_store(None, alpha), open_store(None, there)
     assert_same(here, elsewhere)
     mine, its = (variants.read(variants.of_study(s, "demo")) for s in (here, elsewhere))
-    assert [one.name for one in mine.variants] == [one.name for one in its.variants]
+    assert [variant.name for variant in mine.variants] == [variant.name for variant in its.variants]
     assert mine.samples == its.samples
     before = everything(there)
     assert "all 5 runs are here already; nothing was changed" in brought(capfd, there, str(bundle))
@@ -187,16 +187,16 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
         import os, signal, sys
         from pathlib import Path
         from tracking.bundles import open_bundle
-        from tracking.exchange import _Place
+        from tracking.bundle_import import _Destination
         from tracking.store import open_store
-        opened, count = _Place._tags, 0
+        opened, count = _Destination._tags, 0
         def tags(self, run):
             global count
             count += 1
             if count == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             return opened(self, run)
-        _Place._tags = tags
+        _Destination._tags = tags
         quiet = lambda *words: None
         open_store(None, Path(sys.argv[1])).bring_in(
             open_bundle(Path(sys.argv[2]), quiet), None, quiet
@@ -209,11 +209,11 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
     )
     assert done.returncode == -signal.SIGKILL
     half = open_store(None, there)
-    assert "process" in str(half.study_records("demo")[0].unfinished)
+    assert "process" in str(half.study_runs("demo")[0].unfinished)
     said = brought(capfd, there, str(bundle))
     assert "1 runs are new, 2 were completed, 2 were here already." in said
     assert_same(open_store(None, alpha), open_store(None, there))
-    assert not [one for one in runs(half).values() if "reason" in one.tags]
+    assert not [run for run in runs(half).values() if "reason" in run.tags]
 
 
 def test_two_at_once_make_nothing_twice(alpha: Path, bundle: Path, there: Path) -> None:
@@ -223,10 +223,10 @@ def test_two_at_once_make_nothing_twice(alpha: Path, bundle: Path, there: Path) 
         from tracking.bundles import open_bundle
         from tracking.store import open_store
         quiet = lambda *words: None
-        store, told = open_store(None, Path(sys.argv[1])), open_bundle(Path(sys.argv[2]), quiet)
+        store, content = open_store(None, Path(sys.argv[1])), open_bundle(Path(sys.argv[2]), quiet)
         print("ready", flush=True)
         input()
-        print(store.bring_in(told, None, quiet).new)
+        print(store.bring_in(content, None, quiet).new)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(there), str(bundle)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -266,8 +266,8 @@ def test_what_another_machine_brings_in_is_left_to_it(
 ) -> None:
     brought(capfd, there, str(bundle))
     store = open_store(None, there)
-    client, study = store._backend.client, store.study_records("demo")[0]
-    client.update_run(study.id, status="RUNNING")
+    client, study = store._backend.client, store.study_runs("demo")[0]
+    client.reopen_run(study.id)
     client.set_tag(study.id, "host", "elsewhere")
     said = refused(there, capfd, "import", str(bundle))
     assert "'demo' is being brought in by process" in said
@@ -304,7 +304,7 @@ def test_stopped_by_hand_it_goes_on(
     assert "Stopped. The same command goes on from here." in capfd.readouterr().err
     assert {path.name for path in there.iterdir()} == {"mlruns", "out.zip"}
     assert out.read_bytes() == b"of before"
-    assert "KILLED" in str(open_store(None, there).study_records("demo")[0].unfinished)
+    assert "KILLED" in str(open_store(None, there).study_runs("demo")[0].unfinished)
     brought(capfd, there, str(bundle))
     assert_same(open_store(None, alpha), open_store(None, there))
     assert main(["export", "--study", "demo", "--out", str(out)], alpha) == 0
@@ -324,7 +324,7 @@ def test_an_import_travels_too(
     assert "1 runs are new" in said
     assert "nothing was changed" in brought(capfd, there, out)
     (arrived,) = open_store(None, there).tagged("origin.run_id", run_id)
-    (sent,) = open_store(None, root).records([run_id])
+    (sent,) = open_store(None, root).runs([run_id])
     assert (arrived.kind, arrived.name, arrived.params) == ("import", sent.name, sent.params)
     assert files(arrived) == files(sent)
     assert list(arrived.rows("arithmetic")) == graded
@@ -348,7 +348,7 @@ def test_a_later_export_adds_what_is_new_and_an_earlier_one_is_refused(
         study.trial("t", "trial", {}, {"accuracy": 1.0}, number=0, level_run_id="")
     assert main(["export", "--study", "demo", "--out", str(late)], root) == 0
     assert "1 runs are new" in brought(capfd, there, str(early))
-    assert runs(open_store(None, there)).popitem()[1].run.info.status == "KILLED"
+    assert runs(open_store(None, there)).popitem()[1].entity.info.status == "KILLED"
     assert "1 runs are new, 1 were completed" in brought(capfd, there, str(late))
     assert_same(store, open_store(None, there))
     before = everything(there)
@@ -365,7 +365,7 @@ def test_a_name_that_is_taken_takes_another(
     assert "Another study here is called 'demo'" in refused(there, capfd, "import", str(bundle))
     assert everything(there) == before
     assert "Study 'theirs' of team alpha" in brought(capfd, there, str(bundle), "--as", "theirs")
-    study, levels = open_store(None, there).study_records("theirs")
+    study, levels = open_store(None, there).study_runs("theirs")
     assert (study.name, len(levels)) == ("theirs", len(SPARSITY))
     assert "nothing was changed" in brought(capfd, there, str(bundle))
     said = refused(there, capfd, "import", str(bundle), "--as", "other")
@@ -380,7 +380,7 @@ def test_what_cannot_be_exported(
     said = refused(alpha, capfd, "export", "--study", "dmo", "--out", out)
     assert "There is no study 'dmo': did you mean 'demo'?" in said
     assert "no study" in refused(alpha, capfd, "export", "--study", "it's", "--out", out)
-    level = open_store(None, alpha).study_records("demo")[1][0]
+    level = open_store(None, alpha).study_runs("demo")[1][0]
     said = refused(alpha, capfd, "export", "--run", level.id, "--out", out)
     assert f"Run {level.id} ({level.name}) is a level: give the study" in said
     assert "There is no run 'x'" in refused(alpha, capfd, "export", "--run", "x", "--out", out)
@@ -395,13 +395,13 @@ def test_stores_that_cannot_be_used(
     bundle: Path, there: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = there / "x.zip"
-    with socket.socket() as unused, unwilling() as place:
+    with socket.socket() as unused, unwilling() as address:
         unused.bind(("127.0.0.1", 0))
         silent = f"http://me:hunter2@127.0.0.1:{unused.getsockname()[1]}"
         for flags in (("import", str(bundle)), ("export", "--study", "demo", "--out", str(out))):
             said = refused(there, capfd, *flags, "--tracking-uri", silent)
             assert "Cannot use the store http://***@127.0.0.1" in said
-            denied = refused(there, capfd, *flags, "--tracking-uri", place)
+            denied = refused(there, capfd, *flags, "--tracking-uri", address)
             assert "does not let you in: set MLFLOW_TRACKING_USERNAME" in denied
             assert "hunter2" not in said + denied
     assert not out.exists()
@@ -426,29 +426,29 @@ Change = Callable[[dict[str, bytes]], None]
 
 def _edit(change: Callable[[dict[str, Any]], None], *, digest: bool) -> Change:
     def edited(members: dict[str, bytes]) -> None:
-        told = json.loads(members["manifest.json"])
-        change(told)
+        content = json.loads(members["manifest.json"])
+        change(content)
         if digest:
-            told["digest"] = of_json({k: v for k, v in told.items() if k != "digest"})
-        members["manifest.json"] = json.dumps(told).encode()
+            content["digest"] = of_json({k: v for k, v in content.items() if k != "digest"})
+        members["manifest.json"] = json.dumps(content).encode()
 
     return edited
 
 
-def _better(told: dict[str, Any]) -> None:
-    told["runs"][-1]["metrics"]["accuracy"][0][1] = 0.99
+def _better(content: dict[str, Any]) -> None:
+    content["runs"][-1]["metrics"]["accuracy"][0][1] = 0.99
 
 
-def _other_sum(told: dict[str, Any]) -> None:
-    run = told["runs"][1]
+def _other_sum(content: dict[str, Any]) -> None:
+    run = content["runs"][1]
     path = next(iter(run["files"]))
     run["files"][path][1] = "0" * 64
-    (listed,) = (one for one in told["files"] if one["name"] == f"runs/{run['id']}/{path}")
+    (listed,) = (file for file in content["files"] if file["name"] == f"runs/{run['id']}/{path}")
     listed["sha256"] = "0" * 64
 
 
-def _climbing(told: dict[str, Any]) -> None:
-    run = told["runs"][1]
+def _climbing(content: dict[str, Any]) -> None:
+    run = content["runs"][1]
     run["files"]["../../evil"] = run["files"].pop(next(iter(run["files"])))
 
 
@@ -478,10 +478,10 @@ def _one_byte(members: dict[str, bytes]) -> None:
         (_edit(_better, digest=False), "manifest.json has another checksum"),
         (_edit(_other_sum, digest=True), "has another checksum"),
         (_edit(_climbing, digest=True), "'../../evil' is not safe"),
-        (_edit(lambda told: told["runs"].pop(0), digest=True), "list of files"),
-        (_edit(lambda told: told.update(format=2), digest=True), "The bundle has format 2"),
-        (_edit(lambda told: told["runs"][1].update(id="' or 1"), digest=True), "no run's id"),
-        (_edit(lambda told: told["runs"][1].update(kind="x"), digest=True), "no kind of run"),
+        (_edit(lambda content: content["runs"].pop(0), digest=True), "list of files"),
+        (_edit(lambda content: content.update(format=2), digest=True), "The bundle has format 2"),
+        (_edit(lambda content: content["runs"][1].update(id="' or 1"), digest=True), "no run's id"),
+        (_edit(lambda content: content["runs"][1].update(kind="x"), digest=True), "no kind of run"),
     ],
 )
 def test_a_changed_bundle_is_refused_and_nothing_is_written(
@@ -550,18 +550,20 @@ def test_whatever_byte_is_flipped_no_other_content_is_read(bundle: Path, tmp_pat
     """What zip has of dates and the like may change unseen; what is brought in may not."""
     whole, good = bundle.read_bytes(), open_bundle(bundle, lambda *words: None).manifest
     draw, seen = random.Random(0), 0
-    directory = [(place, bit) for place in range(len(whole) - 22, len(whole)) for bit in range(8)]
+    directory = [
+        (position, bit) for position in range(len(whole) - 22, len(whole)) for bit in range(8)
+    ]
     anywhere = [(draw.randrange(len(whole)), draw.randrange(8)) for _ in range(300)]
-    for place, bit in directory + anywhere:
+    for position, bit in directory + anywhere:
         data = bytearray(whole)
-        data[place] ^= 1 << bit
+        data[position] ^= 1 << bit
         (tmp_path / "flipped.zip").write_bytes(data)
         try:
-            found = open_bundle(tmp_path / "flipped.zip", lambda *words: None)
+            opened = open_bundle(tmp_path / "flipped.zip", lambda *words: None)
         except BadInput:
             seen += 1
         else:
-            assert repr(found.manifest) == repr(good)
+            assert repr(opened.manifest) == repr(good)
     assert seen > 250
 
 
@@ -586,6 +588,6 @@ def test_a_server_and_no_secret(
     assert not [path for path in tmp_path.glob("*.zip") if b"hunter2" in path.read_bytes()]
     printed = capfd.readouterr()
     assert "hunter2" not in printed.out + printed.err
-    told = open_bundle(tmp_path / "own.zip", lambda *words: None).manifest
-    assert told.store == address.replace("//", "//***@")
+    manifest = open_bundle(tmp_path / "own.zip", lambda *words: None).manifest
+    assert manifest.store == address.replace("//", "//***@")
     assert os.fspath(alpha) in open_bundle(out, lambda *words: None).manifest.store
