@@ -70,7 +70,7 @@ def test_training_rows_are_full_and_learn_only_replies(monkeypatch) -> None:
     """A document that does not fit a row is left out, and what follows it still comes."""
     monkeypatch.setattr(training, "ROW", 200)
     tokenizer = load(EMBEDDED / "tiny-1m")
-    batches = islice(iter(training.Rows(tokenizer, rows=4, seed=0)), 20)
+    batches = islice(iter(training.TrainingRows(tokenizer, rows=4, seed=0)), 20)
     for ids, labels in batches:
         learned = labels != training.IGNORED
         assert ids.shape == labels.shape == (4, 200)
