@@ -9,150 +9,24 @@ Example:
 
 from __future__ import annotations
 
-import resource
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-
+from experiments.benchmarking.settings import AnalysisBench
 from experiments.cli.command import command
-from lrm.analysis import collapse, efficiency, fronts, knowledge, lengths, tidy
-from lrm.analysis.compare import Setting, compare
-from lrm.analysis.grid import Grid, Variant
-from lrm.errors import BadInput
-
-BUDGETS = (256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-BENCHMARK = "hops"
-
-
-@dataclass(frozen=True)
-class BenchSettings:
-    """The size of the simulated study."""
-
-    questions: int = 10_000
-    """Questions of one benchmark."""
-
-    samples: int = 16
-    """Samples of each question."""
-
-    levels: int = 9
-    """Sparsities, from 0% in steps of 10%."""
-
-    seed: int = 0
-    """Seed of the simulation."""
-
-    def __post_init__(self) -> None:
-        if min(self.questions, self.samples) < 2 or not 1 <= self.levels <= 10:
-            raise BadInput("Give 2 questions and samples or more, and 1 to 10 levels.")
-
-
-def simulate(settings: BenchSettings, level: int) -> Variant:
-    """One level at every budget; the questions, and their difficulties, are those of all levels."""
-    shape = (settings.questions, settings.samples)
-    difficulty = np.random.default_rng(settings.seed).normal(size=(settings.questions, 1))
-    rng = np.random.default_rng([settings.seed, 1 + level])
-    ability = 1.5 - (level / 4) ** 2
-    length = np.exp(7 + 0.5 * difficulty + 0.1 * level + 0.6 * rng.standard_normal(shape))
-    length = np.minimum(length, BUDGETS[-1]).astype(np.float32)
-    right = difficulty + rng.standard_normal(shape) < ability
-    guessed = right & (rng.random(shape) < 0.4)
-    ids = tuple(f"q{i}" for i in range(settings.questions))
-    groups = tuple(f"{1 + i % 4}-hop" for i in range(settings.questions))
-    grids: dict[int | None, Grid] = {}
-    for budget in BUDGETS:
-        forced = length > budget
-        grids[budget] = Grid(
-            questions=ids,
-            groups=groups,
-            score=np.where(forced, guessed, right).astype(np.float32),
-            tokens=np.minimum(length, budget) + 16,
-            thinking=np.minimum(length, budget),
-            closed=np.ones(shape, bool),
-            truncated=np.zeros(shape, bool),
-            looped=np.zeros(shape, bool),
-            forced=forced,
-            answered=np.ones(shape, bool),
-        )
-    return Variant(
-        name=f"{level / 10:.0%}",
-        run_id=f"simulated-{level}",
-        model="simulated",
-        method="simulated" if level else "none",
-        study="",
-        engine="",
-        sparsity=level / 10,
-        bits=None,
-        bytes=None,
-        packed_bytes=None,
-        unit="tokens",
-        grids={BENCHMARK: grids},
-    )
-
-
-def analyse(variants: Sequence[Variant], clock: Clock) -> None:
-    """Everything that a report asks, at every budget."""
-    dense = variants[0]
-    settings = [Setting(variant, budget) for variant in variants for budget in BUDGETS]
-    with clock("frontier, with its neighbours compared"):
-        found = fronts.front(settings, [BENCHMARK])
-        len(found.neighbours)
-        len(found.history)
-    with clock("collapse points"):
-        for budget in BUDGETS:
-            collapse.collapse(variants, BENCHMARK, budget)
-    with clock("against the dense model"):
-        for setting in settings[len(BUDGETS) :]:
-            compare(setting, Setting(dense, setting.budget), [BENCHMARK])
-    with clock("short against long"):
-        for setting in settings:
-            lengths.across(setting.grid(BENCHMARK))
-            lengths.within(setting.grid(BENCHMARK))
-    with clock("efficiency scores"):
-        for setting in settings:
-            efficiency.efficiency(setting.grid(BENCHMARK), dense.grid(BENCHMARK, setting.budget))
-    with clock("knowledge against reasoning"):
-        for setting in settings:
-            knowledge.contrasts(setting.variant, dense, setting.budget)
-    with clock("table of settings"):
-        tidy.settings(variants)
-    with clock("table of replies, variant by variant"):
-        for variant in variants:
-            tidy.replies([variant])
-
-
-class Clock:
-    """Seconds by name, in order."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-
-def run(settings: BenchSettings) -> str:
-    """The costs, as text."""
-    clock = Clock()
-    with clock("simulation"):
-        variants = [simulate(settings, level) for level in range(settings.levels)]
-    analyse(variants, clock)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    size = f"{settings.questions:,} questions x {settings.samples} samples"
-    lines = [f"{size} x {settings.levels} sparsities x {len(BUDGETS)} budgets (simulated)"]
-    lines += [f"{seconds:8.2f} s  {name}" for name, seconds in clock.seconds.items()]
-    lines += [f"{sum(clock.seconds.values()):8.2f} s  in all", f"{peak:8.2f} GiB at the peak"]
-    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the costs; returns the exit status."""
-    return command(BenchSettings, "bench_analysis", __doc__, arguments, run, "Nothing was written.")
+
+    def work(settings: AnalysisBench) -> str:
+        from experiments.benchmarking import analysis_cost
+
+        return analysis_cost.run(settings)
+
+    return command(
+        AnalysisBench, "bench_analysis", __doc__, arguments, work, "Nothing was written."
+    )
 
 
 if __name__ == "__main__":

@@ -7,106 +7,12 @@ Example:
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from experiments.cli.command import command, uncollected
-from lrm import registry
-from lrm.errors import BadInput
-
-FIELDS = (
-    "version", "rows", "track", "temperature", "top_p", "max_tokens", "answer_tokens",
-    "truncation", "closing", "budgets", "lengths",
-)  # fmt: skip
-"""What must be the same: of each benchmark its version and the digest of the rows asked; then how
-they were asked and counted."""
-
-Many = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
-"""A flag that takes several words, may be given several times, or both."""
-
-
-@dataclass(frozen=True)
-class CompareSettings:
-    """What to compare; every flag adds to it."""
-
-    study: Many = ()
-    """Studies, by their names. Each is looked for in all stores."""
-
-    run: Many = ()
-    """Runs, levels and imports, by their ids."""
-
-    tag: Many = ()
-    """Studies and imports with a tag: team=alpha."""
-
-    filter: Many = ()
-    """Studies and imports that MLflow's search language finds: "params.model = 'tiny-5m'". Where it
-    finds none of them, levels."""
-
-    tracking_uri: Many = ()
-    """MLflow tracking servers or databases; the comparison is kept in the first. mlruns/mlflow.db
-    if left out."""
-
-    allow: tuple[str, ...] = ()
-    """Fields that may differ, such as rows,track: the comparison is then marked."""
-
-    report: bool = True
-    """Make the page, too, which takes some seconds."""
-
-    out: Path | None = None
-    """File to write the page to as well; it is always kept in MLflow."""
-
-    def __post_init__(self) -> None:
-        if not (self.study or self.run or self.tag or self.filter):
-            raise BadInput(
-                "Give what to compare: --study A --study B, --tag team=A, --run ID, --filter TEXT."
-            )
-        for text in flat(self.tag):
-            if not all(text.partition("=")):
-                raise BadInput(f"--tag {text} is no tag: write NAME=VALUE, such as team=alpha.")
-        for name in self.fields:
-            registry.require("field to --allow", name, FIELDS)
-        if self.out and (not self.report or self.out.is_dir()):
-            raise BadInput(f"--out {self.out} takes a file for the report: leave --no-report out.")
-        if self.out and not os.access(self.out.absolute().parent, os.W_OK):
-            raise BadInput(f"--out {self.out} cannot be written: give a file in a writable folder.")
-
-    @property
-    def fields(self) -> list[str]:
-        """What may differ."""
-        return [name for text in self.allow for name in text.split(",") if name]
-
-
-def flat(words: Sequence[Sequence[str]]) -> list[str]:
-    """All words of a flag, each once, in their order."""
-    return list(dict.fromkeys(word for some in words for word in some))
-
-
-def compare(settings: CompareSettings, root: Path | None) -> str:
-    """Compares, prints the tables, keeps them and makes the report; returns what to tell then."""
-    with uncollected():
-        from experiments.comparison import result
-        from experiments.comparison.entries import Wanted, find
-        from tracking.store import open_store
-
-        places = flat(settings.tracking_uri)
-        stores = [open_store(place, root) for place in places] or [open_store(None, root)]
-        wanted = Wanted(
-            studies=flat(settings.study),
-            runs=flat(settings.run),
-            tags=[(tag, value) for tag, _, value in (t.partition("=") for t in flat(settings.tag))],
-            filters=flat(settings.filter),
-        )
-        made = result.made(*find(stores, wanted), settings.fields)
-        print(made.text, flush=True)
-    page = result.keep(stores[0], made, settings.report, settings.out)
-    told = [f"Report: {settings.out.resolve()}"] if settings.out else []
-    return "\n".join(("", *told, f"Kept in MLflow: {page}"))
+from experiments.comparison.settings import CompareSettings
 
 
 def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
@@ -114,10 +20,15 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
 
     The store is mlruns/ under `root`, the project's folder if left out.
     """
+
+    def work(settings: CompareSettings) -> str:
+        with uncollected():
+            from experiments.comparison import result
+
+        return result.run(settings, root)
+
     stopped = "The same command starts again."
-    return command(
-        CompareSettings, "compare", __doc__, arguments, lambda found: compare(found, root), stopped
-    )
+    return command(CompareSettings, "compare", __doc__, arguments, work, stopped)
 
 
 if __name__ == "__main__":

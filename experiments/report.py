@@ -21,10 +21,10 @@ class ReportSettings:
     """What to report on, and where to."""
 
     study: tuple[str, ...] = ()
-    """A search, by its name, or several, separated by spaces, to be compared."""
+    """Name of a search, or several names separated by spaces, to be compared."""
 
     runs: tuple[str, ...] = ()
-    """Or the ids of runs, levels and imports, separated by spaces."""
+    """Instead of searches, ids of runs (levels or imports), separated by spaces."""
 
     out: Path | None = None
     """File to write the page to as well; it is always kept in MLflow."""
@@ -44,7 +44,7 @@ def _writable(file: Path) -> bool:
 
 
 def report(settings: ReportSettings, root: Path | None) -> str:
-    """Makes and keeps the report; returns what to tell."""
+    """Makes and records the report; returns the lines to print."""
     from experiments.reporting import report_run, variants
     from lrm.files import write_atomic
     from tracking.store import open_store
@@ -54,12 +54,12 @@ def report(settings: ReportSettings, root: Path | None) -> str:
         selection = variants.of_studies(store, settings.study)
     else:
         selection = variants.of_runs(store, settings.runs)
-    made = report_run.made(selection)
+    page = report_run.made(selection)
     if settings.out:
-        write_atomic(settings.out, made.html.encode())
-    kept = report_run.keep(store, selection, made)
-    told = [f"Report: {settings.out.resolve()}"] if settings.out else []
-    return "\n".join((*told, f"Kept in MLflow: {kept}", *selection.left_out))
+        write_atomic(settings.out, page.html.encode())
+    address = report_run.keep(store, selection, page)
+    lines = [f"Report: {settings.out.resolve()}"] if settings.out else []
+    return "\n".join((*lines, f"Kept in MLflow: {address}", *selection.left_out))
 
 
 def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> int:
@@ -68,9 +68,11 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     The store is mlruns/ under `root`, the project's folder if left out.
     """
     stopped = "The same command starts again."
-    return command(
-        ReportSettings, "report", __doc__, arguments, lambda found: report(found, root), stopped
-    )
+
+    def work(settings: ReportSettings) -> str:
+        return report(settings, root)
+
+    return command(ReportSettings, "report", __doc__, arguments, work, stopped)
 
 
 if __name__ == "__main__":

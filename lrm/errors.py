@@ -1,4 +1,15 @@
-"""What can go wrong by the user's hand: one sentence that names the remedy."""
+"""The errors that the project raises on purpose: one sentence each, which names the remedy.
+
+    LrmError                 exit status 1
+    ├── BadInput             something given is wrong: a flag, a file, a model; exit status 2
+    │   └── MissingExtra     an optional package is not installed
+    ├── CompressionFailed    a method could not keep its promise
+    ├── EngineFailed         what runs a model ended before it had answered
+    └── ServerFailed         a server that should generate does not
+
+A command prints the sentence and ends with the status. A few more stand beside what raises them.
+Any other exception is a defect of the project; only an `OSError` may be the machine's.
+"""
 
 from __future__ import annotations
 

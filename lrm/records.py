@@ -23,6 +23,17 @@ Format = Literal["dense", "awq", "gptq", "compressed-tensors", "gguf", "tokenize
 the name that `quantization_config` has for it; GGUF; or not at all, only the tokenizer of a model
 that runs elsewhere."""
 
+Unit = Literal["tokens", "words"]
+"""What the lengths of replies are counted in."""
+
+LevelKey = float | str
+"""What tells the levels of a search apart: a sparsity, or the name of a recipe."""
+
+
+def level_label(key: LevelKey) -> str:
+    """A level as people read it."""
+    return key if isinstance(key, str) else f"{key:.0%}"
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -1,19 +1,19 @@
-"""The names of what can be chosen, and where it lives. A thing is imported when it is chosen."""
+"""The names of what can be chosen, and where it lives. A module is imported when it is chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import cast
 
-from lrm.contracts import Benchmark, EngineKind
+from lrm.contracts import Benchmark, EngineKind, PrunerKind, QuantizerKind
 from lrm.errors import BadInput
 
 BENCHMARKS = {
-    "aime": "lrm.benchmarks.aime:Aime",
-    "folio": "lrm.benchmarks.folio:Folio",
-    "temporal": "lrm.benchmarks.temporal:Temporal",
+    "aime": "lrm.benchmarks.aime:AIME",
+    "folio": "lrm.benchmarks.folio:FOLIO",
+    "temporal": "lrm.benchmarks.temporal:TEMPORAL",
     "musique": "lrm.benchmarks.musique:MUSIQUE",
     "musique-open": "lrm.benchmarks.musique:MUSIQUE_OPEN",
     "musique-dev": "lrm.benchmarks.musique:MUSIQUE_DEV",
@@ -29,15 +29,15 @@ ENGINES = {
     "vllm": "lrm.engines.vllm.engine:VllmEngine",
     "llama_cpp": "lrm.engines.llama_cpp.engine:LlamaCppEngine",
 }
-METHODS = {
-    "sparsegpt": "lrm.compression.pruning.methods:SparseGPT",
-    "wanda": "lrm.compression.pruning.methods:Wanda",
-    "magnitude": "lrm.compression.pruning.methods:Magnitude",
+PRUNERS = {
+    "sparsegpt": "lrm.compression.pruning.sparsegpt_method:SparseGPT",
+    "wanda": "lrm.compression.pruning.wanda:Wanda",
+    "magnitude": "lrm.compression.pruning.magnitude:Magnitude",
 }
 QUANTIZERS = {
     "gguf": "lrm.compression.gguf.method:GGUF",
-    "gptq": "lrm.compression.packed.method:GPTQ",
-    "awq": "lrm.compression.packed.method:AWQ",
+    "gptq": "lrm.compression.packed.gptq:GPTQ",
+    "awq": "lrm.compression.packed.awq:AWQ",
 }
 
 
@@ -57,18 +57,26 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"There is no {kind} {name!r}: " + (f"did you mean {near[0]!r}?" if near else listed)
 
 
-def find(kind: str, name: str, known: dict[str, str]) -> Any:
-    """The object behind a name."""
-    module, attribute = known[require(kind, name, known)].split(":")
-    return getattr(import_module(module), attribute)
-
-
 def benchmark(name: str) -> Benchmark:
-    found = find("benchmark", name, BENCHMARKS)
-    made: Benchmark = found() if isinstance(found, type) else found
-    return made
+    """The benchmark of that name; BadInput if there is none."""
+    return cast(Benchmark, _registered("benchmark", name, BENCHMARKS))
 
 
 def engine(name: str) -> EngineKind:
-    found: EngineKind = find("engine", name, ENGINES)
-    return found
+    """The class of the engine of that name; BadInput if there is none."""
+    return cast(EngineKind, _registered("engine", name, ENGINES))
+
+
+def pruner(name: str) -> PrunerKind:
+    """The class of the pruning method of that name; BadInput if there is none."""
+    return cast(PrunerKind, _registered("method", name, PRUNERS))
+
+
+def quantizer(name: str) -> QuantizerKind:
+    """The class of the quantizer of that name; BadInput if there is none."""
+    return cast(QuantizerKind, _registered("quantizer", name, QUANTIZERS))
+
+
+def _registered(kind: str, name: str, known: Mapping[str, str]) -> object:
+    module, attribute = known[require(kind, name, known)].split(":")
+    return getattr(import_module(module), attribute)

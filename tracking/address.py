@@ -1,4 +1,4 @@
-"""Where a store may be, and whether it can be used, found out in seconds and said in a sentence."""
+"""The address of a store, and whether it can be used: known in seconds, said in one sentence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import mlflow
 import sqlalchemy
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from lrm.errors import BadInput, MissingExtra
 from tracking.provenance import redact
@@ -27,8 +29,8 @@ MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "version
 
 def project_root() -> Path:
     """The folder that holds pyproject.toml above this package, else the working directory."""
-    above = Path(__file__).resolve().parents[1]
-    return above if (above / "pyproject.toml").is_file() else Path.cwd()
+    parent = Path(__file__).resolve().parents[1]
+    return parent if (parent / "pyproject.toml").is_file() else Path.cwd()
 
 
 def default_uri(root: Path) -> str:
@@ -42,7 +44,7 @@ def sqlite_uri(path: Path) -> str:
 
 
 def is_server(address: str) -> bool:
-    """Whether `address` is an MLflow server's; a scheme that is no store's raises BadInput."""
+    """Whether `address` is that of an MLflow server. Raises BadInput if it can be no store's."""
     scheme = address.partition(":")[0].partition("+")[0]
     if scheme not in SERVERS + DATABASES:
         raise BadInput(
@@ -86,18 +88,39 @@ def require_writable(folder: Path) -> None:
         ) from error
 
 
+def require_server(address: str) -> None:
+    """Raises BadInput if no server answers at `address` within CONNECT_SECONDS.
+
+    Any answer will do. MLflow itself would wait for minutes.
+    """
+    try:
+        http_request(
+            get_default_host_creds(address),
+            "/version",
+            "GET",
+            max_retries=0,
+            timeout=CONNECT_SECONDS,
+            raise_on_status=False,
+        )
+    except FAILURES as error:
+        raise unusable(address, error) from error
+
+
 def require_database(address: str) -> None:
-    """One quick look: left to itself, MLflow tries again for minutes, logging as it goes."""
+    """Raises BadInput if the database cannot be opened, or is of a newer MLflow.
+
+    MLflow itself would try again for minutes, logging as it goes.
+    """
     path = sqlite_path(address)
     if path and path.exists() and not os.access(path, os.W_OK):
         raise BadInput(f"{path} is read-only: make it writable, or give another --tracking-uri.")
-    patience = {} if path else {"connect_timeout": CONNECT_SECONDS}
+    limit = {} if path else {"connect_timeout": CONNECT_SECONDS}
     try:
-        engine = sqlalchemy.create_engine(address, connect_args=patience)
-        there = sqlalchemy.inspect(engine).get_table_names()
+        engine = sqlalchemy.create_engine(address, connect_args=limit)
+        tables = sqlalchemy.inspect(engine).get_table_names()
         with engine.connect() as session:
-            ask = sqlalchemy.text("SELECT version_num FROM alembic_version")
-            schema = session.scalar(ask) if "alembic_version" in there else None
+            query = sqlalchemy.text("SELECT version_num FROM alembic_version")
+            schema = session.scalar(query) if "alembic_version" in tables else None
         engine.dispose()
     except ImportError as error:
         raise no_driver(error) from error

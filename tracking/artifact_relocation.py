@@ -1,4 +1,4 @@
-"""Artifacts follow their project's folder: MLflow stores absolute paths, which a move breaks."""
+"""Corrects where artifacts are after a move of the project: MLflow stores absolute paths."""
 
 from __future__ import annotations
 
@@ -14,41 +14,46 @@ from tracking.provenance import redact
 
 
 @dataclass(frozen=True)
-class Move:
-    """An experiment whose artifacts should lie under `new`, and by the database lie under `old`."""
+class Relocation:
+    """An experiment whose artifacts belong under `new`; the database says that they are in `old`.
+
+    Both are file: addresses.
+    """
 
     experiment: str
     old: str
     new: str
 
 
-def follow(place: str, moves: Sequence[Move]) -> None:
-    """Rewrites the paths in the database `place` where the artifacts are in the new place.
+def relocate(address: str, relocations: Sequence[Relocation]) -> None:
+    """Rewrites the paths in the database at `address` if the artifacts are in the new folder.
 
-    Beside an SQLite file they always are. Another database may be used from several folders: while
-    the old one is there, it stays where all put theirs. Raises BadInput if neither has them.
+    Beside an SQLite file they always are. Another database may be used from several folders: as
+    long as the old folder exists, all use that one. Raises BadInput if neither folder has them.
     """
-    engine = sqlalchemy.create_engine(place)
+    engine = sqlalchemy.create_engine(address)
     with engine.begin() as session:
-        if place.startswith("sqlite") or _moved(session, place, moves):
-            for move in moves:
-                _rewrite(session, move)
+        if address.startswith("sqlite") or _have_moved(session, address, relocations):
+            for relocation in relocations:
+                _rewrite(session, relocation)
     engine.dispose()
 
 
-def _moved(session: sqlalchemy.Connection, place: str, moves: Sequence[Move]) -> bool:
-    before = {_folder(move.old).parent for move in moves}
+def _have_moved(
+    session: sqlalchemy.Connection, address: str, relocations: Sequence[Relocation]
+) -> bool:
+    before = {_folder(relocation.old).parent for relocation in relocations}
     if any(folder.exists() for folder in before):
         return False
-    for move in moves:
-        ask = sqlalchemy.text("SELECT run_uuid FROM runs WHERE experiment_id = :experiment")
-        runs = session.scalars(ask, {"experiment": int(move.experiment)})
-        if any((_folder(move.new) / run).exists() for run in runs):
+    for relocation in relocations:
+        query = sqlalchemy.text("SELECT run_uuid FROM runs WHERE experiment_id = :experiment")
+        runs = session.scalars(query, {"experiment": int(relocation.experiment)})
+        if any((_folder(relocation.new) / run).exists() for run in runs):
             return True
     raise BadInput(
-        f"The store {redact(place)} keeps its artifacts in {' and '.join(map(str, before))}, which "
-        "is not here: share that folder, or put an MLflow server in front of the database and give "
-        "its address with --tracking-uri."
+        f"The store {redact(address)} keeps its artifacts in {' and '.join(map(str, before))}, "
+        "which is not here: share that folder, or put an MLflow server in front of the database "
+        "and give its address with --tracking-uri."
     )
 
 
@@ -56,10 +61,11 @@ def _folder(uri: str) -> Path:
     return Path(unquote(urlparse(uri).path))
 
 
-def _rewrite(session: sqlalchemy.Connection, move: Move) -> None:
+def _rewrite(session: sqlalchemy.Connection, relocation: Relocation) -> None:
+    old = relocation.old
     values = {
-        "experiment": int(move.experiment), "old": move.old, "new": move.new,
-        "length": len(move.old), "rest": len(move.old) + 1,
+        "experiment": int(relocation.experiment), "old": old, "new": relocation.new,
+        "length": len(old), "rest": len(old) + 1,
     }  # fmt: skip
     for statement in (
         "UPDATE experiments SET artifact_location = :new WHERE experiment_id = :experiment",

@@ -21,9 +21,10 @@ from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
 from lrm.registry import unknown
+from tracking.client import MISSING, RetryingClient
 from tracking.processes import this_process
 from tracking.provenance import redact
-from tracking.retry import Patient, Unanswered, hurried
+from tracking.retry import StoreUnavailable
 from tracking.stored_run import StoredRun
 
 Kind = Literal["study", "level", "trial", "import", "report", "comparison"]
@@ -39,23 +40,19 @@ REASON_CHARACTERS = 1_000
 class Backend:
     """MLflow's client, the experiment of each kind of run, and the tags that every run carries.
 
-    `alone` opens a block that one process runs at a time of those that use the store.
+    `lock` opens a block that one process at a time runs, of all that use the store.
     """
 
-    client: Patient
+    client: RetryingClient
     experiments: Mapping[Kind, str]
     tags: Mapping[str, str]
-    alone: Callable[[], AbstractContextManager[None]]
+    lock: Callable[[], AbstractContextManager[None]]
 
     def create(self, kind: Kind, name: str, tags: Mapping[str, str]) -> str:
         """Starts a run of this process and gives its id."""
-        everything = {**self.tags, **this_process(), **tags, "kind": kind}
-        run = self.client.create_run(
-            self.experiments[kind],
-            run_name=name,
-            tags={key: redact(value) for key, value in everything.items()},
-        )
-        return str(run.info.run_id)
+        all_tags = {**self.tags, **this_process(), **tags, "kind": kind}
+        redacted = {key: redact(value) for key, value in all_tags.items()}
+        return self.client.create_run(self.experiments[kind], name, redacted)
 
     def write(
         self,
@@ -80,28 +77,28 @@ class Backend:
         params: Mapping[str, object],
         tags: Mapping[str, str],
     ) -> None:
-        """The same, of metrics that know their time; one that is there already stays single."""
+        """Writes metrics that have their time already; one that is stored already stays single."""
         pairs = [Param(name, redact(str(value))) for name, value in params.items()]
-        marks = [RunTag(name, redact(value)) for name, value in tags.items()]
-        others = max(len(pairs), len(marks))
+        run_tags = [RunTag(name, redact(value)) for name, value in tags.items()]
+        others = max(len(pairs), len(run_tags))
         for batch in range(
             max(ceil(len(metrics) / METRICS_A_BATCH), ceil(others / OTHERS_A_BATCH))
         ):
             some = slice(batch * METRICS_A_BATCH, (batch + 1) * METRICS_A_BATCH)
             few = slice(batch * OTHERS_A_BATCH, (batch + 1) * OTHERS_A_BATCH)
-            self.client.log_batch(run_id, metrics[some], pairs[few], marks[few])
+            self.client.log_batch(run_id, metrics[some], pairs[few], run_tags[few])
 
     def attach(self, run_id: str, path: str, data: bytes) -> None:
         """Stores `data` as the run's artifact `path`, for example "frontier/front.json"."""
-        place = PurePosixPath(path)
+        artifact = PurePosixPath(path)
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, place.name)
+            file = Path(folder, artifact.name)
             file.write_bytes(data)
-            self.attach_file(run_id, file, str(place.parent))
+            self.attach_file(run_id, file, str(artifact.parent))
 
     def attach_file(self, run_id: str, file: Path, folder: str) -> None:
         """Stores a file under its own name in the run's artifact folder `folder`."""
-        self.client.log_artifact(run_id, str(file), None if folder == "." else folder)
+        self.client.log_artifact(run_id, file, None if folder == "." else folder)
 
     def table(self, run_id: str, columns: Mapping[str, Sequence[object]], path: str) -> None:
         """Stores columns of equal length as the table `path`, a JSON file that the UI shows.
@@ -111,27 +108,19 @@ class Backend:
         rows = list(zip(*columns.values(), strict=True))
         text = json.dumps({"columns": list(columns), "data": rows}, ensure_ascii=False)
         self.attach(run_id, path, text.encode())
-        shown = json.dumps([{"path": path, "type": "table"}])
-        self.client.set_tag(run_id, "mlflow.loggedArtifacts", shown)
-
-    def untag(self, run_id: str, name: str) -> None:
-        """Takes a tag away, if it is there."""
-        try:
-            self.client.delete_tag(run_id, name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
+        logged = json.dumps([{"path": path, "type": "table"}])
+        self.client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
 
     def find(self, kind: Kind, study: str, condition: str = "") -> str | None:
         """The newest run of this kind and study under a further search condition, or None."""
-        wanted = f"tags.kind = '{kind}' and tags.study = '{study}'{condition}"
-        runs = self.client.search_runs([self.experiments[kind]], wanted, max_results=1)
-        return str(runs[0].info.run_id) if runs else None
+        condition = f"tags.kind = '{kind}' and tags.study = '{study}'{condition}"
+        run = self.client.newest_run(self.experiments[kind], condition)
+        return str(run.info.run_id) if run else None
 
-    def record(self, run_id: str) -> StoredRun:
+    def run(self, run_id: str) -> StoredRun:
         """A stored run. Raises BadInput where there is none of that id."""
-        if found := self.find_run(run_id):
-            return found
+        if run := self.find_run(run_id):
+            return run
         raise BadInput(
             f"There is no run {run_id!r} in this store: take an id that the UI shows, or give "
             "the store that has it with --tracking-uri."
@@ -142,40 +131,34 @@ class Backend:
         try:
             return StoredRun(self.client.get_run(run_id), self.client)
         except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if error.error_code not in (MISSING, "INVALID_PARAMETER_VALUE"):
                 raise
             return None
 
     def study(self, name: str) -> tuple[StoredRun, list[StoredRun]]:
         """As `find_study`. Raises BadInput for an unknown one, with the nearest name."""
-        if found := self.find_study(name):
-            return found
-        raise BadInput(unknown("study", name, {one.tags["study"] for one in self.records("study")}))
+        if study := self.find_study(name):
+            return study
+        raise BadInput(unknown("study", name, {run.tags["study"] for run in self.runs("study")}))
 
     def find_study(self, name: str) -> tuple[StoredRun, list[StoredRun]] | None:
         """The run of a study and those of its levels, the newest first, in one search; None where
         there is no study of that name."""
         # A name with a quote cannot be searched for, and is none.
-        found = [] if "'" in name else self.search(f"tags.study = '{name}'", ["study", "level"])
-        home = next((one for one in found if one.kind == "study"), None)
-        return (home, [one for one in found if one.kind == "level"]) if home else None
+        runs = [] if "'" in name else self.search(f"tags.study = '{name}'", ["study", "level"])
+        home = next((run for run in runs if run.kind == "study"), None)
+        return (home, [run for run in runs if run.kind == "level"]) if home else None
 
-    def records(self, kind: Kind, study: str | None = None) -> list[StoredRun]:
+    def runs(self, kind: Kind, study: str | None = None) -> list[StoredRun]:
         """All runs of a kind, of one study if named, the newest first."""
-        wanted = f"tags.kind = '{kind}'" + (f" and tags.study = '{study}'" if study else "")
-        return self.search(wanted, [kind])
+        condition = f"tags.kind = '{kind}'" + (f" and tags.study = '{study}'" if study else "")
+        return self.search(condition, [kind])
 
     def search(self, condition: str, kinds: Sequence[Kind]) -> list[StoredRun]:
         """All runs of these kinds' experiments under a search condition, the newest first."""
-        places = list(dict.fromkeys(self.experiments[kind] for kind in kinds))
-        found: list[StoredRun] = []
-        token = None
-        while True:
-            page = self.client.search_runs(places, condition, page_token=token)
-            found += [StoredRun(run, self.client) for run in page]
-            token = page.token
-            if not token:
-                return found
+        experiments = list(dict.fromkeys(self.experiments[kind] for kind in kinds))
+        runs = self.client.search_runs(experiments, condition)
+        return [StoredRun(run, self.client) for run in runs]
 
     def find_finished(self, kind: Kind, study: str, identity: str) -> str | None:
         """The finished run with this identity, or None."""
@@ -201,8 +184,8 @@ class Backend:
             yield
         except BaseException as error:
             # Whoever opens the store next closes what could not be closed now.
-            with suppress(Unanswered):
-                replace(self, client=hurried(self.client)).fail(run_id, *ending(error))
+            with suppress(StoreUnavailable):
+                replace(self, client=self.client.once).fail(run_id, *ending(error))
             raise
 
 

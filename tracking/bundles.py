@@ -37,8 +37,8 @@ from tracking.manifest import (
 CHUNK = 1 << 20
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
-Tell = Callable[[str, int, int], None]
-"""What is done, and how many of how many."""
+ProgressCallback = Callable[[str, int, int], None]
+"""Is called with what is being done, how many are done, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Bundle:
 
 @contextmanager
 def new_bundle(path: Path) -> Iterator[Writer]:
-    """A bundle to be written; it is at `path` when the block ends, and nowhere if it raises."""
+    """A writer of the bundle `path`, which is there when the block ends, and not if it raises."""
     with atomic(path) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         yield Writer(archive)
 
@@ -101,11 +101,11 @@ class Writer:
         self._archive.writestr(zipfile.ZipInfo(MANIFEST, FIXED_TIME), text)
 
 
-def open_bundle(path: Path, tell: Tell) -> Bundle:
-    """Checks a bundle whole: names, sizes and checksums of all that is in it.
+def open_bundle(path: Path, on_progress: ProgressCallback) -> Bundle:
+    """Checks a whole bundle: names, sizes and checksums of all that is in it.
 
-    Raises BadInput for a file that is none, that was damaged or changed, or that a newer version
-    of the project wrote.
+    Raises BadInput for a file that is no bundle, that was damaged or changed, or that a newer
+    version of the project wrote.
     """
     if not path.is_file():
         raise BadInput(f"There is no file {path}: give a bundle that `export` wrote.")
@@ -124,13 +124,13 @@ def open_bundle(path: Path, tell: Tell) -> Bundle:
             need(name in listed, f"{name} is not in its manifest")
         for done, (name, known) in enumerate(listed.items(), 1):
             _copy(archive, name, known, None)
-            tell("checking", done, len(listed))
+            on_progress("checking", done, len(listed))
     return Bundle(path, manifest)
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Says in a sentence what is wrong with a bundle."""
+    """Turns what a damaged bundle raises into a sentence."""
     try:
         yield
     except Damaged as error:
@@ -152,23 +152,23 @@ def _refused(path: Path, detail: str) -> BadInput:
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """What is in the zip by name, nothing of it yet read."""
-    found: dict[str, zipfile.ZipInfo] = {}
+    """The members of the zip by name; their contents are not read yet."""
+    members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         need(is_safe(info.orig_filename), f"the name {info.orig_filename!r} is not safe")
-        need(info.filename not in found, f"{info.filename} stands twice")
+        need(info.filename not in members, f"{info.filename} stands twice")
         need(not stat.S_ISLNK(info.external_attr >> 16), f"{info.filename} is a link")
         stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
         need(stored and not info.flag_bits & 1, f"{info.filename} was packed by something else")
-        found[info.filename] = info
-    need(sum(info.file_size for info in found.values()) <= size, "its members overlap")
-    parents = {str(parent) for name in found for parent in PurePosixPath(name).parents}
-    need(not parents & set(found), "a file has the name of a folder")
-    return found
+        members[info.filename] = info
+    need(sum(info.file_size for info in members.values()) <= size, "its members overlap")
+    parents = {str(parent) for name in members for parent in PurePosixPath(name).parents}
+    need(not parents & set(members), "a file has the name of a folder")
+    return members
 
 
 def _copy(archive: zipfile.ZipFile, name: str, known: File, out: BinaryIO | None) -> None:
-    """Reads a member in pieces, writes it to `out` if given, and holds it against the manifest."""
+    """Reads a member in pieces, writes it to `out` if given, and checks it by the manifest."""
     info = archive.getinfo(name)
     need(info.file_size == known.size, f"{name} has another size than its manifest says")
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""A store's first words: its experiments, its artifacts' place, and runs that were left open."""
+"""Prepares a store: its experiments, the folder of its artifacts, runs that were left open."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
-from tracking import address, artifact_relocation
+from tracking import address
+from tracking.artifact_relocation import Relocation, relocate
 from tracking.backend import Backend, Kind
-from tracking.lock import alone
+from tracking.client import RetryingClient
+from tracking.lock import store_lock
 from tracking.provenance import redact
-from tracking.retry import Patient, hurried
+from tracking.retry import Retry
 from tracking.views import Pages, offer_studies
 from tracking.workers import sweep
 
@@ -31,69 +33,73 @@ EXPERIMENTS: Mapping[Kind, str] = {
 }
 
 
-def connect(place: str, folder: Path, artifacts: Path | None, tags: Mapping[str, str]) -> Backend:
-    """Makes what is missing in the store, and closes what was left open; without patience.
+def connect(uri: str, folder: Path, artifacts: Path | None, tags: Mapping[str, str]) -> Backend:
+    """Makes what is missing in the store at `uri`, and closes what was left open. An outage is not
+    waited for.
 
-    A database is one process's meanwhile; a server has made its own.
+    `artifacts` is the folder of a database's artifacts; a server has its own, and None is given.
+    One process at a time prepares a database, which `folder` belongs to.
     """
-    guard = partial(alone, place, folder)
+    lock = partial(store_lock, uri, folder)
     try:
-        with guard() if artifacts else nullcontext():
-            client = MlflowClient(place, place)
-            found = {
-                name: _experiment(client, place, name, artifacts)
+        with lock() if artifacts else nullcontext():
+            client = MlflowClient(uri, uri)
+            experiments = {
+                name: _experiment(client, uri, name, artifacts)
                 for name in dict.fromkeys(EXPERIMENTS.values())
             }
             if artifacts:
-                _follow(place, artifacts, found.values())
+                _relocate(uri, artifacts, experiments.values())
             ids: dict[Kind, str] = {
-                kind: str(found[name].experiment_id) for kind, name in EXPERIMENTS.items()
+                kind: str(experiments[name].experiment_id) for kind, name in EXPERIMENTS.items()
             }
-            offer_studies(client, Pages(ids))
-            backend = Backend(Patient(client, place), ids, tags, guard)
-            sweep(replace(backend, client=hurried(backend.client)))
+            backend = Backend(RetryingClient(client, Retry(uri)), ids, tags, lock)
+            offer_studies(backend.client.once, Pages(ids))
+            sweep(replace(backend, client=backend.client.once))
             return backend
     except address.FAILURES as error:
-        raise address.unusable(place, error) from error
+        raise address.unusable(uri, error) from error
 
 
-def _experiment(client: MlflowClient, place: str, name: str, artifacts: Path | None) -> Experiment:
-    """The experiment, made where missing; a server decides where artifacts lie."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
+def _experiment(client: MlflowClient, uri: str, name: str, artifacts: Path | None) -> Experiment:
+    """The experiment, made if it is missing; a server decides where its artifacts are."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         # Without a kind MLflow's UI guesses one, and may open on pages meant for chat applications.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         try:
-            client.create_experiment(name, artifacts and _wanted(artifacts, name), tags=kind)
+            client.create_experiment(name, artifacts and _location(artifacts, name), tags=kind)
         except MlflowException as error:
             # Another process was faster.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage == "deleted":
+        experiment = client.get_experiment_by_name(name)
+    if experiment.lifecycle_stage == "deleted":
         raise BadInput(
             f"The experiment {name} was deleted in this store: bring it back with `mlflow "
-            f"experiments restore -x {found.experiment_id}`, or give another --tracking-uri."
+            f"experiments restore -x {experiment.experiment_id}`, or give another --tracking-uri."
         )
-    if artifacts and found.artifact_location.startswith("mlflow-artifacts:"):
+    if artifacts and experiment.artifact_location.startswith("mlflow-artifacts:"):
         raise BadInput(
-            f"The store {redact(place)} belongs to an MLflow server, which keeps the artifacts: "
+            f"The store {redact(uri)} belongs to an MLflow server, which keeps the artifacts: "
             "give the server's http address with --tracking-uri."
         )
-    return found
+    return experiment
 
 
-def _follow(place: str, artifacts: Path, experiments: Iterable[Experiment]) -> None:
-    every = [
-        artifact_relocation.Move(
-            found.experiment_id, found.artifact_location, _wanted(artifacts, found.name)
+def _relocate(uri: str, artifacts: Path, experiments: Iterable[Experiment]) -> None:
+    relocations = [
+        Relocation(
+            experiment.experiment_id,
+            experiment.artifact_location,
+            _location(artifacts, experiment.name),
         )
-        for found in experiments
-        if found.artifact_location.startswith("file:")
+        for experiment in experiments
+        if experiment.artifact_location.startswith("file:")
     ]
-    if moved := [move for move in every if move.old != move.new]:
-        artifact_relocation.follow(place, moved)
+    if moved := [relocation for relocation in relocations if relocation.old != relocation.new]:
+        relocate(uri, moved)
 
 
-def _wanted(artifacts: Path, name: str) -> str:
+def _location(artifacts: Path, name: str) -> str:
     return (artifacts / name.rpartition("/")[2]).as_uri()

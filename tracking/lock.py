@@ -1,4 +1,4 @@
-"""One process at a time, for what several must not do to a store at once, like making tables."""
+"""A lock on a store, for what several processes must not do at once, like making tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ KEY = int.from_bytes(b"lrm-lock")
 
 
 @contextmanager
-def alone(address: str, folder: Path) -> Iterator[None]:
-    """The block runs while no other process runs such a block on the store, a database or server.
+def store_lock(address: str, folder: Path) -> Iterator[None]:
+    """Holds the lock of the store at `address`, a database or a server, during the block.
 
-    On PostgreSQL a lock in the database says so to every host (pg_advisory_lock; it goes when the
-    connection does). Elsewhere a file in `folder` does, to all that share the folder. Not
-    reentrant. Raises SQLAlchemyError where the database cannot be reached.
+    On PostgreSQL it is a lock in the database, for processes on every host (pg_advisory_lock; it
+    goes when the connection does). Elsewhere it is a file in `folder`, for all that share the
+    folder. It is not reentrant. Raises SQLAlchemyError where the database cannot be reached.
     """
     if not address.startswith("postgresql"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""The description of a run, which the UI shows first: a purpose if there is one, and where to go.
+"""The description of a run, which the UI shows first: its purpose if it has one, and links.
 
-It is Markdown that names other runs by their ids alone, so that `moved` can carry it to another
-store. The UI folds what is higher than some six lines.
+It is Markdown that names other runs only by their ids, so that `moved` can adapt it to another
+store. The UI folds what is higher than about six lines.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _EXPERIMENT = re.compile(r"(?<=#/experiments/)\w+")
 
 
 def escape(text: str) -> str:
-    """`text` on one line as Markdown and HTML show it, whatever it holds; without credentials."""
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", " ".join(redact(text).split()))
+    """Any text as Markdown and HTML that show it on one line; without credentials."""
+    return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", " ".join(redact(text).split()))
 
 
 def of_study(pages: Pages, run_id: str, purpose: str) -> str:
-    """Its purpose, its report, its charts, its trials."""
+    """The description of a study: its purpose, report, charts and trials."""
     links = _line(
         ("Report", pages.run("study", run_id, REPORT)),
         ("Frontier: accuracy over tokens", pages.frontier(run_id)),
@@ -40,7 +40,7 @@ def of_study(pages: Pages, run_id: str, purpose: str) -> str:
 
 
 def of_level(pages: Pages, study_id: str, run_id: str) -> str:
-    """Its study, its curves, its replies, its trials."""
+    """The description of a level: its study, curves, replies and trials."""
     return _line(
         ("Study", pages.run("study", study_id)),
         ("Curves over the budget", pages.run("level", run_id, "model-metrics")),
@@ -50,7 +50,7 @@ def of_level(pages: Pages, study_id: str, run_id: str) -> str:
 
 
 def of_trial(pages: Pages, study_id: str, level_id: str) -> str:
-    """Its study, the level whose replies it counts, and some of them."""
+    """The description of a trial: its study, the level whose replies it counts, some of these."""
     return _line(
         ("Study", pages.run("study", study_id)),
         ("Frontier: accuracy over tokens", pages.frontier(study_id)),
@@ -60,7 +60,7 @@ def of_trial(pages: Pages, study_id: str, level_id: str) -> str:
 
 
 def of_import(pages: Pages, run_id: str) -> str:
-    """What its provenance is of, its report, its replies."""
+    """The description of an import: what its provenance is of, its report and replies."""
     links = _line(
         ("Report", pages.run("import", run_id, REPORT)),
         ("Sampled replies", pages.run("import", run_id, SAMPLES)),
@@ -69,21 +69,21 @@ def of_import(pages: Pages, run_id: str) -> str:
 
 
 def of_report(pages: Pages, kind: Kind, run_id: str, about: Sequence[StoredRun]) -> str:
-    """Its page, of a comparison all that there is, and the runs that it is `about`."""
+    """The description of a report or comparison: its pages, and the runs that it is `about`."""
     if kind == "report":
         page = _line(("Report", pages.run(kind, run_id, REPORT)))
     else:
         page = _line(("Tables and report", pages.run(kind, run_id, "artifacts")))
-    told = _line(*((escape(one.name), pages.of(one)) for one in about[:SHOWN_RUNS]))
+    links = _line(*((escape(run.name), pages.of(run)) for run in about[:SHOWN_RUNS]))
     more = len(about) - SHOWN_RUNS
-    return "\n\n".join(filter(None, (page, told, f"and {more} more" if more > 0 else "")))
+    return "\n\n".join(filter(None, (page, links, f"and {more} more" if more > 0 else "")))
 
 
 def moved(note: str, run_ids: Mapping[str, str], experiments: Mapping[str, str]) -> str:
-    """`note` with other ids of runs and experiments, old to new; what is not told stays."""
-    note = _EXPERIMENT.sub(lambda found: experiments.get(found[0], found[0]), note)
-    return re.sub("|".join(map(re.escape, run_ids)), lambda found: run_ids[found[0]], note)
+    """`note` with other ids of runs and experiments, each given as old: new; other ids stay."""
+    note = _EXPERIMENT.sub(lambda match: experiments.get(match[0], match[0]), note)
+    return re.sub("|".join(map(re.escape, run_ids)), lambda match: run_ids[match[0]], note)
 
 
 def _line(*links: tuple[str, str]) -> str:
-    return " · ".join(f"[{text}]({place})" for text, place in links)
+    return " · ".join(f"[{text}]({address})" for text, address in links)

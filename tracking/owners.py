@@ -1,4 +1,4 @@
-"""Whose a run is: the tags that every run of a store carries."""
+"""Who a run belongs to: the tags that every run of a store has."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ TEAM = "LRM_TEAM"
 
 
 def tags_of_every_run(root: Path, team: str | None = None) -> dict[str, str]:
-    """Who, what code, which team, and MLFLOW_RUN_CONTEXT's tags, which a plain client leaves out.
+    """Tags for the user, the code and the team, and those of MLFLOW_RUN_CONTEXT, which MLflow's
+    plain client leaves out.
 
-    `team` counts before LRM_TEAM, and that before a team in MLFLOW_RUN_CONTEXT.
+    `team` overrides LRM_TEAM, and that a team in MLFLOW_RUN_CONTEXT. Raises BadInput if
+    MLFLOW_RUN_CONTEXT is no JSON object.
     """
     remedy = 'MLFLOW_RUN_CONTEXT must be a JSON object of texts, for example {"team": "alpha"}.'
     try:
@@ -29,14 +31,14 @@ def tags_of_every_run(root: Path, team: str | None = None) -> dict[str, str]:
     source = code(root)
     if "git.dirty" in source:
         source["mlflow.source.git.commit"] = source["git.commit"]
-    named = team or os.environ.get(TEAM)
+    team = team or os.environ.get(TEAM)
     return {
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": Path(sys.argv[0]).name,
         **source,
         **{str(key): str(value) for key, value in context.items()},
-        **({"team": named} if named else {}),
+        **({"team": team} if team else {}),
     }
 
 

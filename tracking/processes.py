@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
+
+import psutil
 
 HOST = socket.gethostname()
 MARK = "worker/"
@@ -33,7 +34,7 @@ def marks(tags: Mapping[str, str]) -> list[str]:
 
 
 def dead_marks(tags: Mapping[str, str]) -> list[str]:
-    """Of these the ones whose process has ended, which is known of this host's alone."""
+    """The marks whose process has ended, which is known only of processes on this host."""
     here = [name for name in marks(tags) if name.startswith(f"{MARK}{HOST}/")]
     return [name for name in here if not _runs(name.rpartition("/")[2], tags[name])]
 
@@ -48,23 +49,21 @@ def _runs(pid: str, start: str | None) -> bool:
 
 
 def started(pid: int) -> str:
-    """When a process of this host started, as its system says it; empty if it has ended.
+    """When a process of this host started; empty if it has ended, as a zombie has too.
 
-    On Linux field 22 of /proc/PID/stat, clock ticks since boot (proc(5)); elsewhere what `ps`
-    prints. A zombie (state Z or X) has ended.
+    On Linux in clock ticks since boot (field 22 of proc_pid_stat(5)), which a change of the clock
+    leaves alone; elsewhere as `ps -o lstart=` prints it. Stores hold such texts.
     """
-    if not Path("/proc/self/stat").exists():
-        asked = subprocess.run(
-            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-        )
-        return asked.stdout.strip()
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return ""
+        moment = float(process.create_time())
+    except psutil.NoSuchProcess:
         return ""
-    # The command name, in parentheses, may hold spaces and parentheses of its own.
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else fields[18]
+    if not psutil.LINUX:
+        return time.ctime(moment)
+    return str(round((moment - psutil.boot_time()) * os.sysconf("SC_CLK_TCK")))
 
 
 @contextmanager

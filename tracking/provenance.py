@@ -1,4 +1,4 @@
-"""Where a number comes from: code, packages, hardware, command line. Never a secret."""
+"""Where a number comes from: code, packages, hardware, command line; without secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def redact(text: str) -> str:
 
 
 def redact_command(words: Sequence[str]) -> str:
-    """A command line as one would type it, the values of flags like `--hf-token` left out."""
+    """A command line as a person would type it, without the values of flags like `--hf-token`."""
     return " ".join(
         "***" if _FLAG.fullmatch(before) else shlex.quote(redact(word))
         for before, word in zip(["", *words], words, strict=False)
@@ -39,7 +39,7 @@ def redact_command(words: Sequence[str]) -> str:
 
 
 def code(root: Path) -> dict[str, str]:
-    """The git commit under `root` and whether files differ from it; says so where there is none."""
+    """The git commit under `root` and whether files differ from it, or that there is none."""
     commit = _output(["git", "-C", str(root), "rev-parse", "--verify", "--quiet", "HEAD"])
     if not commit:
         return {"git.commit": "none: not a git checkout with a commit"}
@@ -50,11 +50,11 @@ def code(root: Path) -> dict[str, str]:
 def provenance(root: Path) -> dict[str, str]:
     """What a run is made with: `code`, package versions, Python, hardware, command line.
 
-    Seeds and data digests are the caller's to add.
+    The caller adds seeds and digests of data.
     """
     return {
         **code(root),
-        **{f"version.{name}": found for name in PACKAGES if (found := installed(name))},
+        **{f"version.{name}": number for name in PACKAGES if (number := installed(name))},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
@@ -82,8 +82,8 @@ def installed(name: str) -> str | None:
 
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
-    return named[1] if named else platform.processor() or platform.machine()
+    match = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def _cores() -> int:

@@ -1,134 +1,130 @@
-"""Waits while a database or a server does not answer: an outage costs time and no results."""
+"""Repeats a call while a database or a server is out: an outage costs time and no results."""
 
 from __future__ import annotations
 
 import logging
-import os
-import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NoReturn, ParamSpec, TypeVar
 
+import tenacity
 from tqdm import tqdm
 
 from lrm.errors import BadInput
+from tracking.outages import Outage, find_outage
 from tracking.provenance import redact
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
-PATIENCE = 3600.0
+RETRY_DEADLINE = 3600.0
+"""Seconds to wait for a store that cannot be reached."""
+ERROR_DEADLINE = 30.0
+"""Seconds to wait for a store that is reached and answers with an error of its own."""
+FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 2.0
-SILENT = re.compile(
-    r"connection (?:refused|reset|aborted|timed out|timeout expired)"
-    r"|(?:server|remote end) closed (?:the )?connection|the connection is (?:closed|lost|bad)"
-    r"|connection has been closed unexpectedly|terminating connection|broken pipe|timed out"
-    r"|the database system is (?:shutting down|starting up|in recovery mode|not (?:yet )?accepting)"
-    r"|too many clients|connection slots are reserved|no route to host|network is unreachable"
-    r"|name resolution|could not translate host name|failed to resolve|database is locked"
-    r"|50[0234] error responses",  # 500: the database went away within a call of the server
-    re.IGNORECASE,
-)
-"""How SQLite, libpq, sockets and HTTP say that no one answered; MLflow hands on the text alone."""
 
-# It prints a traceback for every failure, which here is told in a sentence or raised anyway.
+# It logs a traceback for every failure, which is told in a sentence here or raised anyway.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-class Unanswered(BadInput):
-    """The patience is at its end."""
+class StoreUnavailable(BadInput):
+    """A store was out until the deadline."""
 
 
-class Patient:
-    """`target`, an MLflow client or the like, each call of which is repeated until it is answered.
+@dataclass(frozen=True)
+class Retry:
+    """How calls of the store at `address` are repeated; the deadlines are in seconds.
 
-    Every call that is made through it can be made twice: it reads, or writes what is then the same
-    again. Only a run whose creation was carried out but never confirmed is made a second time; the
-    first stays without a writer, and is closed when a store is next opened (`workers.sweep`).
+    Every call that is made through it must allow being made twice: it reads, or writes what is
+    then the same again.
     """
 
-    def __init__(self, target: Any, place: str, seconds: float = PATIENCE) -> None:
-        self._target, self._place, self._seconds = target, place, seconds
+    address: str
+    deadline: float = RETRY_DEADLINE
+    error_deadline: float = ERROR_DEADLINE
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._target, name)
-        if not callable(found):
-            return found
+    @property
+    def once(self) -> Retry:
+        """The same without waiting: an outage raises StoreUnavailable at once."""
+        return replace(self, deadline=0.0, error_deadline=0.0)
 
-        def call(*words: Any, **options: Any) -> Any:
-            with one_try():
-                return patiently(self._place, lambda: found(*words, **options), self._seconds)
+    def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `call` returns, repeated while it fails because the store is out.
 
-        return call
+        Says so on stderr once, and when it is over. Any other error is raised as it is. Raises
+        StoreUnavailable at the deadline.
+        """
+        wait = _Wait(self, sys.exception(), time.monotonic())
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(wait.is_outage),
+            stop=wait.is_over,
+            wait=tenacity.wait_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+            before_sleep=wait.announce,
+            retry_error_callback=wait.give_up,
+        )
+        answer = retrying(call, *args, **kwargs)
+        if wait.announced:
+            _say(f"The store {redact(self.address)} answers again.")
+        return answer
 
 
-def hurried(patient: Patient) -> Patient:
-    """The same without patience: a call that is not answered at once raises Unanswered."""
-    return Patient(patient._target, patient._place, 0)
+@dataclass
+class _Wait:
+    """The state of one call: its last outage, and since when the store has answered with errors."""
 
+    retry: Retry
+    handled: BaseException | None
+    began: float
+    outage: Outage | None = None
+    errors_began: float | None = None
+    announced: bool = False
 
-def patiently(place: str, call: Callable[[], T], seconds: float = PATIENCE) -> T:
-    """What `call` returns, repeated while it fails because `place`, an address, does not answer.
+    def is_outage(self, error: BaseException) -> bool:
+        # Ctrl-C in an outage has that outage among its causes.
+        if not isinstance(error, Exception):
+            return False
+        self.outage = find_outage(error, self.handled)
+        if self.outage is None or not self.outage.answered:
+            self.errors_began = None
+        elif self.errors_began is None:
+            self.errors_began = time.monotonic()
+        return self.outage is not None
 
-    Says so on stderr once, and when it is over. Any other error is raised as it is. Raises
-    Unanswered after so many seconds.
-    """
-    outer, began, pause = sys.exception(), time.monotonic(), 0.0
-    while True:
-        try:
-            answer = call()
-        except Exception as error:
-            reason = silence(error, outer)
-            if reason is None:
-                raise
-            if time.monotonic() - began >= seconds:
-                raise Unanswered(
-                    f"The store {redact(place)} does not answer ({reason}), and has not for "
-                    f"{seconds / 60:.0f} minutes: start it again; the same command goes on."
-                ) from error
+    def is_over(self, _: tenacity.RetryCallState) -> bool:
+        now = time.monotonic()
+        if self.errors_began is not None and now - self.errors_began >= self.retry.error_deadline:
+            return True
+        return now - self.began >= self.retry.deadline
+
+    def announce(self, _: tenacity.RetryCallState) -> None:
+        if self.announced or self.outage is None:
+            return
+        store, reason = redact(self.retry.address), redact(self.outage.reason)
+        if self.outage.answered:
+            _say(f"The store {store} answers with an error ({reason}); trying again for a while.")
         else:
-            if pause:
-                _say(f"The store {redact(place)} answers again.")
-            return answer
-        if not pause:
-            _say(f"The store {redact(place)} does not answer ({reason}); waiting. Nothing is lost.")
-        pause = min(2 * pause or 0.25, LONGEST_PAUSE)
-        time.sleep(pause)
+            _say(f"The store {store} does not answer ({reason}); waiting. Nothing is lost.")
+        self.announced = True
 
-
-def silence(error: BaseException, outer: BaseException | None = None) -> str | None:
-    """How an error says that no one answered, None where it says something else.
-
-    `outer` is what was being handled before, which Python chains to it.
-    """
-    seen: BaseException | None = error
-    while seen and seen is not outer:
-        if found := SILENT.search(str(seen)):
-            return found[0]
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
-@contextmanager
-def one_try(seconds: int | None = None) -> Iterator[None]:
-    """MLflow's HTTP calls are tried once, where it would go on for minutes and say nothing.
-
-    They may take so many seconds; by default as long as MLflow lets them.
-    """
-    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    if seconds:
-        limits["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(seconds)
-    before = {name: os.environ.get(name) for name in limits}
-    os.environ.update(limits)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    def give_up(self, state: tenacity.RetryCallState) -> NoReturn:
+        assert self.outage, "only an outage is waited for"
+        assert state.outcome, "the call has ended"
+        store, reason = redact(self.retry.address), redact(self.outage.reason)
+        if self.outage.answered:
+            sentence = (
+                f"The store {store} answers with an error ({reason}), and has for "
+                f"{self.retry.error_deadline:.0f} seconds: its log says why; once it is mended, "
+                "the same command goes on."
+            )
+        else:
+            sentence = (
+                f"The store {store} does not answer ({reason}), and has not for "
+                f"{self.retry.deadline / 60:.0f} minutes: start it again; the same command goes on."
+            )
+        raise StoreUnavailable(sentence) from state.outcome.exception()
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lrm.errors import BadInput
 from tracking import notes, views
@@ -32,15 +32,16 @@ SAMPLED_ROWS = 100
 SHOWN_FIRST = ("question", "score", "text", "answer", "gold")
 """Columns of the table of samples that a screen has room for."""
 SHOWN_CHARACTERS = 8_000
-"""Of a text in the table of samples; generations/ holds all of it."""
+"""The longest text in the table of samples; generations/ holds all of it."""
+SampleRow = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class LevelRun:
     """The run of one sparsity level or of an import, while it is written.
 
-    Generations and samples are stored at once; metrics are kept back and written when the run
-    closes, so that a run with metrics has its generations.
+    Generations and samples are stored at once. Metrics are written when the run closes, so that a
+    run with metrics has its generations.
     """
 
     id: str
@@ -48,7 +49,7 @@ class LevelRun:
     _curves: dict[str, dict[int, float]] = field(default_factory=dict)
     _generations: list[str] = field(default_factory=list)
 
-    def log_generations(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def log_generations(self, benchmark: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Stores every reply, one JSON object a line, as generations/<benchmark>.jsonl.gz."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, f"{benchmark}.jsonl.gz")
@@ -62,17 +63,20 @@ class LevelRun:
         self._backend.attach_file(self.id, file, "generations")
         self._generations.append(benchmark)
 
-    def log_samples(self, rows: Iterable[Mapping[str, Any]], length: str = "tokens") -> None:
+    def log_samples(self, rows: Iterable[SampleRow], length: str = "tokens") -> None:
         """Stores the table samples.json, which the UI shows: at most 100 rows. Call it once.
 
-        Rows share their columns, among them `score`, `looped` and `length`: the wrong come first,
-        of these the looping, of these the longest. The middle of long texts is left out.
+        Rows share their columns, among them the numbers `score` and `length` and whether the reply
+        `looped`. Wrong replies come first, among these the looping ones, among these the longest.
+        The middle of long texts is left out.
         """
-        shown = heapq.nsmallest(
-            SAMPLED_ROWS, rows, key=lambda row: (row["score"], not row["looped"], -row[length])
-        )
+
+        def rank(row: SampleRow) -> tuple[float, bool, float]:
+            return _number(row["score"]), not row["looped"], -_number(row[length])
+
+        shown = heapq.nsmallest(SAMPLED_ROWS, rows, key=rank)
         if shown:
-            names = sorted(shown[0], key=_place)
+            names = sorted(shown[0], key=_position)
             columns = {name: [_shortened(row[name]) for row in shown] for name in names}
             self._backend.table(self.id, columns, "samples.json")
 
@@ -117,15 +121,15 @@ class StudyRun:
         params: Mapping[str, object],
         tags: Mapping[str, str] | None = None,
     ) -> Iterator[LevelRun]:
-        """Opens the run of one sparsity level; look with `find` first, it is not written twice.
+        """Opens the run of one sparsity level, which must not be finished: ask `find` first.
 
-        Leaving it without generations or without metrics raises RuntimeError and fails it.
+        Leaving it without generations or without metrics raises RuntimeError, and it is FAILED.
         """
         if done := self.find("level", identity):
             raise ValueError(f"level {identity} is already finished as run {done}")
-        everything = {**self._links(identity), **(tags or {})}
+        all_tags = {**self._links(identity), **(tags or {})}
         note = partial(notes.of_level, Pages(self._backend.experiments), self.id)
-        with _open_level(self._backend, "level", name, params, everything, note) as run:
+        with _open_level(self._backend, "level", name, params, all_tags, note) as run:
             yield run
 
     def trial(
@@ -184,10 +188,10 @@ def open_report(
     tags: Mapping[str, str],
     about: Sequence[StoredRun],
 ) -> Iterator[str]:
-    """The id of a run on several others, which is made once for the same ones."""
+    """The id of a run on several others, one for the same identity."""
     links = {"study": name, "identity": identity}
-    found = backend.find_finished(kind, name, identity)
-    run_id = found or backend.create(kind, name, {**tags, **links})
+    finished = backend.find_finished(kind, name, identity)
+    run_id = finished or backend.create(kind, name, {**tags, **links})
     note = notes.of_report(Pages(backend.experiments), kind, run_id, about)
     with backend.closing(run_id):
         backend.write(run_id, {}, params, {NOTE: note})
@@ -203,9 +207,9 @@ def open_import(
     tags: Mapping[str, str],
 ) -> Iterator[LevelRun]:
     """Opens the run of replies that were made elsewhere, under the name of what they are."""
-    everything = {"study": name, "identity": identity, **tags}
+    all_tags = {"study": name, "identity": identity, **tags}
     note = partial(notes.of_import, Pages(backend.experiments))
-    with _open_level(backend, "import", name, params, everything, note) as run:
+    with _open_level(backend, "import", name, params, all_tags, note) as run:
         yield run
 
 
@@ -225,11 +229,16 @@ def _open_level(
         run._finish()
 
 
-def _place(column: str) -> int:
+def _number(value: object) -> float:
+    assert isinstance(value, int | float), "scores and lengths are numbers"
+    return value
+
+
+def _position(column: str) -> int:
     return SHOWN_FIRST.index(column) if column in SHOWN_FIRST else len(SHOWN_FIRST)
 
 
-def _shortened(value: Any) -> Any:
+def _shortened(value: object) -> object:
     if not isinstance(value, str) or len(value) <= SHOWN_CHARACTERS:
         return value
     half = SHOWN_CHARACTERS // 2
@@ -242,20 +251,20 @@ def open_study(
     name: str,
     params: Mapping[str, object],
     tags: Mapping[str, str],
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
 ) -> Iterator[StudyRun]:
-    """Starts the run of study `name`, or goes on with the one there is, beside others who do.
+    """Starts the run of study `name`, or continues it, beside other processes that do.
 
-    A study keeps its params: a different value is refused, naming it.
+    A study keeps its params. Raises BadInput for a different value, naming it.
     """
     with ExitStack() as stack:
-        with backend.alone():
-            found = backend.find("study", name)
-            if found:
-                _join(backend, found, name, params)
-            run_id = found or backend.create("study", name, {"study": name, **this_mark()})
+        with backend.lock():
+            known = backend.find("study", name)
+            if known:
+                _join(backend, known, name, params)
+            run_id = known or backend.create("study", name, {"study": name, **this_mark()})
             stack.enter_context(at_work(backend, run_id))
-            note = _purpose(backend, run_id, tags) if "note" in tags or not found else {}
+            note = _purpose(backend, run_id, tags) if "note" in tags or not known else {}
             backend.write(run_id, {}, params, {**this_process(), **tags, **note})
             views.offer_charts(backend.client, Pages(backend.experiments), run_id, name)
             text = json.dumps(config, indent=2, sort_keys=True, default=str)
@@ -276,5 +285,5 @@ def _join(backend: Backend, run_id: str, name: str, params: Mapping[str, object]
                 "same value to continue it, or another name with --study."
             )
     backend.log(run_id, [], {}, this_mark())
-    backend.client.update_run(run_id, status="RUNNING")
-    backend.untag(run_id, "reason")
+    backend.client.reopen_run(run_id)
+    backend.client.delete_tag(run_id, "reason")

@@ -9,21 +9,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from mlflow.exceptions import MlflowException
 
 from lrm.errors import BadInput
-from tracking import address, exchange
+from tracking import address
 from tracking.backend import Backend, Curves, Kind
-from tracking.bundles import Bundle, Tell
+from tracking.bundle_export import export
+from tracking.bundle_import import Arrival, bring_in
+from tracking.bundles import Bundle, ProgressCallback
 from tracking.connecting import connect
-from tracking.exchange import Arrival
 from tracking.manifest import Manifest
+from tracking.origin import origin, store_id
 from tracking.owners import tags_of_every_run
 from tracking.processes import sigterm_raises
 from tracking.provenance import provenance, redact
-from tracking.retry import one_try
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
 from tracking.stored_run import StoredRun
 from tracking.views import Pages
@@ -69,7 +70,7 @@ class Store:
         name: str,
         params: Mapping[str, object],
         tags: Mapping[str, str],
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
     ) -> Iterator[StudyRun]:
         """The run of a search, started or gone on with; provenance is added to its tags.
 
@@ -105,17 +106,19 @@ class Store:
         with self._guarded(opened) as run:
             yield run
 
-    def export(self, run_id: str, out: Path, unfinished: bool, tell: Tell) -> Manifest:
+    def export(
+        self, run_id: str, out: Path, unfinished: bool, on_progress: ProgressCallback
+    ) -> Manifest:
         """Writes the study or import of that run into the bundle `out`; one that has not reached
         its end only if told so.
 
         Raises BadInput for an unknown run, for a part of a study, and for an unfinished one.
         """
         with self._guarded(nullcontext(self._backend)) as backend:
-            home = backend.record(run_id)
-            return exchange.export(backend, redact(self.uri), home, out, unfinished, tell)
+            home = backend.run(run_id)
+            return export(backend, redact(self.uri), home, out, unfinished, on_progress)
 
-    def bring_in(self, bundle: Bundle, name: str | None, tell: Tell) -> Arrival:
+    def bring_in(self, bundle: Bundle, name: str | None, on_progress: ProgressCallback) -> Arrival:
         """Makes the runs of a bundle, or completes them; what is here already stays as it is.
 
         `name` is what the study is called here, its own name if left out. Processes that share the
@@ -126,7 +129,7 @@ class Store:
         database = None if address.is_server(self.uri) else address.sqlite_path(self.uri)
         folder = database.parent if database else self.root / "mlruns"
         with self._guarded(nullcontext(self._backend)) as backend:
-            return exchange.bring_in(backend, bundle, folder, name, tell)
+            return bring_in(backend, bundle, folder, name, on_progress)
 
     @contextmanager
     def reported(
@@ -153,10 +156,10 @@ class Store:
         with self._guarded(nullcontext(self._backend)) as backend:
             backend.write(run_id, curves)
 
-    def records(self, run_ids: Sequence[str]) -> list[StoredRun]:
+    def runs(self, run_ids: Sequence[str]) -> list[StoredRun]:
         """Stored runs by their ids. Raises BadInput for an id that is none, naming it."""
         with self._guarded(nullcontext(self._backend)) as backend:
-            return [backend.record(run_id) for run_id in run_ids]
+            return [backend.run(run_id) for run_id in run_ids]
 
     def find_run(self, run_id: str) -> StoredRun | None:
         """A stored run, None where there is none of that id."""
@@ -172,7 +175,7 @@ class Store:
     def study_names(self) -> set[str]:
         """The names of all studies."""
         with self._guarded(nullcontext(self._backend)) as backend:
-            return {one.tags["study"] for one in backend.records("study")}
+            return {run.tags["study"] for run in backend.runs("study")}
 
     def tagged(self, tag: str, value: str) -> list[StoredRun]:
         """Studies and imports that have this tag, the newest first.
@@ -190,7 +193,7 @@ class Store:
         """
         with self._guarded(nullcontext(self._backend)) as backend:
             try:
-                found = [
+                runs_by_kind = [
                     backend.search(f"{condition} and tags.kind = '{kind}'", [kind])
                     for kind in kinds
                 ]
@@ -202,14 +205,14 @@ class Store:
                     f"--filter {condition!r} cannot be searched for ({detail}): write it in "
                     "MLflow's search language, such as \"params.model = 'tiny-5m'\"."
                 ) from error
-        return [one for some in found for one in some]
+        return [run for runs in runs_by_kind for run in runs]
 
-    def origin(self, record: StoredRun) -> str:
-        """What names a run in every store that it was brought into, and in its first."""
+    def origin(self, run: StoredRun) -> str:
+        """What names a run in its first store, and in every store that it was imported into."""
         with self._guarded(nullcontext(self._backend)) as backend:
-            return exchange.origin(record, exchange.store_id(backend))
+            return origin(run, store_id(backend))
 
-    def study_records(self, name: str) -> tuple[StoredRun, list[StoredRun]]:
+    def study_runs(self, name: str) -> tuple[StoredRun, list[StoredRun]]:
         """As `find_study`. Raises BadInput for an unknown study, with the nearest name."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.study(name)
@@ -246,16 +249,16 @@ def open_store(uri: str | None = None, root: Path | None = None, team: str | Non
     process left open are marked FAILED. Raises BadInput if the store cannot be used.
     """
     root = (root or address.project_root()).resolve()
-    place = uri or os.environ.get("MLFLOW_TRACKING_URI") or address.default_uri(root)
-    place = address.with_driver(place)
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or address.default_uri(root)
+    uri = address.with_driver(uri)
     tags = tags_of_every_run(root, team)
-    if address.is_server(place):
-        with one_try(address.CONNECT_SECONDS):
-            return Store(place, root, connect(place, root / "mlruns", None, tags))
-    path = address.sqlite_path(place)
+    if address.is_server(uri):
+        address.require_server(uri)
+        return Store(uri, root, connect(uri, root / "mlruns", None, tags))
+    path = address.sqlite_path(uri)
     folder = path.parent if path else root / "mlruns"
     address.require_writable(folder / "artifacts")
     address.require_writable(folder)
-    address.require_database(place)
-    place = address.sqlite_uri(path) if path else place
-    return Store(place, root, connect(place, folder, folder / "artifacts", tags))
+    address.require_database(uri)
+    uri = address.sqlite_uri(path) if path else uri
+    return Store(uri, root, connect(uri, folder, folder / "artifacts", tags))

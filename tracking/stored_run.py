@@ -1,4 +1,4 @@
-"""What is stored, read back: runs with their params, metrics and artifacts, from any store."""
+"""Reads stored runs: their params, metrics and artifacts, from any store."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from urllib.parse import unquote, urlparse
 
 import orjson
 from mlflow.entities import Run
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from lrm.errors import BadInput
+from tracking.client import RetryingArtifacts, RetryingClient
 from tracking.processes import HOST, this_mark
-from tracking.retry import Patient
 
 GENERATIONS = "generations"
 ENDING = ".jsonl.gz"
@@ -29,18 +28,18 @@ ENDING = ".jsonl.gz"
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One stored run. `metrics` are the last values."""
+    """One stored run. `entity` is MLflow's own; `metrics` are the last values."""
 
-    run: Run
-    _client: Patient
+    entity: Run
+    _client: RetryingClient
 
     @property
     def id(self) -> str:
-        return str(self.run.info.run_id)
+        return str(self.entity.info.run_id)
 
     @property
     def name(self) -> str:
-        return str(self.run.info.run_name)
+        return str(self.entity.info.run_name)
 
     @property
     def kind(self) -> str:
@@ -48,29 +47,27 @@ class StoredRun:
 
     @property
     def params(self) -> dict[str, str]:
-        return dict(self.run.data.params)
+        return dict(self.entity.data.params)
 
     @property
     def metrics(self) -> dict[str, float]:
-        return dict(self.run.data.metrics)
+        return dict(self.entity.data.metrics)
 
     @property
     def tags(self) -> dict[str, str]:
-        return dict(self.run.data.tags)
+        return dict(self.entity.data.tags)
 
     @cached_property
-    def _artifacts(self) -> Patient:
-        """The run's artifacts; the client would look the run up again for each of them."""
-        uri = self._client.tracking_uri
-        return Patient(get_artifact_repository(self.run.info.artifact_uri, tracking_uri=uri), uri)
+    def _artifacts(self) -> RetryingArtifacts:
+        return self._client.artifacts(self.entity)
 
     @property
     def unfinished(self) -> str | None:
-        """How a run that did not reach its end stands, with its reason; None for a finished one.
+        """The status of a run that did not reach its end, with the reason; None if it did.
 
-        A run that this very process is about to finish counts as finished.
+        A run that this process itself is about to finish counts as finished.
         """
-        status = str(self.run.info.status)
+        status = str(self.entity.info.status)
         writer = (self.tags.get("host"), self.tags.get("pid"))
         ours = writer == (HOST, str(os.getpid())) or this_mark().keys() <= self.tags.keys()
         if status == "FINISHED" or (status == "RUNNING" and ours):
@@ -81,7 +78,7 @@ class StoredRun:
     def artifact(self, path: str) -> bytes | None:
         """The bytes of an artifact, None where there is none."""
         folder = path.rpartition("/")[0]
-        if path not in {item.path for item in self._artifacts.list_artifacts(folder or None)}:
+        if path not in self._artifacts.paths(folder or None):
             return None
         with self._at_hand(path) as file:
             return file.read_bytes()
@@ -89,28 +86,28 @@ class StoredRun:
     @contextmanager
     def _at_hand(self, path: str) -> Iterator[Path]:
         """An artifact as a file here: itself where it lies on this machine, else a copy."""
-        if str(self.run.info.artifact_uri).startswith("file:"):
-            yield Path(self._artifacts.download_artifacts(path))
+        if str(self.entity.info.artifact_uri).startswith("file:"):
+            yield self._artifacts.download(path)
             return
         with tempfile.TemporaryDirectory() as scratch:
-            yield Path(self._artifacts.download_artifacts(path, scratch))
+            yield self._artifacts.download(path, Path(scratch))
 
     def download(self, folder: Path) -> None:
         """Copies all artifacts into `folder`, which is there."""
-        if self._artifacts.list_artifacts(None):
-            self._artifacts.download_artifacts("", str(folder))
+        if self._artifacts.paths():
+            self._artifacts.download("", folder)
 
-    def place(self, path: str) -> str:
-        """Where an artifact lies: a file's path, or the address that the store gives it."""
-        whole = f"{str(self.run.info.artifact_uri).rstrip('/')}/{path}"
-        return unquote(urlparse(whole).path) if whole.startswith("file:") else whole
+    def location(self, path: str) -> str:
+        """The path of an artifact's file, or the address that the store gives it."""
+        uri = f"{str(self.entity.info.artifact_uri).rstrip('/')}/{path}"
+        return unquote(urlparse(uri).path) if uri.startswith("file:") else uri
 
     def benchmarks(self) -> list[str]:
-        """Those of which the run holds generations, in the order of its parameter."""
-        paths = [item.path for item in self._artifacts.list_artifacts(GENERATIONS)]
-        there = [Path(path).name.removesuffix(ENDING) for path in paths if path.endswith(ENDING)]
-        told = self.params.get("benchmarks", "").split(",")
-        return sorted(there, key=lambda name: told.index(name) if name in told else len(told))
+        """The benchmarks whose generations the run holds, in the order of its parameter."""
+        paths = self._artifacts.paths(GENERATIONS)
+        names = [Path(path).name.removesuffix(ENDING) for path in paths if path.endswith(ENDING)]
+        order = self.params.get("benchmarks", "").split(",")
+        return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
     def rows(self, benchmark: str) -> Iterator[dict[str, Any]]:
         """Every stored generation of a benchmark, one after the other.
@@ -124,7 +121,7 @@ class StoredRun:
                     yield _row(line)
             except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
                 raise BadInput(
-                    f"{self.place(path)} is damaged ({error}): bring it back from a copy or a "
+                    f"{self.location(path)} is damaged ({error}): bring it back from a copy or a "
                     f"bundle, or delete run {self.id} and measure it again."
                 ) from error
 

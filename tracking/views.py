@@ -1,8 +1,8 @@
-"""What MLflow's UI shows at a click: its addresses, and views that are ready when one comes.
+"""Pages of MLflow's UI: their addresses, and views that are prepared for them.
 
 A view is an experiment's tag `mlflow.sharedViewState.KEY`, which the UI reads when an address names
-its key. MLflow does not document it (seen in 3.17): where it is not known, the same addresses show
-the page as it is.
+its key. MLflow does not document it (seen in 3.17). A version without it shows the page at the same
+address without the view.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tracking.backend import Kind
+from tracking.client import RetryingClient
 from tracking.stored_run import StoredRun
 
 STUDIES = "studies"
@@ -25,7 +24,7 @@ _TAG = "mlflow.sharedViewState."
 _KEY = "viewStateShare%4Bey"
 """The UI's parameter, its K in other letters: `Key=` would be taken for a secret by `redact`."""
 _MODE = "workflowType=machine_learning"
-"""Without it the UI opens on pages for chat applications."""
+"""Without it the UI opens pages for chat applications."""
 
 COLUMNS = {
     "attributes.`Run Name`": 215,
@@ -40,27 +39,27 @@ COLUMNS = {
     "metrics.`knee/tokens`": 95,
     "tags.`note`": 300,
 }
-"""Of the page of studies, with their widths in pixels."""
+"""The columns of the page of studies, with their widths in pixels."""
 
 
 @dataclass(frozen=True)
 class Pages:
-    """Addresses in the UI, to be put behind its own; `experiments` has each kind's id."""
+    """Addresses in the UI, relative to its own; `experiments` has each kind's experiment id."""
 
     experiments: Mapping[Kind, str]
 
     def run(self, kind: Kind, run_id: str, part: str = "") -> str:
         """A run's page, or a part of it: `model-metrics`, or `artifacts/` and a path."""
-        place = f"{self._runs(kind)}/{run_id}" + (f"/{quote(part)}" if part else "")
-        return f"{place}?{_MODE}"
+        page = f"{self._runs(kind)}/{run_id}" + (f"/{quote(part)}" if part else "")
+        return f"{page}?{_MODE}"
 
-    def of(self, record: StoredRun) -> str:
+    def of(self, run: StoredRun) -> str:
         """The page of a stored run."""
-        return f"#/experiments/{record.run.info.experiment_id}/runs/{record.id}?{_MODE}"
+        return f"#/experiments/{run.entity.info.experiment_id}/runs/{run.id}?{_MODE}"
 
     @property
     def studies(self) -> str:
-        """All studies in a table, with what tells them apart."""
+        """All studies in a table, with the columns in which they differ."""
         return f"{self._runs('study')}?{_KEY}={STUDIES}&{_MODE}"
 
     def frontier(self, study_id: str) -> str:
@@ -82,8 +81,8 @@ class Pages:
         return f"#/experiments/{self.experiments[kind]}/runs"
 
 
-def offer_studies(client: MlflowClient, pages: Pages) -> None:
-    """Makes the view of all studies, which the UI's menu has too, unless it is there."""
+def offer_studies(client: RetryingClient, pages: Pages) -> None:
+    """Makes the view of all studies, which is in the UI's menu too, unless it exists."""
     experiment, tag = pages.experiments["study"], _TAG + STUDIES
     if tag not in client.get_experiment(experiment).tags:
         columns = list(COLUMNS)
@@ -92,12 +91,12 @@ def offer_studies(client: MlflowClient, pages: Pages) -> None:
             "columnOrder": columns,
             "columnWidths": COLUMNS,
         }
-        named = {"name": "Studies", "createdAt": int(time.time() * 1000), "state": _json(state)}
-        _set(client, experiment, tag, _json(named))
+        view = {"name": "Studies", "createdAt": int(time.time() * 1000), "state": _json(state)}
+        _set(client, experiment, tag, _json(view))
 
 
-def offer_charts(client: MlflowClient, pages: Pages, study_id: str, name: str) -> None:
-    """Makes a study's two charts; it is found by its `name`, which the page shows."""
+def offer_charts(client: RetryingClient, pages: Pages, study_id: str, name: str) -> None:
+    """Makes the two charts of the study with this id and name."""
     scatter = {
         "type": "SCATTER",
         "xaxis": {"key": "tokens/mean", "type": "METRIC"},
@@ -110,7 +109,7 @@ def offer_charts(client: MlflowClient, pages: Pages, study_id: str, name: str) -
         "selectedMetricKeys": ["accuracy"],
         "lineSmoothness": 0,
     }
-    charts: Mapping[Kind, tuple[str, Mapping[str, Any]]] = {
+    charts: Mapping[Kind, tuple[str, Mapping[str, object]]] = {
         "trial": ("Frontier: accuracy over tokens", scatter),
         "level": ("Accuracy over the budget", lines),
     }
@@ -119,9 +118,8 @@ def offer_charts(client: MlflowClient, pages: Pages, study_id: str, name: str) -
         _set(client, pages.experiments[kind], tag, value)
 
 
-def _set(client: MlflowClient, experiment: str, tag: str, value: str) -> None:
-    """Sets a tag that other processes may be setting too: MLflow refuses all but one that insert it
-    at the same moment."""
+def _set(client: RetryingClient, experiment: str, tag: str, value: str) -> None:
+    """Sets a tag that other processes may set at the same moment, when MLflow accepts only one."""
     try:
         client.set_experiment_tag(experiment, tag, value)
     except MlflowException:
@@ -129,8 +127,8 @@ def _set(client: MlflowClient, experiment: str, tag: str, value: str) -> None:
             raise
 
 
-def _state(title: str, chart: Mapping[str, Any], study: str) -> dict[str, Any]:
-    """One large chart of all of a study's runs; the UI adds small ones of every metric below it."""
+def _state(title: str, chart: Mapping[str, object], study: str) -> dict[str, object]:
+    """One large chart of all of a study's runs. The UI adds small ones of every metric below it."""
     section = {"uuid": "first", "name": title, "display": True, "columns": 1, "cardHeight": 520}
     return {
         "searchFilter": _having("study", study),
@@ -145,5 +143,5 @@ def _having(tag: str, value: str) -> str:
     return f"tags.{tag} = '{value}'"
 
 
-def _json(value: Any) -> str:
+def _json(value: Mapping[str, object]) -> str:
     return json.dumps(value, separators=(",", ":"))

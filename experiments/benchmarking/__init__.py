@@ -1,1 +1,2 @@
-"""What the bench_ commands are made of."""
+"""The work of the bench_ commands: models with random weights, stopwatches, and what is measured
+against."""

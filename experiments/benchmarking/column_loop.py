@@ -2,21 +2,41 @@
 
 One sparsity at a time. Every linear layer sums a float32 Hessian of its own, row after row; every
 column of every block is an eager step in Python; each block runs a second time on its pruned
-weights (arXiv 2301.00774, Algorithm 1). Written for `experiments.bench_pruning` alone.
+weights (arXiv 2301.00774, Algorithm 1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from experiments.benchmarking.stopwatch import Stopwatch
+from lrm.compression.streaming.activations import ActivationStream
+from lrm.compression.streaming.decoder import Decoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DAMPING = 0.01
 BLOCK = 128
+
+
+def phases(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], level: float, blocks: int
+) -> dict[str, float]:
+    """Seconds of the first blocks by phase, at one level; puts their weights back afterwards."""
+    watch, decoder = Stopwatch(), Decoder(model)
+    arguments = ActivationStream(decoder, [rows[0]]).arguments(0)
+    hidden = [state for row in rows for state in ActivationStream(decoder, [row]).hidden]
+    for block in list(decoder.blocks)[:blocks]:
+        before = {name: value.clone() for name, value in block.state_dict().items()}
+        hidden = prune_block(block, hidden, arguments, level, watch)
+        block.load_state_dict(before)
+    return watch.seconds
 
 
 class Inputs:
@@ -37,26 +57,30 @@ class Inputs:
 
 @torch.no_grad()
 def prune_block(
-    block: nn.Module, rows: list[Tensor], arguments: dict[str, Any], level: float, watch: Stopwatch
+    block: nn.Module,
+    rows: Sequence[Tensor],
+    arguments: Mapping[str, object],
+    level: float,
+    watch: Stopwatch,
 ) -> list[Tensor]:
-    """Prunes a block in place; returns what each row [1, tokens, size] is after it."""
+    """Prunes a block in place; returns each row [1, tokens, size] as it leaves the block."""
     layers = [module for module in block.modules() if isinstance(module, nn.Linear)]
     inputs = {layer: Inputs(layer) for layer in layers}
     with ExitStack() as hooks, watch("forward and Hessians"):
-        for layer, one in inputs.items():
-            hooks.enter_context(layer.register_forward_pre_hook(one.watch))
+        for layer, seen in inputs.items():
+            hooks.enter_context(layer.register_forward_pre_hook(seen.watch))
         for row in rows:
             _run(block, row, arguments)
-    for layer, one in inputs.items():
+    for layer, seen in inputs.items():
         with watch("factors"):
-            upper = factor(layer.weight, one.hessian)
+            upper = factor(layer.weight, seen.hessian)
         with watch("columns"):
             layer.weight.data = prune(layer.weight.float(), upper, level).to(layer.weight.dtype)
     with watch("forward"):
         return [_run(block, row, arguments) for row in rows]
 
 
-def _run(block: nn.Module, row: Tensor, arguments: dict[str, Any]) -> Tensor:
+def _run(block: nn.Module, row: Tensor, arguments: Mapping[str, object]) -> Tensor:
     output = block(row, **arguments)
     hidden: Tensor = output[0] if isinstance(output, tuple) else output
     return hidden

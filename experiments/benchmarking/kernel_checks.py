@@ -14,20 +14,23 @@ from lrm.compression.pruning.sparsegpt import Factor
 from lrm.compression.streaming.activations import CHUNK_TOKENS, gram
 from lrm.errors import CompressionFailed
 
-SHAPES = ((1, 1), (3, 5), (1, 130), (33, 200), (70, 128))
+SIZES = ((1, 1), (3, 5), (1, 130), (33, 200), (70, 128))
 LARGE = ((300, 1000), (4096, 1024))
+"""Rows and columns of the layers; the large ones only on a GPU."""
+
 LEVELS = (0.1, 0.5, 0.8)
 SAME_MASK = 0.999
 RELATIVE = 1e-4
 
 
 def check(device: str) -> str:
-    """Compares masks, weights, losses and Hessians; CompressionFailed names the first that differ.
+    """Compares masks, weights, losses and Hessians; returns a line for each comparison.
 
-    Layers have odd shapes, dead columns and fewer inputs than columns; 2:4 and 4:8 where they fit.
+    Layers have odd shapes, dead columns and fewer inputs than columns; 2:4 and 4:8 are tried where
+    they fit. Raises CompressionFailed, naming the first that differs too much.
     """
     lines = []
-    for rows, columns in SHAPES + (LARGE if device == "cuda" else ()):
+    for rows, columns in SIZES + (LARGE if device == "cuda" else ()):
         for groups in (None, Groups(2, 4), Groups(4, 8)):
             if groups is None or columns % groups.of == 0:
                 lines.append(_compare(rows, columns, groups, device))
@@ -37,7 +40,8 @@ def check(device: str) -> str:
 
 
 def problem(rows: int, columns: int) -> tuple[list[Tensor], Tensor]:
-    """Two layers and the Hessian of inputs that are correlated, too few, and sometimes dead."""
+    """Two layers [rows, columns] and [2 * rows + 1, columns], and a Hessian [columns, columns] of
+    inputs that are correlated, fewer than the columns, and zero in some of them."""
     source = torch.Generator().manual_seed(rows * 1000 + columns)
     inputs = torch.randn(columns // 2 + 1, columns, generator=source)
     inputs += inputs.mean(1, keepdim=True)
@@ -50,25 +54,27 @@ def _compare(rows: int, columns: int, groups: Groups | None, device: str) -> str
     layers, hessian = problem(rows, columns)
     levels = [groups.sparsity] if groups else LEVELS
     factor = sparsegpt.factorise(hessian, 0.01)
-    there = sparsegpt.factorise(hessian.to(device), 0.01)
-    off = float((there.upper.cpu() - factor.upper).norm() / factor.upper.norm())
+    on_device = sparsegpt.factorise(hessian.to(device), 0.01)
+    factored = float((on_device.upper.cpu() - factor.upper).norm() / factor.upper.norm())
+    # Both paths get the CPU's factor, so that what follows compares the sweeps alone.
     moved = Factor(factor.upper.to(device), factor.dead.to(device), 0.01, factor.ridge.to(device))
     expected = sparsegpt.prune(layers, factor, levels, groups=groups, fused=False)
-    onto = [layer.to(device) for layer in layers]
-    found = sparsegpt.prune(onto, moved, levels, groups=groups, fused=True)
+    copies = [layer.to(device) for layer in layers]
+    fused = sparsegpt.prune(copies, moved, levels, groups=groups, fused=True)
     same, away = 1.0, 0.0
-    for layer, one, other in zip(layers, expected, found, strict=True):
-        difference = one.levels - other.levels.cpu()
-        equal = (one.levels == 0) == (other.levels.cpu() == 0)
-        # One near-tie that falls otherwise moves the rest of its row.
+    for layer, eager, by_kernel in zip(layers, expected, fused, strict=True):
+        difference = eager.levels - by_kernel.levels.cpu()
+        equal = (eager.levels == 0) == (by_kernel.levels.cpu() == 0)
+        # A near-tie that is decided differently changes the rest of its row, so such rows are left
+        # out of the difference in weights.
         in_rows = equal.all(2, keepdim=True)
         same = min(same, float(equal.float().mean()))
         away = max(away, float((difference * in_rows).norm() / layer.norm()))
-        torch.testing.assert_close(other.lost.cpu(), one.lost, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(by_kernel.lost.cpu(), eager.lost, rtol=1e-2, atol=1e-3)
     name = f"{rows} x {columns}, " + (f"{groups.keep}:{groups.of}" if groups else "unstructured")
-    verdict = f"{name}: masks equal on {same:.4%}, weights within {away:.1e}, factor {off:.1e}"
+    verdict = f"{name}: masks equal on {same:.4%}, weights within {away:.1e}, factor {factored:.1e}"
     # In a layer of a few weights a single near-tie is more than one in a thousand.
-    if same < SAME_MASK - 1 / (rows * columns) or away > RELATIVE or off > 10 * RELATIVE:
+    if same < SAME_MASK - 1 / (rows * columns) or away > RELATIVE or factored > 10 * RELATIVE:
         raise CompressionFailed(f"the kernels are wrong: {verdict}")
     return verdict
 
@@ -83,8 +89,8 @@ def _precision(tokens: int, size: int) -> str:
     exact = torch.zeros(size, size, dtype=torch.float64, device="cuda")
     for part in x.split(CHUNK_TOKENS):
         exact += part.double().T @ part.double()
-    away = float((total - exact).norm() / exact.norm())
-    verdict = f"Hessian of {tokens} tokens x {size}: within {away:.1e} of float64"
-    if away > RELATIVE:
+    error = float((total - exact).norm() / exact.norm())
+    verdict = f"Hessian of {tokens} tokens x {size}: within {error:.1e} of float64"
+    if error > RELATIVE:
         raise CompressionFailed(f"the Hessian is imprecise: {verdict}")
     return verdict

@@ -1,4 +1,4 @@
-"""Seconds by name, the device's work included."""
+"""Seconds by name, with the GPU's work included."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up what happens inside `with watch(name)`; waits for the GPU at both ends."""
+    """Adds up the seconds spent inside `with watch(name)`; waits for the GPU at both ends."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

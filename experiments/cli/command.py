@@ -18,10 +18,10 @@ S = TypeVar("S")
 
 
 def calm() -> None:
-    """Sets, before torch is imported, what keeps libraries quiet and a shared machine fair.
+    """Makes libraries quiet and torch's threads yield; to be called before torch is imported.
 
-    By default OpenMP's threads spin while they wait for one another; as soon as other work takes a
-    core, decoding falls to a twentieth of its speed. A short spin costs little.
+    By default OpenMP's threads spin while they wait for one another. As soon as other work takes a
+    core, decoding then falls to a twentieth of its speed. A short spin costs little.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -30,11 +30,12 @@ def calm() -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage is collected inside, and what is made there is never looked at again.
+    """Collects no garbage inside, and exempts the objects made inside from later collections.
 
-    Importing MLflow makes objects by the hundred thousand that all stay; looking through them again
-    and again took a fifth of its time (4.0 s of a processor against 3.3 s, with its store's). What
-    nothing refers to any more is freed as ever, unless it refers to itself.
+    Importing MLflow makes hundreds of thousands of objects that all stay. Looking through them
+    again and again took a fifth of the import's time (4.0 s of processor time against 3.3 s, with
+    opening the store). Objects are still freed when nothing refers to them, unless they refer to
+    themselves.
     """
     gc.disable()
     try:
@@ -54,8 +55,10 @@ def command(
 ) -> int:
     """Reads `kind` from the command line, does the work and prints what it returns.
 
-    Returns the exit status: 0, 2 for bad input, 1 for a failure, 130 for Ctrl-C, of which `stopped`
-    says what it leaves behind, 141 where the reader of its output has gone.
+    `about` is the help's description. `stopped` says what Ctrl-C leaves behind.
+
+    Returns the exit status: 0, 2 for bad input, 1 for a failure, 130 after Ctrl-C, 141 if the
+    reader of its output has gone.
     """
     try:
         settings = tyro.cli(
@@ -67,7 +70,7 @@ def command(
         print(f"error: {error}", file=sys.stderr)
         return error.status
     except BrokenPipeError:
-        # Python would complain when it writes the rest at its end.
+        # Otherwise Python would complain at its end, when it writes what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:

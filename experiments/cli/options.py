@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import inspect
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Union, get_args, get_origin
 
 from lrm import registry
 from lrm.errors import BadInput
+
+Option = str | int | float | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -18,14 +23,18 @@ class Named:
     name: str
     options: dict[str, str]
 
-    def number(self, key: str, kind: type[int] | type[float]) -> float | int:
-        """The value of an option that must be a number."""
-        try:
-            return kind(self.options[key])
-        except ValueError:
-            raise BadInput(
-                f"{self.flag} {self.text}: {key} must be a number, got {self.options[key]!r}."
-            ) from None
+    def value(self, key: str, kind: object) -> Option:
+        """The value of an option as a parameter of that type takes it: a number, a text, or texts
+        joined by "+"."""
+        text = self.options[key]
+        if kind is int or kind is float:
+            try:
+                return kind(text)
+            except ValueError:
+                raise BadInput(
+                    f"{self.flag} {self.text}: {key} must be a number, got {text!r}."
+                ) from None
+        return tuple(text.split("+")) if get_origin(kind) is tuple else text
 
 
 def parse(flag: str, text: str, what: str, known: Collection[str]) -> Named:
@@ -41,3 +50,17 @@ def parse(flag: str, text: str, what: str, known: Collection[str]) -> Named:
             raise BadInput(f"{flag} {text}: write {key}=VALUE.")
         options[key] = value
     return Named(flag, text, name, options)
+
+
+def parameters(kind: Callable[..., object]) -> dict[str, object]:
+    """The type of each parameter that a class is made with; that of an optional one without its
+    None."""
+    signature = inspect.signature(kind, eval_str=True)
+    return {name: _present(item.annotation) for name, item in signature.parameters.items()}
+
+
+def _present(kind: object) -> object:
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    kinds = [member for member in get_args(kind) if member is not NoneType]
+    return kinds[0] if len(kinds) == 1 else kind

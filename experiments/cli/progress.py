@@ -1,4 +1,4 @@
-"""What a person watches while a search runs."""
+"""The progress bar of a search."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from tqdm import tqdm
 
 
 def say(text: str) -> None:
-    """A line on stderr, above the bar if there is one."""
+    """Prints a line on stderr, above the bar if there is one."""
     tqdm.write(text, file=sys.stderr)
 
 
 class Progress:
-    """One bar over the replies of all levels; forced answers and pruning show beside it. Where
-    stderr is no terminal, a line now and then."""
+    """One bar over the replies of all levels; forced answers and pruning are shown beside it.
+
+    If stderr is not a terminal, a line is printed now and then instead.
+    """
 
     def __init__(self, replies: int) -> None:
-        self._moves = sys.stderr.isatty()
+        self._interactive = sys.stderr.isatty()
         self._bar = tqdm(
             total=replies,
-            file=sys.stderr if self._moves else io.StringIO(),
+            file=sys.stderr if self._interactive else io.StringIO(),
             dynamic_ncols=True,
             mininterval=float("inf"),
             bar_format="{desc} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} replies "
             "[{elapsed}<{remaining}]{postfix}",
         )
-        self._pause = 0.2 if self._moves else 30.0
+        self._pause = 0.2 if self._interactive else 30.0
         self._shown = 0.0
         self.decoded = 0
         self.seconds = 0.0
@@ -36,15 +38,17 @@ class Progress:
         self._since = time.perf_counter()
 
     def stage(self, name: str, replies: int = 0) -> None:
-        """Names what goes on; the next `replies` replies move the bar, further ones do not."""
+        """Names the current step. The next `replies` replies move the bar; later ones do not."""
         self._left = replies
         self._since = time.perf_counter()
         self._bar.set_description_str(name, refresh=False)
         self._show(self._since)
 
     def reply(self, tokens: int, forced: bool = False) -> None:
-        """One reply is there, for which `tokens` were decoded now (0: it was stored); `forced`: an
-        answer at a budget, which does not move the bar."""
+        """Counts one reply, for which `tokens` were decoded now (0 if it was stored already).
+
+        A `forced` answer, at a budget, does not move the bar.
+        """
         now = time.perf_counter()
         if tokens:
             self.decoded += tokens
@@ -58,7 +62,7 @@ class Progress:
             self._show(now)
 
     def module(self, done: int, total: int) -> None:
-        """So many matrices, or levels, of all are there."""
+        """Shows that `done` of `total` matrices, or levels, are compressed."""
         now = time.perf_counter()
         self._bar.set_description_str(f"compressing all levels, {done}/{total}", refresh=False)
         if done == total or now - self._shown > self._pause:
@@ -70,7 +74,7 @@ class Progress:
 
     def _show(self, now: float) -> None:
         self._shown = now
-        if self._moves:
+        if self._interactive:
             self._bar.refresh()
         else:
             say(str(self._bar))

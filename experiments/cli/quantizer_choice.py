@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from experiments.cli.method_choice import ONLY_TO_CHECK, SOURCES, read_options
-from experiments.search.level import Key
+from experiments.cli.options import Option
 from lrm import registry
+from lrm.contracts import OnModule, Params, Quantizer, QuantizerKind
 from lrm.errors import BadInput
-from lrm.records import Calibration, Checkpoint
+from lrm.records import Calibration, Checkpoint, LevelKey
 
 NONE = "none"
-OF_LEVEL = ("recipe", "bits")
-"""Parameters of quantizers that a level says, and no option."""
 
 
 @dataclass(frozen=True)
@@ -26,51 +25,46 @@ class QuantizerChoice:
     else than the others, "Q2_K@wikitext"."""
 
     axis: ClassVar[str] = "recipe"
-    untouched: ClassVar[Key] = "f16"
+    untouched: ClassVar[LevelKey] = "f16"
 
     name: str
-    kind: Any
+    kind: QuantizerKind
     calibration: str | None
     levels: Collection[str]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
-    def source(self, level: str) -> str | None:
-        """What a level is calibrated on."""
-        _, named, source = level.partition("@")
+    def source(self, key: LevelKey) -> str | None:
+        _, named, source = str(key).partition("@")
         return _source(source) if named else self.calibration
 
-    def made(self, level: str, calibration: Calibration | None) -> Any:
+    def made(self, key: LevelKey, calibration: Calibration | None) -> Quantizer:
         """The method itself, at one level."""
-        return self.kind.of(level.partition("@")[0], calibration, **self.options)
+        return self.kind.of(_recipe(key), calibration, **self.options)
 
-    def params(self, level: str, calibration: Calibration | None) -> dict[str, Any]:
-        return dict(self.made(level, calibration).params())
+    def made_to_check(self, key: LevelKey) -> Quantizer:
+        """The method at a level before anything was calibrated; BadInput if it is none."""
+        return self.made(key, ONLY_TO_CHECK if self.source(key) else None)
+
+    def params(self, key: LevelKey, calibration: Calibration | None) -> Params:
+        return dict(self.made(key, calibration).params())
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """BadInput if it cannot quantize the checkpoint to one of its levels, which is told before
-        any work is done."""
         for level in self.levels:
-            self.hollow(level).check(checkpoint)
-
-    def hollow(self, level: str) -> Any:
-        """The method at a level before anything was calibrated; BadInput if it is none."""
-        return self.made(level, ONLY_TO_CHECK if self.source(level) else None)
+            self.made_to_check(level).check(checkpoint)
 
     def apply(
         self,
         checkpoint: Checkpoint,
         calibration: Calibration | None,
-        outs: Mapping[str, Path],
-        on_module: Callable[[int, int], None],
+        outs: Mapping[LevelKey, Path],
+        on_module: OnModule,
     ) -> None:
         """Writes one checkpoint per level."""
-        plain = {level.partition("@")[0]: out for level, out in outs.items()}
-        self.made(next(iter(plain)), calibration).apply_levels(checkpoint, plain, on_module)
+        recipes = {_recipe(key): out for key, out in outs.items()}
+        self.made(next(iter(recipes)), calibration).apply_levels(checkpoint, recipes, on_module)
 
-    def open(self, place: Path) -> Checkpoint:
-        """What was written there."""
-        checkpoint: Checkpoint = self.kind.open(place)
-        return checkpoint
+    def open(self, path: Path) -> Checkpoint:
+        return self.kind.open(path)
 
 
 def parse_quantizer(text: str, levels: Collection[str]) -> QuantizerChoice:
@@ -79,16 +73,21 @@ def parse_quantizer(text: str, levels: Collection[str]) -> QuantizerChoice:
     BadInput if it cannot make one of the levels.
     """
     name = text.partition(":")[0]
-    kind = registry.find("quantizer", name, registry.QUANTIZERS)
-    source, values = read_options(text, "quantizer", kind, OF_LEVEL)
+    kind = registry.quantizer(name)
+    source, values = read_options(text, "quantizer", kind, kind.level_fields)
     quantized = [level for level in levels if level != QuantizerChoice.untouched]
     choice = QuantizerChoice(name, kind, _source(source or NONE), quantized, values)
     known: dict[tuple[str, str | None], str] = {}
     for level in quantized:
-        same = known.setdefault((choice.hollow(level).level, choice.source(level)), level)
+        same = known.setdefault((choice.made_to_check(level).level, choice.source(level)), level)
         if same != level:
             raise BadInput(f"{same} and {level} are the same recipe; leave one out.")
     return choice
+
+
+def _recipe(key: LevelKey) -> str:
+    """A level without what it is calibrated on."""
+    return str(key).partition("@")[0]
 
 
 def _source(name: str) -> str | None:

@@ -1,8 +1,8 @@
-"""What a search is told: the command line as one typed object.
+"""The flags of a search, as one typed object.
 
-The command line is made by tyro from this dataclass: the object that the code passes around is the
-whole interface, so the two cannot drift apart, and its docstrings are the help. (typer would want
-the same thirteen parameters written a second time as a function's signature.)
+tyro makes the command line from these dataclasses, and their docstrings are its help. The object
+that the code passes around is therefore the whole interface, and the two cannot drift apart.
+(typer would need every flag a second time, in a function's signature.)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import tyro
 
@@ -20,6 +20,9 @@ from lrm.generation.budgets import CLOSINGS, ENGINE
 from lrm.records import Track
 
 MOST_LEVELS = 200
+"""Of a range; more are most likely a mistyped step."""
+
+T = TypeVar("T")
 
 
 def parse_sparsity(text: str) -> tuple[float, ...]:
@@ -71,7 +74,7 @@ def parse_benchmarks(text: str) -> tuple[str, ...]:
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:
-    """A word for each worker, the numbers of its GPUs: "0,1" or "0+1,2+3"."""
+    """One word for each worker, with the numbers of its GPUs: "0,1" or "0+1,2+3"."""
     words = tuple(text.split(","))
     numbers = [number for word in words for number in word.split("+")]
     if not all(number.isascii() and number.isdigit() for number in numbers):
@@ -84,8 +87,10 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     return words
 
 
-def listed(parse: Callable[[str], tuple[Any, ...]], metavar: str) -> Any:
-    """Reads a tuple from one comma-separated word, and shows it as one."""
+def listed(
+    parse: Callable[[str], tuple[T, ...]], metavar: str
+) -> tyro.constructors.PrimitiveConstructorSpec[tuple[T, ...]]:
+    """Tells tyro to read a tuple from one comma-separated word, and to show it as one."""
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
@@ -97,12 +102,12 @@ def listed(parse: Callable[[str], tuple[Any, ...]], metavar: str) -> Any:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What every search over compression x output-length budget is told."""
+    """The flags of every search over compression x output-length budget."""
 
     model: str = "tiny-5m"
     """Embedded model (tiny-1m, tiny-5m), local folder, GGUF file, or hub id, with :WORD for one of
-    several GGUF models (unsloth/DeepSeek-R1-GGUF:UD-IQ1_S). With the server engine, its tokenizer.
-    """
+    several GGUF models (unsloth/DeepSeek-R1-GGUF:UD-IQ1_S). With the server engine, the folder or
+    hub id of the tokenizer."""
 
     benchmarks: Annotated[tuple[str, ...], listed(parse_benchmarks, "NAME,...")] = (
         "arithmetic",
@@ -110,11 +115,11 @@ class SearchSettings:
         "timeline",
         "hops",
     )
-    """Any of aime, folio, temporal, musique, musique-open (with paragraphs), musique-dev,
-    musique-dev-open; the twins arithmetic, deduction, timeline, hops."""
+    """Benchmarks to ask: any of aime, folio, temporal, musique, musique-open (with paragraphs),
+    musique-dev, musique-dev-open, and the synthetic arithmetic, deduction, timeline, hops."""
 
     track: Track = "paper"
-    """The paper's exact prompts, or the same questions in the model's chat template."""
+    """paper: the paper's exact prompts. chat: the same questions in the model's chat template."""
 
     budgets: Annotated[tuple[int, ...], listed(parse_budgets, "TOKENS,...")] = (
         16,
@@ -135,11 +140,11 @@ class SearchSettings:
     """Replies per question."""
 
     first: str | None = None
-    """A pruning method and its sparsity, applied to the model before all else; the search then
-    works on what it leaves: sparsegpt@0.5, or sparsegpt:calibration=text@0.5."""
+    """A pruning method and its sparsity, applied to the model first; the search then compresses the
+    pruned model: sparsegpt@0.5, or sparsegpt:calibration=text@0.5."""
 
     trials: int | None = None
-    """Levels of compression to measure in this study, in all; each yields a point for every budget.
+    """How many levels of compression to measure in this study; each gives a point for every budget.
     All levels if left out."""
 
     engine: str = "transformers"
@@ -153,35 +158,35 @@ class SearchSettings:
     """Name of the study to start or continue. If left out, the same flags continue the same one."""
 
     storage: str | None = None
-    """Where Optuna keeps the study; postgresql+psycopg://... for workers on several machines.
-    mlruns/optuna.db if left out."""
+    """Database in which Optuna keeps the study: postgresql+psycopg://... for workers on several
+    machines. mlruns/optuna.db if left out."""
 
     folder: Path | None = None
-    """Folder of replies, checkpoints and leases, which all workers of a study share. mlruns if left
+    """Folder for replies, checkpoints and leases, shared by all workers of a study. mlruns if left
     out."""
 
     checkpoints: Path | None = None
-    """Folder of compressed checkpoints: /dev/shm/lrm keeps them in memory, off the disk.
+    """Folder for compressed checkpoints: /dev/shm/lrm keeps them in memory, off the disk.
     checkpoints/ in the folder above if left out."""
 
     workers: int = 1
-    """Processes that share the study on this machine."""
+    """Processes on this machine that share the study."""
 
     gpus: Annotated[tuple[str, ...], listed(parse_gpus, "GPU,...")] = ()
-    """Starts a worker on each of these GPUs: 0,1,2,3; or 0+1,2+3 for two GPUs each."""
+    """GPUs to start a worker on: 0,1,2,3 for one each, or 0+1,2+3 for two each."""
 
     heartbeat: float = 30.0
-    """Seconds after which a worker elsewhere that gives no sign of life counts as dead; the same
-    for all workers of a study."""
+    """Seconds without a sign of life after which a worker on another machine counts as dead; the
+    same for all workers of a study."""
 
     tracking_uri: str | None = None
     """MLflow tracking server or database. mlruns/mlflow.db if left out."""
 
     team: str | None = None
-    """Tags every run with a team. LRM_TEAM, if set, unless given."""
+    """Team to tag every run with. The environment variable LRM_TEAM if left out."""
 
     note: str | None = None
-    """What the study is for, shown with it in MLflow. Given again, it replaces the old one."""
+    """What the study is for, shown with it in MLflow. A new note replaces the old one."""
 
     seed: int = 0
     """Seed of calibration, sampling and search."""
@@ -238,4 +243,4 @@ class Settings(SearchSettings):
                 f"--engine {engine.name} runs a model that is elsewhere, whatever is pruned here: "
                 "give --sparsity 0."
             )
-        registry.require("method", self.method.partition(":")[0], registry.METHODS)
+        registry.require("method", self.method.partition(":")[0], registry.PRUNERS)

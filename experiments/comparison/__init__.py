@@ -1,1 +1,1 @@
-"""Studies and runs of several teams side by side."""
+"""Side by side: studies and runs of several teams, and compression methods on one model."""

@@ -1,4 +1,4 @@
-"""Who is compared: studies and runs, whose they are, and in which store they lie."""
+"""The entries of a comparison: studies and single runs, whose they are, and where they lie."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from experiments.reporting import variants
 from experiments.reporting.variants import Selection
@@ -22,26 +21,27 @@ from tracking.stored_run import StoredRun
 class Entry:
     """A study, or a run by itself, with what was measured in it.
 
-    `label` tells it from the others; `origin` names its run in every store it was brought into,
-    `made_in` is the store it comes from, without credentials. `config` is the study's.
+    `label` tells it from the others. `origin` names its run in every store it was brought into;
+    `made_in` is the store it comes from, without credentials. `run` is the study's run, or the
+    single run; `config` is the study's, empty where there is none.
     """
 
     label: str
     origin: str
     made_in: str
-    home: StoredRun
+    run: StoredRun
     selection: Selection
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
 
     @property
     def owner(self) -> str:
         """The team, or else the person."""
-        tags = self.home.tags
+        tags = self.run.tags
         return tags.get("team") or tags.get("owner") or tags.get("mlflow.user", "unknown")
 
     @property
     def study(self) -> str:
-        return self.home.tags.get("study", self.home.name)
+        return self.run.tags.get("study", self.run.name)
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ class Entry:
 
     @cached_property
     def params(self) -> Mapping[str, str]:
-        """What all of its runs were asked with: the params of the first."""
+        """How all of its runs were asked, read from the first."""
         return self.selection.records[0].params
 
     @cached_property
@@ -58,8 +58,15 @@ class Entry:
 
     @cached_property
     def names(self) -> list[str]:
-        """Its variants as people tell them apart, in the order of its records."""
+        """The names of its variants, in the order of its records."""
         return variants.names(self.selection.records)
+
+    def benchmark_version(self, benchmark: str) -> str:
+        """The version that the study's config gives for a benchmark; "" if it gives none."""
+        identity = self.config.get("identity")
+        benchmarks = identity.get("benchmarks") if isinstance(identity, dict) else None
+        known = benchmarks.get(benchmark) if isinstance(benchmarks, dict) else None
+        return str(known[0]) if known else ""
 
 
 @dataclass(frozen=True)
@@ -74,62 +81,63 @@ class Wanted:
 
 
 def find(stores: Sequence[Store], wanted: Wanted) -> tuple[list[Entry], list[str]]:
-    """The parties, each once though it lie in several stores, and sentences on what is left out.
+    """The entries, each once even if several stores have it, and sentences on what is left out.
 
     Raises BadInput where something that was named is in no store, and where there are fewer than
     two to compare.
     """
-    parties: dict[str, Entry] = {}
-    told: list[str] = []
-    for store, home, levels in _homes(stores, wanted):
-        origin = store.origin(home)
-        if origin in parties:
+    entries: dict[str, Entry] = {}
+    notes: list[str] = []
+    for store, run, levels in _matches(stores, wanted):
+        origin = store.origin(run)
+        if origin in entries:
             continue
         try:
-            parties[origin] = _party(store, home, levels, origin)
+            entries[origin] = _entry(store, run, levels, origin)
         except BadInput as error:
-            if home.tags["study"] in wanted.studies or home.id in wanted.runs:
+            # What was named must be there; what a tag or filter matched may be left out.
+            if run.tags.get("study") in wanted.studies or run.id in wanted.runs:
                 raise
-            told.append(f"{home.name} is left out: {error}")
-    if len(parties) < 2:
-        found = ", ".join(party.label for party in parties.values()) or "nothing"
+            notes.append(f"{run.name} is left out: {error}")
+    if len(entries) < 2:
+        labels = ", ".join(entry.label for entry in entries.values()) or "nothing"
         raise BadInput(
-            f"A comparison takes two studies or runs, and what was asked for is {found}: name more "
-            "with --study, --run, --tag or --filter, or give the store that has them with "
+            f"A comparison takes two studies or runs, and what was asked for is {labels}: name "
+            "more with --study, --run, --tag or --filter, or give the store that has them with "
             "--tracking-uri."
         )
-    return _told_apart(list(parties.values())), told
+    return _distinct(list(entries.values())), notes
 
 
-def _homes(
+def _matches(
     stores: Sequence[Store], wanted: Wanted
 ) -> Iterator[tuple[Store, StoredRun, Sequence[StoredRun]]]:
-    """The runs of studies and the single runs that are asked for, with their stores, and with the
-    runs of a study's levels."""
+    """Every study's run and single run that is asked for: its store, itself, and the runs of the
+    study's levels."""
     for name in wanted.studies:
-        studies = [(store, *found) for store in stores if (found := store.find_study(name))]
+        studies = [(store, *study) for store in stores if (study := store.find_study(name))]
         if not studies:
             raise BadInput(unknown("study", name, set().union(*(s.study_names() for s in stores))))
         yield from studies
-    for store, home in _others(stores, wanted):
-        levels = store.study_records(home.tags["study"])[1] if home.kind == "study" else []
-        yield store, home, levels
+    for store, run in _other_matches(stores, wanted):
+        levels = store.study_runs(run.tags["study"])[1] if run.kind == "study" else []
+        yield store, run, levels
 
 
-def _others(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, StoredRun]]:
+def _other_matches(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, StoredRun]]:
     """What is asked for otherwise than by a study's name."""
     for run_id in wanted.runs:
-        found = [(store, home) for store in stores if (home := store.find_run(run_id))]
-        if not found:
+        matches = [(store, run) for store in stores if (run := store.find_run(run_id))]
+        if not matches:
             raise BadInput(
                 f"There is no run {run_id!r} in these stores: take an id that the UI shows, or "
                 "give the store that has it with --tracking-uri."
             )
-        yield from found
+        yield from matches
     for tag, value in wanted.tags:
         for store in stores:
-            for home in store.tagged(tag, value):
-                yield store, home
+            for run in store.tagged(tag, value):
+                yield store, run
     for condition in wanted.filters:
         yield from _matching(stores, condition, "study", "import") or _matching(
             stores, condition, "level"
@@ -139,34 +147,35 @@ def _others(stores: Sequence[Store], wanted: Wanted) -> Iterator[tuple[Store, St
 def _matching(
     stores: Sequence[Store], condition: str, *kinds: Kind
 ) -> list[tuple[Store, StoredRun]]:
-    return [(store, home) for store in stores for home in store.matching(condition, kinds)]
+    return [(store, run) for store in stores for run in store.matching(condition, kinds)]
 
 
-def _party(store: Store, home: StoredRun, levels: Sequence[StoredRun], origin: str) -> Entry:
-    if home.kind == "study":
-        selection = variants.of_levels(home, levels)
-        config = home.artifact("config.json")
+def _entry(store: Store, run: StoredRun, levels: Sequence[StoredRun], origin: str) -> Entry:
+    if run.kind == "study":
+        selection = variants.of_levels(run, levels)
+        config = run.artifact("config.json")
     else:
-        selection = variants.of_runs(store, [home.id])
-        parent = home.tags.get("parent_run_id")
-        config = store.records([parent])[0].artifact("config.json") if parent else None
-    party = Entry(
+        selection = variants.of_runs(store, [run.id])
+        parent = run.tags.get("parent_run_id")
+        config = store.runs([parent])[0].artifact("config.json") if parent else None
+    entry = Entry(
         label="",
         origin=origin,
-        made_in=home.tags.get("origin.store", redact(store.uri)),
-        home=home,
+        made_in=run.tags.get("origin.store", redact(store.uri)),
+        run=run,
         selection=selection,
         config=json.loads(config or b"{}"),
     )
-    name = party.study if home.kind in ("study", "import") else home.name
-    return replace(party, label=f"{party.owner}/{name}")
+    name = entry.study if run.kind in ("study", "import") else run.name
+    return replace(entry, label=f"{entry.owner}/{name}")
 
 
-def _told_apart(parties: Sequence[Entry]) -> list[Entry]:
-    """The parties with labels that are all different: the second of a name is numbered 2."""
-    seen: dict[str, int] = {}
-    found = []
-    for party in parties:
-        seen[party.label] = count = seen.get(party.label, 0) + 1
-        found.append(replace(party, label=f"{party.label} ({count})") if count > 1 else party)
-    return found
+def _distinct(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with labels that are all different: the second of a name is numbered 2."""
+    counts: dict[str, int] = {}
+    labelled = []
+    for entry in entries:
+        counts[entry.label] = count = counts.get(entry.label, 0) + 1
+        label = f"{entry.label} ({count})" if count > 1 else entry.label
+        labelled.append(replace(entry, label=label))
+    return labelled

@@ -1,41 +1,42 @@
-"""The joint front as a section of a report: a line for each party, and the paired differences."""
+"""The joint front as a section of a report: a line for each entry, and the paired differences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.comparison import joint_front as joining
+from experiments.comparison import tables
 from experiments.comparison.joint_front import EntryPair, JointFront
-from lrm.analysis.fronts import Spot
 from lrm.records import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel, Section
-from lrm.report.frontier import ACCURACY, hover
+from lrm.report.spots import ACCURACY, log_length, spot_dot
 from lrm.tables import signed
 
 STRETCHES = 8
-"""Of the front told in words; a table has all its points."""
+"""How many stretches of the front are told in words; a table has all its points."""
 
 
 def section(joint: JointFront, at_largest: Sequence[EntryPair]) -> Section:
-    """Who holds what, drawn and in words, with all tables of the comparison."""
+    """Who holds which part of the front, drawn and in words, with all tables of the comparison."""
     unit = joint.front.spots[0].setting.variant.unit
-    dots = [_dot(party.label, spot) for party in joint.parties for spot in joint.own_front(party)]
-    steps = [(_logged(spot.tokens.value), spot.accuracy.value) for spot in joint.on_front]
+    dots = [
+        spot_dot(entry.label, spot) for entry in joint.entries for spot in joint.own_front(entry)
+    ]
+    steps = [(log_length(spot.tokens.value), spot.accuracy.value) for spot in joint.on_front]
     axis = ChartAxis(f"{unit} per question, log scale", "log")
     apart = ChartAxis("difference in accuracy, percentage points")
     figure = Figure(
-        says=(
-            "A line is a party's own Pareto front, the dashed line that of all together. Beside it "
-            "two parties at the same level, on the same questions; 95% intervals. To the right of "
-            "the zero the first named is the more accurate.",
+        text=(
+            "Each line is the Pareto front of one study or run; the dashed line is the joint front "
+            "of all. Beside it two of them at the same level are compared on the same questions, "
+            "with 95% intervals. To the right of the zero, the first named is more accurate.",
             *(
-                f"{party.label} holds {joint.held(party)} of {len(joint.on_front)} points of the "
+                f"{entry.label} holds {joint.held(entry)} of {len(joint.on_front)} points of the "
                 "joint front."
-                for party in joint.parties
+                for entry in joint.entries
             ),
             f"By {unit} per question: "
-            + "; ".join(_stretch(*one) for one in joint.stretches[:STRETCHES])
+            + "; ".join(_stretch(*stretch) for stretch in joint.stretches[:STRETCHES])
             + ("; and so on, as the table tells." if len(joint.stretches) > STRETCHES else "."),
         ),
         panels=[
@@ -46,48 +47,38 @@ def section(joint: JointFront, at_largest: Sequence[EntryPair]) -> Section:
             Panel(_titled(at_largest), intervals(_differences(at_largest), apart, mark=0)),
         ],
         tables=(
-            joining.parties_table(joint),
-            joining.front_table(joint),
-            joining.pairs_table(joint, joint.pairs),
+            tables.entries_table(joint),
+            tables.front_table(joint),
+            tables.pairs_table(joint.pairs),
         ),
     )
     return Section("joint", "The joint front, and who holds it", figure)
 
 
-def _stretch(who: str, start: float, end: float) -> str:
-    return f"{start:,.0f}: {who}" if start == end else f"{start:,.0f} to {end:,.0f}: {who}"
-
-
-def _dot(label: str, spot: Spot) -> Dot:
-    value, low, high = (_logged(x) for x in (spot.tokens.value, spot.tokens.low, spot.tokens.high))
-    return Dot(label, value, spot.accuracy, hover(spot), across=Interval(value, low, high))
-
-
-def _logged(length: float) -> float:
-    """A length on a log scale, which has no zero."""
-    return max(length, 1.0)
+def _stretch(holders: str, start: float, end: float) -> str:
+    return f"{start:,.0f}: {holders}" if start == end else f"{start:,.0f} to {end:,.0f}: {holders}"
 
 
 def _against(pair: EntryPair) -> str:
-    return f"{pair.one.label} against {pair.other.label}"
+    return f"{pair.first.label} against {pair.second.label}"
 
 
 def _titled(pairs: Sequence[EntryPair]) -> str:
-    """The two parties, if there are no more; else a legend names them."""
-    who = {_against(pair) for pair in pairs}
-    return who.pop() if len(who) == 1 else "two parties at a time"
+    """The two entries, if there are no more; otherwise a legend names them."""
+    titles = {_against(pair) for pair in pairs}
+    return titles.pop() if len(titles) == 1 else "two at a time"
 
 
 def _differences(pairs: Sequence[EntryPair]) -> list[Dot]:
     return [
         Dot(
             series=_against(pair),
-            place=pair.level,
+            position=pair.level,
             value=Interval(*(100 * end for end in _ends(pair))),
-            told={
-                "one": pair.found.one,
-                "other": pair.found.other,
-                "accuracy": signed(pair.found.accuracy.interval),
+            hover={
+                "one": pair.comparison.one,
+                "other": pair.comparison.other,
+                "accuracy": signed(pair.comparison.accuracy.interval),
             },
         )
         for pair in pairs
@@ -95,5 +86,5 @@ def _differences(pairs: Sequence[EntryPair]) -> list[Dot]:
 
 
 def _ends(pair: EntryPair) -> tuple[float, float, float]:
-    found = pair.found.accuracy
-    return found.value, found.low, found.high
+    accuracy = pair.comparison.accuracy
+    return accuracy.value, accuracy.low, accuracy.high

@@ -1,8 +1,8 @@
-"""Who does what where several processes share a folder: leases, which end when their holder does.
+"""Leases: which process does what in a shared folder, until that process ends.
 
-A lease is a file that its holder touches three times within its length. Another takes it at once
-where the holder was a process of its own host and has ended, and else when the file was left alone
-for that length by the other's own clock (`filelock.SoftFileLease`).
+A lease is a file that its holder touches three times within the lease's length. If the holder has
+ended, another process takes the lease: at once on the same host; from another host after the file
+was not touched for that length, by the other's own clock (`filelock.SoftFileLease`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ PAUSE = 0.1
 """Seconds between two looks at a lease that another holds."""
 
 SILENCE = 1.0
-"""Seconds of waiting that are not worth a word; then one looks as rarely."""
+"""Seconds to wait before saying so; from then on also the seconds between two looks."""
 
 
 class LeaseLost(Exception):
-    """Another process has taken what this one held; the message says which."""
+    """Another process has taken a lease that this one held; the message says which."""
 
 
 class Owner(NamedTuple):
@@ -40,7 +40,7 @@ class Owner(NamedTuple):
 
 
 class Leases:
-    """Named leases in one folder, each `seconds` long, which all that share it must agree on."""
+    """Named leases in one folder, each `seconds` long; all that share the folder use one length."""
 
     def __init__(self, folder: Path, seconds: float) -> None:
         self.folder = folder
@@ -48,10 +48,10 @@ class Leases:
         self._known: dict[str, SoftFileLease] = {}
 
     def take(self, name: str, watch: bool = False) -> bool:
-        """Whether the lease is this process's now; `watch`: after looking for as long as it takes
-        to tell that a holder elsewhere has ended.
+        """Takes the lease if it is free; returns whether it is this process's now.
 
-        Raises BadInput if another holds it for another length of time.
+        With `watch` it waits as long as it takes to know that a holder on another host has ended.
+        Raises BadInput if another process holds it with another length.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lease = self._lease(name)
@@ -73,10 +73,10 @@ class Leases:
         self._lease(name).release()
 
     def is_mine(self, name: str) -> bool:
-        """Whether the lease is still this process's: one that was suspended may have lost it."""
+        """Whether the lease is still this process's, which may have lost it while suspended."""
         lease = self._lease(name)
-        found = lease.owner
-        return found is not None and found.token == lease.token
+        owner = lease.owner
+        return owner is not None and owner.token == lease.token
 
     def is_free(self, name: str) -> bool:
         """Whether no other process holds the lease."""
@@ -88,8 +88,8 @@ class Leases:
 
     def owner(self, name: str) -> Owner | None:
         """Who holds the lease, or held it last; None if it was given back."""
-        found = self._lease(name).owner
-        return found and Owner(found.hostname, found.pid)
+        owner = self._lease(name).owner
+        return owner and Owner(owner.hostname, owner.pid)
 
     def names(self) -> list[str]:
         """The leases that are held, or were not given back."""
@@ -97,21 +97,23 @@ class Leases:
 
     @contextmanager
     def hold(self, name: str, does: str) -> Iterator[None]:
-        """Holds the lease, once it is free; says whom it waits for. `does` is what its holder does:
-        "compresses the model"."""
-        since, told = time.monotonic(), False
+        """Waits for the lease and holds it during the block; says whom it waits for.
+
+        `does` is what a holder does, for example "compresses the model".
+        """
+        since, announced = time.monotonic(), False
         while not self.take(name):
-            if not told and time.monotonic() - since > SILENCE:
+            if not announced and time.monotonic() - since > SILENCE:
                 say(f"Waiting: {self.owner(name) or 'another worker'} {does}.")
-                told = True
-            time.sleep(SILENCE if told else PAUSE)
+                announced = True
+            time.sleep(SILENCE if announced else PAUSE)
         try:
             yield
         finally:
             self.release(name)
 
     def _lease(self, name: str) -> SoftFileLease:
-        # One object a lease: it notes when it saw the file change last.
+        # One object for each lease, since it remembers when it saw the file change last.
         if name not in self._known:
             self._known[name] = SoftFileLease(self.path(name), lease_duration=self.seconds)
         return self._known[name]

@@ -1,7 +1,7 @@
-"""The workers of one study: who is on it, who measured what, and who writes what it comes to.
+"""The workers of one study: who works on it, who measured which level, who writes its report.
 
-All of it lies in the study's folder, which they share: leases, a line in workers.jsonl for each
-level that a worker measured, and a mark when the study was concluded.
+All of it is in the study's folder, which they share: leases, a line in workers.jsonl for each level
+that a worker measured, and concluded.json when the report was written.
 """
 
 from __future__ import annotations
@@ -11,35 +11,47 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 from urllib.parse import quote
 from uuid import uuid4
 
 from experiments.cli.progress import say
 from experiments.coordination.leases import Leases, Owner
-from experiments.search.level import Key
 from lrm.errors import BadInput
 from lrm.files import write_atomic
+from lrm.records import LevelKey
 from tracking.processes import this_process
 
 PRESENT = "worker-"
+"""How the names of the leases begin that workers hold while they are on the study."""
+
+
+class Conclusion(TypedDict, total=False):
+    """What concluded.json says: the levels that the report is on, its store, who wrote it when."""
+
+    levels: list[str]
+    store: str
+    host: str
+    pid: str
+    process_start: str
+    at: str
 
 
 class WorkerMembership:
-    """A study's workers, of which this process is one while it is inside `joined`.
+    """The workers of a study, of which this process is one inside `joined`.
 
-    `folder` is the study's own; `heartbeat` the length of their leases in seconds.
+    `folder` is the study's own; `heartbeat` is the length of their leases in seconds.
     """
 
     def __init__(self, folder: Path, heartbeat: float) -> None:
         self.folder = folder
         self.leases = Leases(folder, heartbeat)
         self.name = f"{PRESENT}{uuid4().hex[:12]}"
-        self._before = self._mark()
+        self._before = self._concluded()
 
     @property
     def id(self) -> str:
-        """What tells the folder from others, wherever it is mounted or moved to."""
+        """Identifies the folder, wherever it is mounted or moved to."""
         path = self.folder / "id"
         if not path.is_file():
             write_atomic(path, uuid4().hex.encode())
@@ -51,7 +63,8 @@ class WorkerMembership:
         with self.leases.hold("join", "joins the study"):
             self.leases.take(self.name)
             try:
-                self._meet(one_host)
+                if one_host:
+                    self._require_one_host()
             except BaseException:
                 self.leases.release(self.name)
                 raise
@@ -60,16 +73,16 @@ class WorkerMembership:
         finally:
             self.leases.release(self.name)
 
-    def _meet(self, one_host: bool) -> None:
+    def _require_one_host(self) -> None:
         own = self.leases.owner(self.name)
         for name in self.leases.names():
             other = self.leases.owner(name)
             if not name.startswith(PRESENT) or name == self.name or self.leases.is_free(name):
                 continue
-            if one_host and own and other and own.host != other.host:
-                self._see_gone(name, other)
+            if own and other and own.host != other.host:
+                self._require_gone(name, other)
 
-    def _see_gone(self, name: str, other: Owner) -> None:
+    def _require_gone(self, name: str, other: Owner) -> None:
         say(f"Looking for {self.leases.seconds:g} s whether {other} still works on this study.")
         if not self.leases.take(name, watch=True):
             raise BadInput(
@@ -79,8 +92,8 @@ class WorkerMembership:
             )
         self.leases.release(name)
 
-    def log(self, facts: Mapping[str, Any]) -> None:
-        """Adds a line on what this worker did to workers.jsonl."""
+    def log(self, facts: Mapping[str, object]) -> None:
+        """Adds a line to workers.jsonl about what this worker did."""
         process = this_process()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         row = {"worker": f"{process['host']}:{process['pid']}", **facts, "at": now}
@@ -88,32 +101,33 @@ class WorkerMembership:
             file.write(json.dumps(row).encode() + b"\n")
 
     @contextmanager
-    def concluding(self, **what: Any) -> Iterator[tuple[bool, bool]]:
-        """Alone among the workers; yields whether this one is to write what the study comes to, and
-        whether `what` it comes to is new.
+    def concluding(self, levels: list[str], store: str) -> Iterator[tuple[bool, bool]]:
+        """One worker at a time is inside. Yields whether this one must write the report, and
+        whether its levels or its store are new.
 
-        It is not to if another has written the same since this one came.
+        It need not if another has written the same since this one came.
         """
         with self.leases.hold("conclude", "writes the report"):
-            found = self._mark()
-            new = any(found.get(name) != what[name] for name in what)
-            due = new or found == self._before
+            stored = self._concluded()
+            new = stored.get("levels") != levels or stored.get("store") != store
+            due = new or stored == self._before
             yield due, new
             if due:
-                mark = {**what, **this_process(), "at": datetime.now(UTC).isoformat()}
-                write_atomic(self.folder / "concluded.json", json.dumps(mark).encode())
+                now = datetime.now(UTC).isoformat()
+                conclusion = {"levels": levels, "store": store, **this_process(), "at": now}
+                write_atomic(self.folder / "concluded.json", json.dumps(conclusion).encode())
 
-    def _mark(self) -> dict[str, Any]:
+    def _concluded(self) -> Conclusion:
         path = self.folder / "concluded.json"
-        found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-        return found
+        conclusion: Conclusion = json.loads(path.read_bytes()) if path.is_file() else {}
+        return conclusion
 
 
 def folder_of(studies: Path, name: str) -> Path:
-    """The folder of a study among others, whatever signs its name has."""
+    """The folder of a study in the folder `studies`; its name may have any characters."""
     return studies / quote(name, safe=" ")
 
 
-def lease_of(key: Key) -> str:
+def lease_of(key: LevelKey) -> str:
     """The name of a level's lease."""
     return f"level-{quote(str(key), safe='')}"

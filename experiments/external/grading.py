@@ -19,10 +19,9 @@ from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.errors import BadInput
 from lrm.generation.evaluate import Item
-from lrm.records import Interval, Question
+from lrm.records import Interval, Question, Unit
 from lrm.scoring import submissions
 from lrm.scoring.grading import Count, Graded, graded, in_tokens
-from lrm.scoring.scores import Unit
 from lrm.stats import intervals
 
 

@@ -18,9 +18,10 @@ from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
 from lrm.digests import of_file, of_json
+from lrm.records import Unit
 from lrm.report.page import PAGE
 from lrm.scoring import published
-from lrm.scoring.scores import Score, Unit, interval, logged, score
+from lrm.scoring.scores import Score, interval, logged, score
 from lrm.scoring.truncation import TRUNCATION
 from lrm.stats import intervals
 from tracking.address import project_root
@@ -63,7 +64,7 @@ def record(outcome: ImportOutcome, settings: ScoreSettings) -> ImportOutcome:
     identity = of_json([dict(outcome.params), settings.team])
     store = outcome.store
     if known := store.find_imported(outcome.name, identity):
-        page = store.records([known])[0].place(PAGE)
+        page = store.runs([known])[0].location(PAGE)
         return replace(outcome, run_id=known, repeated=True, page=page)
     tags = {"model": settings.model} | ({"team": settings.team} if settings.team else {})
     with store.imported(outcome.name, identity, outcome.params, tags) as level:

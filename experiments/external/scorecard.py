@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from experiments.external.grading import GradedTraces
 from lrm.analysis.compare import PAPER
 from lrm.generation.evaluate import Item
-from lrm.records import Interval, Rule
+from lrm.records import Interval, Rule, Unit
 from lrm.scoring import published
-from lrm.scoring.scores import Score, Unit
+from lrm.scoring.scores import Score
 from lrm.scoring.truncation import TRUNCATION, judge
 from lrm.stats import intervals
 from lrm.tables import Table, amount, percent

@@ -1,4 +1,4 @@
-"""What an engine runs of a model: as it is, or converted; and what it does not, said in time."""
+"""A model in a format that an engine runs: as it is, or converted; refused early if neither."""
 
 from __future__ import annotations
 
@@ -20,39 +20,44 @@ from lrm.records import Checkpoint
 def find_runnable(
     name: str, engine: EngineChoice, sparsity: Sequence[float] = (0.0,)
 ) -> LocatedModel:
-    """The model for an engine, at these sparsities; BadInput before any weights are fetched if it
-    cannot be."""
+    """The model that an engine is to run at these sparsities, before its weights are fetched.
+
+    Raises BadInput if the engine cannot run it, or if its weights cannot be pruned.
+    """
     loaded = engine.kind.formats
-    found = find_model(name, tokenizer_only="tokenizer" in loaded)
-    if found.format == "dense" and "gguf" in loaded:
-        return found
-    formats.check(found.name, found.format, engine.kind)
-    if found.format != "dense" and any(sparsity):
+    model = find_model(name, tokenizer_only="tokenizer" in loaded)
+    if model.format == "dense" and "gguf" in loaded:
+        return model
+    formats.check(model.name, model.format, engine.kind)
+    if model.format != "dense" and any(sparsity):
         raise BadInput(
-            f"{found.name} has {found.format} weights, and only dense ones are pruned: give "
+            f"{model.name} has {model.format} weights, and only dense ones are pruned: give "
             "--sparsity 0."
         )
-    return found
+    return model
 
 
 def runnable(
     checkpoint: Checkpoint, engine: EngineChoice, folder: Path, heartbeat: float = 30.0
 ) -> Checkpoint:
-    """The checkpoint as the engine loads it: a dense one, where it takes only GGUF files, as one in
-    float16, which is kept in `folder` and made there under a lease of `heartbeat` seconds; a packed
-    one, where it has no kernels for it, as the same weights unpacked."""
+    """The checkpoint in a format that the engine loads.
+
+    A packed one becomes the same weights unpacked, where the engine has no kernels for it. A dense
+    one becomes a GGUF file in float16, where the engine loads nothing else; it is kept in `folder`
+    and made there under a lease of `heartbeat` seconds.
+    """
     loaded = checkpoint.format in engine.kind.formats
     if loaded and (not has_twin(checkpoint) or _has_kernels(checkpoint, engine)):
         return checkpoint
     if unpacked := twin(checkpoint):
         return runnable(unpacked, engine, folder, heartbeat)
-    place = folder / f"{checkpoint.revision[:24]}.gguf"
-    with Leases(folder, heartbeat).hold(f".{place.stem}", "converts the model"):
-        if not place.is_file():
-            return write_f16(checkpoint, place)
-    return Checkpoint(place, of_file(place), "gguf", checkpoint.lineage)
+    path = folder / f"{checkpoint.revision[:24]}.gguf"
+    with Leases(folder, heartbeat).hold(f".{path.stem}", "converts the model"):
+        if not path.is_file():
+            return write_f16(checkpoint, path)
+    return Checkpoint(path, of_file(path), "gguf", checkpoint.lineage)
 
 
 def _has_kernels(checkpoint: Checkpoint, engine: EngineChoice) -> bool:
-    made = engine.made(checkpoint)
-    return isinstance(made, RunsPacked) and made.has_kernels and served(checkpoint.path)
+    opened = engine.made(checkpoint)
+    return isinstance(opened, RunsPacked) and opened.has_kernels and served(checkpoint.path)

@@ -14,9 +14,9 @@ from lrm.errors import BadInput
 def choose(files: Iterable[str], word: str, source: str, how: str) -> list[str]:
     """The files of the one model whose name or folder contains `word`, its parts in order.
 
-    A word is bounded by what is no letter, digit or underscore: Q2_K is not in Q2_K_L, but in
-    UD-Q2_K. A whole name is always one model, whatever else contains it. `how` tells, in the
-    refusal, how to name one of those that `source` holds.
+    A word ends where no letter, digit or underscore follows: Q2_K is in UD-Q2_K, but not in Q2_K_L.
+    A whole name always means that model, whatever other names contain it. Raises BadInput where no
+    model or several match; `how` says there how to name one of those that `source` holds.
     """
     models: dict[str, list[str]] = {}
     for file in sorted(file for file in files if file.endswith(".gguf")):
@@ -24,12 +24,12 @@ def choose(files: Iterable[str], word: str, source: str, how: str) -> list[str]:
         models.setdefault(part["stem"] if part else file.removesuffix(".gguf"), []).append(file)
     word = word.removesuffix(".gguf")
     bounded = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
-    found = [model for model in models if bounded.search(model)] if word else list(models)
-    exact = [model for model in found if word.lower() == PurePosixPath(model).name.lower()]
-    if len(exact or found) == 1:
-        return models[(exact or found)[0]]
-    if found:
-        raise BadInput(f"{source} holds several models{_of(word)}: {_listed(found, word)}; {how}")
+    matches = [model for model in models if bounded.search(model)] if word else list(models)
+    exact = [model for model in matches if word.lower() == PurePosixPath(model).name.lower()]
+    if len(exact or matches) == 1:
+        return models[(exact or matches)[0]]
+    if matches:
+        raise BadInput(f"{source} holds several models{_of(word)}: {_listed(matches, word)}; {how}")
     if not models:
         raise BadInput(f"{source} holds no GGUF files; leave out :{word}, or name another")
     raise BadInput(f"{source} has no model{_of(word)}, but {_listed(models, word)}; {how}")
@@ -42,5 +42,5 @@ def _of(word: str) -> str:
 def _listed(models: Iterable[str], word: str) -> str:
     """Their names, the nearest to `word` first."""
     names = sorted(PurePosixPath(model).name for model in models)
-    near = {name: SequenceMatcher(None, word.lower(), name.lower()).ratio() for name in names}
-    return ", ".join(sorted(names, key=lambda name: -near[name]))
+    likeness = {name: SequenceMatcher(None, word.lower(), name.lower()).ratio() for name in names}
+    return ", ".join(sorted(names, key=lambda name: -likeness[name]))

@@ -1,4 +1,4 @@
-"""A model's repository on the hub: what it holds, and fetching no more of it than is needed."""
+"""A model's repository on the hub: its files, of which only those that are needed are fetched."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 
 from lrm.errors import BadInput
 
-PATIENCE = 5.0
-"""Seconds of silence after which the hub counts as out of reach."""
+HTTP_TIMEOUT = 5.0
+"""Seconds without an answer after which the hub counts as out of reach."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository and the names of its files; `offline` if these are a copy's, downloaded before,
-    since the hub is out of reach."""
+    """A repository and the names of its files.
+
+    `offline`: the hub is out of reach, and the files are those of a copy downloaded before.
+    """
 
     name: str
     files: Sequence[str]
@@ -27,7 +29,7 @@ class Repository:
         return f"the copy of {self.name} here" if self.offline else self.name
 
     def fetch(self, wanted: Sequence[str]) -> Path:
-        """A folder with those of its files that match a pattern of `wanted`, and perhaps more."""
+        """A folder with all files that match a pattern of `wanted`, and perhaps others."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
@@ -40,17 +42,21 @@ class Repository:
             raise _failure(self.name, error) from error
 
     def fetch_file(self, file: str, also: Sequence[str] = ()) -> Path:
-        """The path of a file, fetched together with the files `also`."""
+        """The path of a file; the files in `also` are fetched with it."""
         return self.fetch([glob.escape(name) for name in (file, *also)]) / file
 
 
 def find_repository(name: str) -> Repository:
-    """Asks the hub first, since a download from an unreachable one is retried for long."""
+    """Asks the hub which files it has, or looks for a copy if it is out of reach.
+
+    The hub is asked before anything is downloaded, since a download is retried for minutes.
+    Raises BadInput if there is neither.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 
     try:
-        info = HfApi().model_info(name, timeout=PATIENCE)
+        info = HfApi().model_info(name, timeout=HTTP_TIMEOUT)
         return Repository(name, [file.rfilename for file in info.siblings or ()])
     except HFValidationError as error:
         raise _failure(name, error) from error

@@ -18,7 +18,7 @@ from lrm.records import Checkpoint, Format
 
 EMBEDDED = Path(__file__).parents[2] / "lrm" / "tiny" / "models"
 FOLDER = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
-"""Weights, configs and tokenizer; nothing that can run code."""
+"""The files of a model that are fetched: weights, configs and tokenizer; nothing that runs code."""
 
 TOKENIZER = (
     "tokenizer.json",
@@ -30,12 +30,12 @@ TOKENIZER = (
     "merges.txt",
     "chat_template.jinja",
 )
-"""The files that decide what a tokenizer does."""
+"""The files that decide what a tokenizer does, in the order in which they are digested."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint, what to call it, and how many tokens its answers may take."""
+    """A checkpoint, its name, and how many tokens its answers may take."""
 
     name: str
     checkpoint: Checkpoint
@@ -44,7 +44,7 @@ class Model:
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether its tokenizer says how a conversation is written."""
+        """Whether its tokenizer has a template for conversations."""
         path = self.checkpoint.path
         if self.checkpoint.format == "gguf":
             return gguf_files.chat_template(path) is not None
@@ -56,14 +56,14 @@ class Model:
 
 @dataclass(frozen=True)
 class LocatedModel:
-    """A model before its weights are fetched or read: what to call it and how they are stored."""
+    """A model whose weights are not fetched yet: its name, and the format of its weights."""
 
     name: str
     format: Format
     fetch: Callable[[], Path]
 
     def open(self) -> Model:
-        """Fetches what is on the hub and not here yet, and reads it all once."""
+        """Fetches what is not here yet, and reads all of it once, for its digest."""
         path = self.fetch()
         embedded = path.parent == EMBEDDED
         answer_tokens = 32 if embedded else 1024
@@ -84,8 +84,9 @@ def find_model(name: str, tokenizer_only: bool = False) -> LocatedModel:
     """Finds an embedded model, a local folder, a GGUF file (the first part of a split one), or a
     hub id, with ":" and a word of its name for one of several GGUF models.
 
-    Only names with a slash that are nothing local are looked for on the hub. `tokenizer_only` asks
-    for no weights, since the model runs elsewhere.
+    Only names with a slash are looked for on the hub, and only if they are no local path.
+    `tokenizer_only`: the model runs elsewhere, so that no weights are needed. Raises BadInput where
+    nothing, or more than one model, has the name.
     """
     if name in embedded_names():
         return _in_folder(name, EMBEDDED / name, tokenizer_only)
@@ -94,14 +95,15 @@ def find_model(name: str, tokenizer_only: bool = False) -> LocatedModel:
         folder = path.resolve()
         return _in_folder(folder.name, folder, tokenizer_only)
     if path.is_file() or (path.suffix == ".gguf" and ":" not in name):
-        return _in_file(path.absolute(), tokenizer_only)  # a link's own name says which part it is
+        # Not resolved: the name of a link itself says which part of a split file it is.
+        return _in_file(path.absolute(), tokenizer_only)
     if "/" not in name or name.startswith((".", "/")):
         registry.require("embedded model, file or folder", name, embedded_names())
     return _on_hub(name, tokenizer_only)
 
 
 def open_tokenizer(folder: Path) -> Checkpoint:
-    """A folder as the tokenizer of a model that runs elsewhere; nothing is known of its weights."""
+    """A folder as the tokenizer of a model that runs elsewhere, with no weights."""
     files = [folder / name for name in TOKENIZER if (folder / name).is_file()]
     if not files:
         raise BadInput(f"{folder} has no tokenizer.json; give a folder or a hub id that has one")
@@ -131,10 +133,10 @@ def _on_hub(text: str, tokenizer_only: bool) -> LocatedModel:
     name, _, word = text.partition(":")
     repository = find_repository(name)
     if tokenizer_only:
-        wanted = (*TOKENIZER, "config.json")  # which may name the tokenizer's class
+        wanted = (*TOKENIZER, "config.json")  # the config may name the tokenizer's class
         return LocatedModel(text, "tokenizer", lambda: repository.fetch(wanted))
-    kinds = {Path(file).suffix for file in repository.files}
-    if word or (".gguf" in kinds and ".safetensors" not in kinds):
+    suffixes = {Path(file).suffix for file in repository.files}
+    if word or (".gguf" in suffixes and ".safetensors" not in suffixes):
         first, *rest = choose(
             repository.files, word, repository.described, f"name one: {name}:NAME"
         )

@@ -8,9 +8,9 @@ from typing import Any
 from experiments.cli.quantizer_choice import QuantizerChoice
 from experiments.outcomes.sparsity import look_further
 from experiments.search.findings import Findings
-from experiments.search.level import HEADLINE, Level, label
+from experiments.search.level import HEADLINE, Level
 from experiments.search.loop import SearchOutcome
-from lrm.records import Budget, Point
+from lrm.records import Budget, Point, level_label
 from lrm.tables import Table, amount, percent
 
 FRONT = ("recipe", "bytes", "budget", "accuracy", "tokens per question", "run")
@@ -95,7 +95,7 @@ def _line(level: Level, perplexed: float | None, budget: Budget) -> Sequence[str
         return format(told[name], form) if name in told else ""
 
     return (
-        label(level.key),
+        level_label(level.key),
         shown("bits_per_weight", ".2f"),
         shown("bits_per_weight/blocks", ".2f"),
         shown("weights/bytes", ",.0f"),

@@ -88,7 +88,7 @@ def text(outcome: SearchOutcome) -> str:
     """Everything the sensitivity study prints at its end."""
     found = outcome.findings
     assert isinstance(found, SensitivityFindings)
-    place = outcome.store.records([outcome.run_id])[0].place(FIGURE) if found.alone else "none yet"
+    place = outcome.store.runs([outcome.run_id])[0].location(FIGURE) if found.alone else "none yet"
     return "\n\n".join(
         (
             heading(outcome),

@@ -62,7 +62,7 @@ def figure(harms: Sequence[Harm], dense: float | None) -> Figure:
     model's own; and accuracy. Single layers are drawn as a map of blocks and kinds, other parts as
     rows."""
     panels = _maps(harms, dense) if harms[0].place else _rows(harms, dense)
-    return Figure(says=(), panels=panels, tables=())
+    return Figure(text=(), panels=panels, tables=())
 
 
 def _rows(harms: Sequence[Harm], dense: float | None) -> list[Panel]:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from experiments.planning.lines import GB, GIB, PlanLine, duration, section
+from experiments.planning.settings import PlanSettings
 from lrm.tables import Table
-
-if TYPE_CHECKING:
-    from experiments.plan import PlanSettings
-
-NAME = "deepseek-r1"
 
 FILES = {
     "UD-IQ1_S": (1.58, 131e9),
@@ -20,15 +15,16 @@ FILES = {
     "UD-IQ2_XXS": (2.22, 183e9),
     "UD-Q2_K_XL": (2.51, 212e9),
 }
-"""Bits that its makers name each by, and bytes, as they publish them: unsloth/DeepSeek-R1-GGUF."""
+"""Bits in each file's name, and its bytes, as its makers publish them: unsloth/DeepSeek-R1-GGUF."""
 
 WEIGHTS = 671e9
 LAYERS, LATENT, HEADS, KEY, VALUE = 61, 512 + 64, 128, 128 + 64, 128
-"""Of R1's config.json: a token's latent with its rotary part, and what heads of it are unfolded."""
+"""Of R1's config.json: layers, values of a token's latent with its rotary part, heads, and values
+of an unfolded head's key and value."""
 
 FOLDED = 2 * LAYERS * LATENT
 UNFOLDED = 2 * LAYERS * HEADS * (KEY + VALUE)
-"""Bytes of a token in the cache, in float16: one latent a layer, or every head's key and value."""
+"""Bytes of a token in the cache, in float16: one latent a layer, or each head's key and value."""
 
 HEADER = (
     *("file", "GB", "bits", "download", "loading", "left", "latents", "unfolded"),
@@ -53,13 +49,13 @@ def plan(settings: PlanSettings) -> str:
 
 def _row(settings: PlanSettings, name: str) -> tuple[str, ...]:
     bits, size = FILES[name]
-    one = settings.gpu_gib * GIB - settings.overhead_gb * GB
-    left = settings.gpus * one - size
+    per_gpu = settings.gpu_gib * GIB - settings.overhead_gb * GB
+    left = settings.gpus * per_gpu - size
     replies = []
     for token in (FOLDED, UNFOLDED):
         reply = token * settings.context
-        room = int(left / reply) if left > 0 else 0
-        replies.append(f"{room}" if room else f"on {math.ceil((size + reply) / one)} GPUs")
+        fit = int(left / reply) if left > 0 else 0
+        replies.append(f"{fit}" if fit else f"on {math.ceil((size + reply) / per_gpu)} GPUs")
     layers, slots = _fit(settings, size)
     rate = settings.tokens_per_second * FILES["UD-IQ1_S"][1] / size
     hours = duration(settings.questions * settings.reply_tokens / rate)
@@ -118,11 +114,11 @@ def _columns(settings: PlanSettings) -> Iterator[PlanLine]:
 
 def _fit(settings: PlanSettings, size: float) -> tuple[int, int]:
     """How many layers go to the GPUs (-1: all), and how many replies, as latents, run at once."""
-    room = settings.gpus * (settings.gpu_gib * GIB - settings.overhead_gb * GB)
+    memory = settings.gpus * (settings.gpu_gib * GIB - settings.overhead_gb * GB)
     reply = FOLDED * settings.context
-    if room >= size + reply:
-        return -1, min(settings.slots, int((room - size) / reply))
-    return max(0, int(LAYERS * (room - reply) / size)), 1
+    if memory >= size + reply:
+        return -1, min(settings.slots, int((memory - size) / reply))
+    return max(0, int(LAYERS * (memory - reply) / size)), 1
 
 
 def _command(settings: PlanSettings, name: str) -> str:

@@ -11,18 +11,21 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
-    """`source` is a formula, or says what was measured or assumed."""
+    """A quantity and its value; `source` is a formula, or says what was measured or assumed."""
 
-    what: str
+    quantity: str
     value: str
     source: str = ""
 
 
 def section(heading: str, lines: Sequence[PlanLine]) -> str:
-    """The heading, and the lines in three columns."""
-    what = max(len(line.what) for line in lines)
-    value = max(len(line.value) for line in lines)
-    body = [f"  {x.what.ljust(what)}  {x.value.rjust(value)}  {x.source}".rstrip() for x in lines]
+    """The heading, and below it the lines in three columns."""
+    first = max(len(line.quantity) for line in lines)
+    second = max(len(line.value) for line in lines)
+    body = [
+        f"  {line.quantity.ljust(first)}  {line.value.rjust(second)}  {line.source}".rstrip()
+        for line in lines
+    ]
     return "\n".join((heading, *body))
 
 

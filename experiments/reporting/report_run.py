@@ -20,11 +20,11 @@ def made(selection: Selection) -> Report:
         title=selection.title,
         variants=found.variants,
         samples=found.samples,
-        firsts=found.firsts,
-        against=found.against,
+        first_correct=found.firsts,
+        published=found.against,
         warnings=selection.left_out,
         provenance=provenance(selection),
-        volumes=selection.study.history("hypervolume") if selection.study else {},
+        hypervolumes=selection.study.history("hypervolume") if selection.study else {},
     )
 
 
@@ -36,12 +36,12 @@ def keep(store: Store, selection: Selection, report: Report) -> str:
     home = selection.study or (selection.records[0] if len(selection.records) == 1 else None)
     if home:
         _attach(store, home.id, report)
-        return home.place(PAGE)
+        return home.location(PAGE)
     ids = sorted(one.id for one in selection.records)
     name, about = f"report on {selection.title}", selection.records
     with store.reported(name, of_json(ids), {"runs": ",".join(ids)}, about=about) as run_id:
         _attach(store, run_id, report)
-    return store.records([run_id])[0].place(PAGE)
+    return store.runs([run_id])[0].location(PAGE)
 
 
 def _attach(store: Store, run_id: str, report: Report) -> None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lrm.analysis.first_correct import FirstCorrect, FirstCorrectSearch
-from lrm.analysis.grid import Variant
-from lrm.analysis.rows import grids
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
+from lrm.records import Unit
 from lrm.report.samples import Picker, Sample, fitting
 from lrm.scoring import published
 from lrm.scoring.published import Published
-from lrm.scoring.scores import Unit
+from lrm.scoring.replies import grids
 from tracking.store import Store
 from tracking.stored_run import StoredRun
 
@@ -35,7 +35,7 @@ class Selection:
 
 def of_study(store: Store, name: str) -> Selection:
     """All levels of a study that were finished. Raises BadInput for an unknown or empty study."""
-    return of_levels(*store.study_records(name))
+    return of_levels(*store.study_runs(name))
 
 
 def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
@@ -64,7 +64,7 @@ def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
 
 def of_runs(store: Store, run_ids: Sequence[str]) -> Selection:
     """The runs of these ids, levels or imports. Raises BadInput for others, naming them."""
-    records, budgets, left_out = store.records(list(dict.fromkeys(run_ids))), [], []
+    records, budgets, left_out = store.runs(list(dict.fromkeys(run_ids))), [], []
     for one in records:
         if one.kind not in ("level", "import") or not one.benchmarks():
             raise BadInput(
@@ -74,7 +74,7 @@ def of_runs(store: Store, run_ids: Sequence[str]) -> Selection:
         if one.unfinished:
             left_out.append(f"{one.name} is unfinished ({one.unfinished}): what is there is shown.")
         parent = one.tags.get("parent_run_id")
-        config = store.records([parent])[0].artifact("config.json") if parent else None
+        config = store.runs([parent])[0].artifact("config.json") if parent else None
         budgets.append(json.loads(config)["budgets"] if config else [])
     title = records[0].name if len(records) == 1 else f"{len(records)} runs"
     return Selection(title, records, budgets, left_out)

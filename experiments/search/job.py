@@ -17,15 +17,15 @@ from experiments.models.conversion import find_runnable
 from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
-from experiments.search.level import Key
 from experiments.search.level_evaluator import LevelEvaluator
+from experiments.search.open_study import open_search
 from experiments.search.pruning_first import FirstMethod, parse_first
-from experiments.search.study import SharedStudy, open_search
+from experiments.search.study import SharedStudy
 from lrm import registry
 from lrm.contracts import Benchmark
 from lrm.digests import of_json
 from lrm.errors import BadInput
-from lrm.records import Decoding, Question
+from lrm.records import Decoding, LevelKey, Question
 from lrm.scoring.truncation import TRUNCATION
 from tracking.address import project_root
 from tracking.store import Store, check_name, open_store
@@ -38,7 +38,7 @@ class SearchAxis:
 
     method: Choice
     text: str
-    keys: Sequence[Key]
+    keys: Sequence[LevelKey]
     objectives: int = 2
     findings: type[Findings] = Findings
 

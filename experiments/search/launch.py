@@ -1,7 +1,7 @@
 """Several workers of one study on this machine: `--workers 4`, or one per GPU with `--gpus 0,1`.
 
-Each is a process that runs the same search (`experiments.search.worker`); what it says on stderr is
-passed on under its name, and one of their tables is the result.
+Each is a process that runs the same search (`experiments.search.worker`). Lines on its stderr are
+passed on with its name in front; the table that one of them prints is the result.
 """
 
 from __future__ import annotations
@@ -39,40 +39,44 @@ def searched(
     root: Path | None,
     text: Callable[[SearchOutcome], str],
 ) -> str:
-    """What the command `name` prints: the search done here, or by the workers that are asked for.
+    """The text that the command `name` prints. The search is run here, or by workers if the
+    settings ask for them.
 
-    Whatever is wrong with the input is found here, before any worker starts, and a new database is
-    initialised.
+    Before any worker starts, the input is checked and a new database is initialised.
     """
     if not settings.gpus and settings.workers == 1:
         return text(loop.run(settings, axis, root))
-    named = on_gpus(settings.gpus) if settings.gpus else on_cores(settings.workers)
+    environments = on_gpus(settings.gpus) if settings.gpus else on_cores(settings.workers)
     job = prepare(settings, axis, root)
     with job.search(job.store()):
         pass
     own = without_flags(sys.argv[1:] if arguments is None else arguments)
-    return run([str(root or project_root()), name, *own], named)
+    return run([str(root or project_root()), name, *own], environments)
 
 
 def on_cores(count: int) -> dict[str, Environment]:
-    """The environments of so many workers, which share the cores unless told otherwise."""
+    """The environments of `count` workers by name: they share the cores unless
+    OMP_NUM_THREADS is set."""
     threads = str(max((os.cpu_count() or 1) // count, 1))
     shared = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
     return {f"worker {number}": shared for number in range(1, count + 1)}
 
 
 def on_gpus(words: Sequence[str]) -> dict[str, Environment]:
-    """The environments of a worker for each word, the GPUs it sees; BadInput if one is not here."""
+    """The environment of a worker for each word, the GPUs that it sees, for example "0+1".
+
+    Raises BadInput if a GPU is not here.
+    """
     import torch
 
-    here = torch.cuda.device_count()
-    if not here:
+    count = torch.cuda.device_count()
+    if not count:
         raise BadInput("--gpus: there is no GPU that PyTorch can use here; give --workers N.")
-    told = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    visible = told.split(",") if told else [str(number) for number in range(here)]
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = listed.split(",") if listed else [str(number) for number in range(count)]
     for number in (number for word in words for number in word.split("+")):
-        if int(number) >= here:
-            raise BadInput(f"--gpus: there is no GPU {number}; those here are 0 to {here - 1}.")
+        if int(number) >= count:
+            raise BadInput(f"--gpus: there is no GPU {number}; those here are 0 to {count - 1}.")
     return {
         f"gpu {word}": {
             "CUDA_VISIBLE_DEVICES": ",".join(visible[int(number)] for number in word.split("+"))
@@ -82,7 +86,7 @@ def on_gpus(words: Sequence[str]) -> dict[str, Environment]:
 
 
 def without_flags(arguments: Sequence[str]) -> list[str]:
-    """The command line of one worker."""
+    """The command line of one worker, which must not start workers itself."""
     kept, skip = [], False
     for word in arguments:
         if not skip and word.partition("=")[0] not in FLAGS:
@@ -91,16 +95,16 @@ def without_flags(arguments: Sequence[str]) -> list[str]:
     return kept
 
 
-def run(words: Sequence[str], named: Mapping[str, Environment]) -> str:
-    """Runs a worker in each environment; returns what one of them printed that reached the end.
+def run(words: Sequence[str], environments: Mapping[str, Environment]) -> str:
+    """Runs a worker in each environment; returns what the first that reached the end printed.
 
-    Ctrl-C and SIGTERM are passed on. Raises WorkersFailed, with the status of the first, if none
-    did.
+    Ctrl-C and SIGTERM are passed on. Raises WorkersFailed, with the status of the first worker, if
+    none reached the end.
     """
     workers: list[_Worker] = []
     with sigterm_raises():
         try:
-            for name, environment in named.items():
+            for name, environment in environments.items():
                 workers.append(_Worker(name, environment, words))
             for worker in workers:
                 worker.wait()
@@ -112,23 +116,23 @@ def run(words: Sequence[str], named: Mapping[str, Environment]) -> str:
                 worker.wait()
             raise
     failed = [worker for worker in workers if worker.status]
-    told = ", ".join(f"{worker.name} with status {worker.status}" for worker in failed)
+    failures = ", ".join(f"{worker.name} with status {worker.status}" for worker in failed)
     if len(failed) == len(workers):
-        error = WorkersFailed(f"No worker reached the end: {told}. The same command goes on.")
+        error = WorkersFailed(f"No worker reached the end: {failures}. The same command goes on.")
         error.status = max(failed[0].status, 1)
         raise error
     if failed:
-        print(f"The others went on without {told}.", file=sys.stderr)
+        print(f"The others went on without {failures}.", file=sys.stderr)
     return next(worker.printed for worker in workers if not worker.status)
 
 
 class _Worker:
-    """A started worker, in a session of its own, so that Ctrl-C reaches it once."""
+    """A started worker. It is in a session of its own, so that Ctrl-C reaches it only once."""
 
     def __init__(self, name: str, environment: Environment, words: Sequence[str]) -> None:
         self.name, self.printed = name, ""
-        above = str(Path(__file__).parents[2])
-        paths = os.pathsep.join([above, *filter(None, [os.environ.get("PYTHONPATH")])])
+        project = str(Path(__file__).parents[2])
+        paths = os.pathsep.join([project, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.search.worker", *words],
             stdin=subprocess.PIPE,  # which ends with this process, and then the worker does
@@ -148,7 +152,7 @@ class _Worker:
 
     @property
     def status(self) -> int:
-        """How it ended; that of a shell if a signal ended it."""
+        """Its exit status; 128 and the signal's number if a signal ended it, as in a shell."""
         status = self._process.returncode
         return 128 - status if status < 0 else status
 

@@ -7,20 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from lrm.generation.evaluate import Evaluation, Item
-from lrm.records import Budget, Checkpoint, Format, Point, Policy, Rule
+from lrm.records import Budget, Checkpoint, Format, LevelKey, Point, Policy, Rule
 from lrm.scoring.scores import Score, interval, logged, score
 from lrm.scoring.truncation import judge
 from lrm.stats import intervals
 
 HEADLINE: Policy = "force"
-
-Key = float | str
-"""What tells a search's levels from one another: a sparsity, or the name of a recipe."""
-
-
-def label(key: Key) -> str:
-    """A level as people read it."""
-    return key if isinstance(key, str) else f"{key:.0%}"
 
 
 @dataclass(frozen=True)
@@ -31,7 +23,7 @@ class Level:
     where the engine does not run them as they are.
     """
 
-    key: Key
+    key: LevelKey
     checkpoint: Checkpoint
     evaluations: Sequence[Evaluation]
     budgets: Sequence[int]

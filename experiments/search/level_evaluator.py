@@ -14,19 +14,16 @@ from experiments.coordination.leases import Leases
 from experiments.models.conversion import runnable
 from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
-from experiments.search.level import Key, Level, label
+from experiments.search.level import Level
 from lrm import registry
-from lrm.compression.checkpoint.folder import is_complete
+from lrm.compression.checkpoint.receipt import is_complete
 from lrm.compression.streaming.load import device
 from lrm.contracts import Benchmark, Engine
 from lrm.digests import of_json
 from lrm.generation import calibration
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Calibration, Checkpoint, Decoding, Question, Track
-
-REASONING_TWINS = ("arithmetic", "deduction", "timeline")
-KNOWLEDGE_TWIN = "hops"
+from lrm.records import Calibration, Checkpoint, Decoding, LevelKey, Question, Track, level_label
 
 
 @dataclass
@@ -48,7 +45,7 @@ class LevelEvaluator:
     decoding: Decoding
     track: Track
     closing: str
-    keys: Sequence[Key]
+    keys: Sequence[LevelKey]
     budgets: Sequence[int]
     progress: Progress
     first: str = ""
@@ -58,14 +55,14 @@ class LevelEvaluator:
     pruned: int = 0
     _calibrations: dict[str, Calibration] = field(default_factory=dict, init=False)
 
-    def measure(self, key: Key, check: Callable[[], None] = lambda: None) -> Level:
+    def measure(self, key: LevelKey, check: Callable[[], None] = lambda: None) -> Level:
         """Compresses to a level if need be, and answers all questions at all budgets.
 
         `check` is called after each reply, and may end it by an exception.
         """
         checkpoint = self.checkpoint(key)
         asked = sum(map(len, self.questions.values())) * self.decoding.samples
-        self.progress.stage(f"{self.method.axis} {label(key):>4}", asked)
+        self.progress.stage(f"{self.method.axis} {level_label(key):>4}", asked)
         run = self._runnable(checkpoint)
         engine = self.engine.on(run)
 
@@ -95,7 +92,7 @@ class LevelEvaluator:
         counted = {"reused": self.reused, "decoded": self.decoded, "pruned": self.pruned}
         return counted | {"tokens": self.progress.decoded}
 
-    def checkpoint(self, key: Key) -> Checkpoint:
+    def checkpoint(self, key: LevelKey) -> Checkpoint:
         """The model at a level, which may be the model itself. All levels are made in one pass."""
         if key == self.method.untouched:
             return self.model.checkpoint
@@ -118,7 +115,7 @@ class LevelEvaluator:
             self.method.apply(self.model.checkpoint, rows, outs, self.progress.module)
             self.pruned += len(outs)
 
-    def calibration(self, key: Key) -> Calibration | None:
+    def calibration(self, key: LevelKey) -> Calibration | None:
         """What the method is calibrated on at a level, or None if on nothing."""
         source = self.method.source(key)
         if source is None:
@@ -149,8 +146,11 @@ class LevelEvaluator:
     def practice_twins(self) -> list[Benchmark]:
         """Whose practice questions the model reasons on for calibration."""
         # A made-up graph means nothing to a model that was not trained on it.
-        names = (*REASONING_TWINS, KNOWLEDGE_TWIN) if self.model.embedded else REASONING_TWINS
-        return [registry.benchmark(name) for name in names]
+        return [
+            benchmark
+            for benchmark in map(registry.benchmark, registry.BENCHMARKS)
+            if benchmark.calibrates and (self.model.embedded or not benchmark.knowledge)
+        ]
 
     @contextmanager
     def dense(self) -> Iterator[tuple[Engine, ReplyCache]]:
@@ -163,14 +163,14 @@ class LevelEvaluator:
         ):
             yield engine, store
 
-    def method_params(self, key: Key) -> Mapping[str, object]:
+    def method_params(self, key: LevelKey) -> Mapping[str, object]:
         """The method's parameters at a level; the model itself had none applied, or the `first`."""
         begun = {"first_revision": self.model.checkpoint.revision} if self.first else {}
         if key == self.method.untouched:
             return {"method": self.first or "none", self.method.axis: key, **begun}
         return {**self.method.params(key, self.calibration(key)), **begun}
 
-    def _place(self, key: Key) -> Path:
+    def _place(self, key: LevelKey) -> Path:
         identity = {
             "parent": self.model.checkpoint.revision,
             "method": self.method.params(key, self.calibration(key)),

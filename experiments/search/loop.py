@@ -19,10 +19,11 @@ from experiments.reporting.variants import of_study
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
 from experiments.search.job import SearchAxis, prepare
-from experiments.search.level import Key, Level, label
+from experiments.search.level import Level
 from experiments.search.level_evaluator import LevelEvaluator
 from experiments.search.run_recorder import RunRecorder
 from experiments.search.study import SharedStudy
+from lrm.records import LevelKey, level_label
 from lrm.report.page import PAGE
 from lrm.stats.frontier import hypervolume
 from tracking.provenance import redact
@@ -53,7 +54,7 @@ def run(settings: SearchSettings, axis: SearchAxis, root: Path | None = None) ->
     config = {**asdict(settings), "identity": job.identity}
     with ExitStack() as stack:
         search = stack.enter_context(job.search(store))
-        with search.crew.leases.hold("record", "opens the study's run"):
+        with search.membership.leases.hold("record", "opens the study's run"):
             opened = store.study(job.name, job.params, job.tags, config)
             study = stack.enter_context(opened)
         warm = stack.enter_context(EngineCache(job.engine))
@@ -76,12 +77,12 @@ def run(settings: SearchSettings, axis: SearchAxis, root: Path | None = None) ->
 def conclude(search: SharedStudy, study: StudyRun, store: Store, findings: Findings) -> str:
     """Writes the study's front and its report, unless another worker has; returns where the report
     lies."""
-    told = [label(level.key) for level in findings.levels]
-    with search.crew.concluding(levels=told, store=redact(store.uri)) as (due, new):
+    told = [level_label(level.key) for level in findings.levels]
+    with search.membership.concluding(levels=told, store=redact(store.uri)) as (due, new):
         selection = of_study(store, study.name)
         if not due:
             assert selection.study, "a study's selection has its run"
-            return selection.study.place(PAGE)
+            return selection.study.location(PAGE)
         report = report_run.made(selection)
         front = {"frontier/front.png": report.files["figures/frontier.png"]}
         for path, data in {**findings.files(), **front}.items():
@@ -99,12 +100,12 @@ def explore(
 
     What the study knows already is recorded too, where this record lacks it (another store, say).
     """
-    levels: dict[Key, Level] = {}
+    levels: dict[LevelKey, Level] = {}
     measured = 0
     while True:
         for key in sorted(search.levels() - set(levels), key=search.keys.index):
             levels[key] = lab.measure(key)
-            with search.alone(key):
+            with search.hold(key):
                 record_known(search, scribe, levels[key])
         if len(levels) >= wanted:
             return [levels[key] for key in search.keys if key in levels], measured
@@ -128,14 +129,14 @@ def explore(
         scribe.study.log_metrics({"hypervolume": volume}, step=asked.number)
 
 
-def measure(search: SharedStudy, lab: LevelEvaluator, key: Key) -> Level:
+def measure(search: SharedStudy, lab: LevelEvaluator, key: LevelKey) -> Level:
     """Measures a level that this worker has claimed; raises LeaseLost if it has lost it since."""
     start, before = time.perf_counter(), lab.counts()
     level = lab.measure(key, lambda: search.check(key))
     search.check(key)
     cost = {name: value - before[name] for name, value in lab.counts().items()}
     seconds = round(time.perf_counter() - start, 1)
-    search.crew.log({"level": key, **cost, "seconds": seconds})
+    search.membership.log({"level": key, **cost, "seconds": seconds})
     return level
 
 

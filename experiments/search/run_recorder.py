@@ -6,17 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.search.level import (
-    HEADLINE,
-    Key,
-    Level,
-    generation_rows,
-    label,
-    objectives,
-    sample_row,
-)
+from experiments.search.level import HEADLINE, Level, generation_rows, objectives, sample_row
 from lrm.digests import of_json
-from lrm.records import Budget, Point
+from lrm.records import Budget, LevelKey, Point, level_label
 from tracking.runs import StudyRun
 
 
@@ -31,9 +23,9 @@ class RunRecorder:
 
     study: StudyRun
     shared: Mapping[str, object]
-    method: Callable[[Key], Mapping[str, object]]
+    method: Callable[[LevelKey], Mapping[str, object]]
     identity: Mapping[str, Any]
-    points: dict[tuple[Key, int], Point] = field(default_factory=dict)
+    points: dict[tuple[LevelKey, int], Point] = field(default_factory=dict)
 
     def level(self, level: Level) -> str:
         """Writes a level's generations, curves and measurements; returns its run id."""
@@ -77,7 +69,7 @@ class RunRecorder:
     def _names(self, level: Level) -> tuple[str, str]:
         """What the run of a level, and those of its points, are called behind the model and before
         the budget."""
-        method, named = self.method(level.key)["method"], label(level.key)
+        method, named = self.method(level.key)["method"], level_label(level.key)
         if isinstance(level.key, str):
             return (named if method == "none" else f"{method} {named}"), named
         return ("dense", "dense") if method == "none" else (f"{method} {named}", f"{named} sparse")
@@ -85,5 +77,5 @@ class RunRecorder:
     def _params(self, level: Level) -> dict[str, object]:
         return {**self.shared, **self.method(level.key), "loaded_as": level.loaded_as}
 
-    def _identity(self, *place: Key) -> str:
+    def _identity(self, *place: LevelKey) -> str:
         return of_json([dict(self.identity), *place])

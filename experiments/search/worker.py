@@ -1,7 +1,7 @@
-"""One worker of a study, started by `experiments.search.launch`: ROOT, the search's name, its
-flags.
+"""One worker of a study, started by `experiments.search.launch`.
 
-It ends when its stdin does, which is when the process that started it ended, however that came.
+Its arguments are the root folder, the search's name and the search's flags. It ends when its stdin
+does, which is when the process that started it has ended in any way.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-PATIENCE = 15.0
-"""Seconds to close what is open once stdin has ended."""
+SHUTDOWN_GRACE = 15.0
+"""Seconds to close open runs after stdin has ended."""
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def _end_with_stdin() -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE)
+    time.sleep(SHUTDOWN_GRACE)
     os.killpg(0, signal.SIGKILL)
 
 

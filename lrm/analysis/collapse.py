@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lrm.analysis.compare import aligned
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.stats.collapse import HALF, collapse_level
 

@@ -11,9 +11,10 @@ from math import exp, inf, isfinite, log
 
 import numpy as np
 
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
+from lrm.scoring.grid import Grid
 from lrm.stats import intervals, paired
 from lrm.stats.paired import Difference
 from lrm.tables import some

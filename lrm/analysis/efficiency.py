@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrm.analysis.grid import Grid
 from lrm.records import Interval
+from lrm.scoring.grid import Grid
 from lrm.stats import bootstrap
 from lrm.stats.bootstrap import Floats
 

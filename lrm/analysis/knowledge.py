@@ -15,11 +15,11 @@ import numpy as np
 
 from lrm import registry
 from lrm.analysis.compare import aligned
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
 from lrm.records import Interval
+from lrm.scoring.grid import Grid
 from lrm.stats import intervals, paired
 
-BOOKS = (("musique", "musique-open"), ("musique-dev", "musique-dev-open"))
 _HOPS = re.compile(r"(\d+)-hop")
 
 
@@ -66,13 +66,13 @@ class Contrast:
                 f"{self.variant}: the dense model is right too rarely on {sides} for their "
                 "relative losses to be compared."
             )
-        told = f"{self.gap.value:+.0%} [{self.gap.low:+.0%}, {self.gap.high:+.0%}]"
+        gap = f"{self.gap.value:+.0%} [{self.gap.low:+.0%}, {self.gap.high:+.0%}]"
         if self.gap.low <= 0 <= self.gap.high:
             return (
-                f"{self.variant}: no significant difference between the losses on {sides} ({told})."
+                f"{self.variant}: no significant difference between the losses on {sides} ({gap})."
             )
         more, less = sides.split(" and ") if self.gap.value > 0 else sides.split(" and ")[::-1]
-        return f"{self.variant}: significantly more is lost on {more} than on {less} ({told})."
+        return f"{self.variant}: significantly more is lost on {more} than on {less} ({gap})."
 
 
 Part = Sequence[tuple[Grid, Grid]]
@@ -87,12 +87,12 @@ def contrasts(variant: Variant, dense: Variant, budget: int | None) -> list[Cont
         for name, grids in variant.grids.items()
         if budget in grids and budget in dense.grids.get(name, {})
     }
-    found = []
+    made = []
     for kind, names, parts in _parts(pairs):
         sides = [loss(name, part) for name, part in zip(names, parts, strict=True)]
         lost = [side.lost for side in sides if side.lost is not None]
         gap = paired.difference(*lost) if len(lost) == 2 else None
-        found.append(
+        made.append(
             Contrast(
                 kind=kind,
                 variant=variant.name,
@@ -106,7 +106,7 @@ def contrasts(variant: Variant, dense: Variant, budget: int | None) -> list[Cont
                 parameters=_parameters(variant),
             )
         )
-    return found
+    return made
 
 
 def _parameters(variant: Variant) -> float | None:
@@ -140,18 +140,19 @@ def _parts(
     pairs: dict[str, tuple[Grid, Grid]],
 ) -> Iterator[tuple[str, tuple[str, str], tuple[Part, Part]]]:
     """Kind, names and questions of each contrast, knowledge first."""
-    for closed, open_book in BOOKS:
-        if closed in pairs and open_book in pairs:
+    for open_book in (name for name in registry.BENCHMARKS if name in pairs):
+        closed = registry.benchmark(open_book).open_book_of
+        if closed in pairs:
             yield "book", (closed, open_book), ([pairs[closed]], [pairs[open_book]])
     for name, pair in pairs.items():
         hops = np.array([_hops(group) for group in pair[0].groups])
-        told = np.unique(hops[hops > 0])
-        if len(told) > 1:
+        counts = np.unique(hops[hops > 0])
+        if len(counts) > 1:
             many, few = (
                 [tuple(grid.take(np.flatnonzero(mask)) for grid in pair)]
-                for mask in (hops > told[0], hops == told[0])
+                for mask in (hops > counts[0], hops == counts[0])
             )
-            names = f"{name}, more hops", f"{name}, {told[0]}-hop"
+            names = f"{name}, more hops", f"{name}, {counts[0]}-hop"
             yield "hops", names, (many, few)  # type: ignore[misc]
     remembered = [name for name in pairs if registry.benchmark(name).knowledge]
     worked_out = [name for name in pairs if name not in remembered]
@@ -161,5 +162,5 @@ def _parts(
 
 
 def _hops(group: str) -> int:
-    told = _HOPS.fullmatch(group)
-    return int(told[1]) if told else 0
+    match = _HOPS.fullmatch(group)
+    return int(match[1]) if match else 0

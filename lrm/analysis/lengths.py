@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrm.analysis.compare import accuracy, share
-from lrm.analysis.grid import Bools, Grid
 from lrm.records import Interval
+from lrm.scoring.grid import Bools, Grid
 from lrm.stats import intervals, paired
 
 SHARE = 0.3

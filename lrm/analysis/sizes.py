@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrm.analysis.collapse import Collapse, collapse
 from lrm.analysis.compare import aligned
-from lrm.analysis.grid import Variant, base_of
+from lrm.analysis.variant import Variant, base_of
 from lrm.errors import BadInput
 from lrm.stats import paired
 from lrm.stats.collapse import HALF

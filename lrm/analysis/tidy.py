@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrm.analysis.compare import accuracy, tokens
-from lrm.analysis.grid import Grid, Variant
 from lrm.analysis.lengths import endings
+from lrm.analysis.variant import Variant
+from lrm.scoring.grid import Grid
 
 
 def settings(variants: Sequence[Variant]) -> list[dict[str, Any]]:

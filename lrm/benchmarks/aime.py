@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 
+from lrm.benchmarks.grading import first_said
 from lrm.benchmarks.grading.integers import grade_integer
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
@@ -49,6 +50,8 @@ class Aime:
     name = "aime"
     version = 2
     knowledge = False
+    open_book_of = ""
+    calibrates = False
 
     def load(self, limit: int | None = None) -> list[Question]:
         return questions(SOURCE, _question, limit)
@@ -58,6 +61,12 @@ class Aime:
 
     def grade(self, question: Question, completion: Completion) -> Grade:
         return grade_integer(question, completion)
+
+    def first_said(self, question: Question, text: str) -> int | None:
+        return first_said.integer(text, question.gold)
+
+
+AIME = Aime()
 
 
 def _question(row: DataRow) -> Question:

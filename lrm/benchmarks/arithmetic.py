@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrm.benchmarks import aime
-from lrm.benchmarks.grading.integers import grade_integer
 from lrm.benchmarks.twin import Draw, Twin
 
 VERBS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
@@ -64,4 +63,4 @@ def draw(source: Draw) -> Chain:
     return Chain(source.between(0, 999), tuple(steps))
 
 
-ARITHMETIC = Twin("arithmetic", 2, False, draw, grade_integer)
+ARITHMETIC = Twin("arithmetic", 2, draw, aime.AIME)

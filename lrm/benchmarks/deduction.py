@@ -100,4 +100,4 @@ def draw(source: Draw) -> Argument:
     return Argument(person, on[0], chain, tuple(source.several(premises, len(premises))), claim)
 
 
-DEDUCTION = Twin("deduction", 2, False, draw, folio.grade)
+DEDUCTION = Twin("deduction", 2, draw, folio.FOLIO)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 
+from lrm.benchmarks.grading import first_said
 from lrm.benchmarks.grading.labels import grade_label
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
@@ -45,18 +46,14 @@ def message(premises: str, conclusion: str) -> str:
     )
 
 
-def grade(question: Question, completion: Completion) -> Grade:
-    """Grades the label; the conclusion that was asked about is read out of the prompt."""
-    claim = CONCLUSION.search(question.prompt)
-    return grade_label(question, completion, claim[1] if claim else "")
-
-
 class Folio:
     """Contract: `lrm.contracts.Benchmark`. No practice questions."""
 
     name = "folio"
     version = 2
     knowledge = False
+    open_book_of = ""
+    calibrates = False
 
     def load(self, limit: int | None = None) -> list[Question]:
         return questions(SOURCE, _question, limit)
@@ -65,7 +62,19 @@ class Folio:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return grade(question, completion)
+        return grade_label(question, completion, _claim(question))
+
+    def first_said(self, question: Question, text: str) -> int | None:
+        return first_said.label(text, question.gold, _claim(question))
+
+
+FOLIO = Folio()
+
+
+def _claim(question: Question) -> str:
+    """The conclusion that is asked about, read out of the prompt."""
+    claim = CONCLUSION.search(question.prompt)
+    return claim[1] if claim else ""
 
 
 def _question(row: DataRow) -> Question:

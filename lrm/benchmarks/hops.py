@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from lrm.benchmarks import musique
-from lrm.benchmarks.grading.short import grade_short
 from lrm.benchmarks.twin import Draw, Twin
 
 ENTITIES = 2000
@@ -86,4 +85,4 @@ def draw(source: Draw) -> Path:
     return Path(start, tuple(source.below(len(RELATIONS)) for _ in range(hops)))
 
 
-HOPS = Twin("hops", 2, True, draw, grade_short)
+HOPS = Twin("hops", 2, draw, musique.MUSIQUE)

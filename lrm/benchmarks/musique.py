@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
+from lrm.benchmarks.grading import first_said
 from lrm.benchmarks.grading.short import grade_short
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
@@ -64,12 +66,13 @@ class Musique:
 
     name: str
     source: Source
-    open_book: bool
+    open_book_of: str = ""
     version: int = 2
+    calibrates: ClassVar[bool] = False
 
     @property
     def knowledge(self) -> bool:
-        return not self.open_book
+        return not self.open_book_of
 
     def load(self, limit: int | None = None) -> list[Question]:
         return questions(self.source, self._question, limit)
@@ -80,6 +83,9 @@ class Musique:
     def grade(self, question: Question, completion: Completion) -> Grade:
         return grade_short(question, completion)
 
+    def first_said(self, question: Question, text: str) -> int | None:
+        return first_said.words(text, question.gold)
+
     def _question(self, row: DataRow) -> Question:
         name = row.text("id")
         hops = re.match(r"([234])hop", name)
@@ -87,7 +93,7 @@ class Musique:
             raise row.bad(f'"id" must begin with 2hop, 3hop or 4hop, got "{name}"')
         gold = (row.text("answer"), *row.texts("answer_aliases"))
         asked = row.text("question")
-        if self.open_book:
+        if self.open_book_of:
             asked = "\n\n".join((*_supporting(row), asked))
         return Question(name, prompt(asked), gold, f"{hops[1]}-hop", message(asked))
 
@@ -104,7 +110,7 @@ def _supporting(row: DataRow) -> list[str]:
     return shown
 
 
-MUSIQUE = Musique("musique", HUNDRED, open_book=False)
-MUSIQUE_OPEN = Musique("musique-open", HUNDRED, open_book=True)
-MUSIQUE_DEV = Musique("musique-dev", WHOLE, open_book=False)
-MUSIQUE_DEV_OPEN = Musique("musique-dev-open", WHOLE_WITH_PARAGRAPHS, open_book=True)
+MUSIQUE = Musique("musique", HUNDRED)
+MUSIQUE_OPEN = Musique("musique-open", HUNDRED, open_book_of=MUSIQUE.name)
+MUSIQUE_DEV = Musique("musique-dev", WHOLE)
+MUSIQUE_DEV_OPEN = Musique("musique-dev-open", WHOLE_WITH_PARAGRAPHS, open_book_of=MUSIQUE_DEV.name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 
+from lrm.benchmarks.grading import first_said
 from lrm.benchmarks.grading.letters import grade_letter
 from lrm.benchmarks.source import DataRow, Source, questions
 from lrm.records import Completion, Grade, Question
@@ -40,17 +41,14 @@ def message(text: str) -> str:
     )
 
 
-def grade(question: Question, completion: Completion) -> Grade:
-    """Grades the letter; the options are read out of the prompt."""
-    return grade_letter(question, completion, dict(OPTION.findall(question.prompt)))
-
-
 class Temporal:
     """Contract: `lrm.contracts.Benchmark`. No practice questions."""
 
     name = "temporal"
     version = 2
     knowledge = False
+    open_book_of = ""
+    calibrates = False
 
     def load(self, limit: int | None = None) -> list[Question]:
         return questions(SOURCE, _question, limit)
@@ -59,7 +57,18 @@ class Temporal:
         return []
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return grade(question, completion)
+        return grade_letter(question, completion, _options(question))
+
+    def first_said(self, question: Question, text: str) -> int | None:
+        return first_said.option(text, question.gold, _options(question))
+
+
+TEMPORAL = Temporal()
+
+
+def _options(question: Question) -> dict[str, str]:
+    """The text of each option, by its letter, read out of the prompt."""
+    return dict(OPTION.findall(question.prompt))
 
 
 def _question(row: DataRow) -> Question:

@@ -163,4 +163,4 @@ def draw(source: Draw) -> Day:
     )
 
 
-TIMELINE = Twin("timeline", 2, False, draw, temporal.grade)
+TIMELINE = Twin("timeline", 2, draw, temporal.TEMPORAL)

@@ -12,8 +12,9 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
+from lrm.contracts import Benchmark
 from lrm.records import Completion, Grade, Question
 
 T = TypeVar("T")
@@ -89,13 +90,22 @@ def problems(draw: Callable[[Draw], Problem], seed: int, *, test: bool) -> Itera
 
 @dataclass(frozen=True)
 class Twin:
-    """A synthetic benchmark (contract: `lrm.contracts.Benchmark`): 400 fixed test questions."""
+    """A synthetic benchmark (contract: `lrm.contracts.Benchmark`): 400 fixed test questions.
+
+    It is graded as the benchmark `real` is, whose twin it is.
+    """
 
     name: str
     version: int
-    knowledge: bool
     draw: Callable[[Draw], Problem]
-    grader: Callable[[Question, Completion], Grade]
+    real: Benchmark
+
+    open_book_of: ClassVar[str] = ""
+    calibrates: ClassVar[bool] = True
+
+    @property
+    def knowledge(self) -> bool:
+        return self.real.knowledge
 
     def load(self, limit: int | None = None) -> list[Question]:
         count = TEST_QUESTIONS if limit is None else min(limit, TEST_QUESTIONS)
@@ -105,7 +115,10 @@ class Twin:
         return self._questions(count, seed, test=False)
 
     def grade(self, question: Question, completion: Completion) -> Grade:
-        return self.grader(question, completion)
+        return self.real.grade(question, completion)
+
+    def first_said(self, question: Question, text: str) -> int | None:
+        return self.real.first_said(question, text)
 
     def _questions(self, count: int, seed: int, *, test: bool) -> list[Question]:
         side = "test" if test else f"practice-{seed}"

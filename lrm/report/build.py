@@ -5,77 +5,82 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from lrm.analysis.first_correct import FirstCorrect
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.report import frontier, lengths, sizes
-from lrm.report import knowledge as knowing
+from lrm.report import budgets, frontier, knowledge, lengths, levels, sizes
+from lrm.report import published as published_figures
+from lrm.report.data import ReportData, common_questions
 from lrm.report.figure import Figure, Section
-from lrm.report.material import Material, in_common
 from lrm.report.page import Report
 from lrm.report.samples import Sample
 from lrm.scoring.published import Published
 
-Draw = Callable[[Material], Figure]
+Draw = Callable[[ReportData], Figure]
 SECTIONS: Mapping[str, tuple[str, Draw]] = {
-    "frontier": ("The frontier: accuracy against length", frontier.the_frontier),
-    "by_budget": ("Accuracy by budget", frontier.by_budget),
-    "by_level": ("Accuracy by level of compression, and where it collapses", frontier.by_level),
-    "at_equal_bytes": ("At equal bytes", sizes.at_equal_bytes),
-    "tokens_by_level": ("Length by level of compression", frontier.tokens_by_level),
-    "short_against_long": ("Shorter against longer", lengths.short_against_long),
-    "knowledge": ("Knowledge against reasoning", knowing.knowledge),
-    "published": ("Beside the published figures", knowing.beside_published),
-    "endings": ("How replies end", lengths.how_they_end),
-    "inflation": ("Length against the dense model's", lengths.inflation),
-    "first_right": ("Until the right answer first stands", lengths.first_right),
-    "efficiency": ("Efficiency scores", lengths.scores),
-    "hypervolume": ("Hypervolume, trial by trial", frontier.history),
+    "frontier": ("The frontier: accuracy against length", frontier.frontier),
+    "by_budget": ("Accuracy by budget", budgets.by_budget),
+    "by_level": ("Accuracy by level of compression, and where it collapses", levels.by_level),
+    "at_equal_bytes": ("Accuracy at equal bytes", sizes.at_equal_bytes),
+    "tokens_by_level": ("Length by level of compression", levels.tokens_by_level),
+    "short_against_long": ("Short against long replies", lengths.short_against_long),
+    "knowledge": ("Knowledge against reasoning", knowledge.knowledge),
+    "published": ("Comparison with published figures", published_figures.published),
+    "endings": ("How replies end", lengths.reply_endings),
+    "inflation": ("Length compared with the dense model", lengths.inflation),
+    "first_right": ("When the correct answer first appears", lengths.first_correct),
+    "efficiency": ("Efficiency scores", lengths.efficiency_scores),
+    "hypervolume": ("Hypervolume by trial", frontier.hypervolume),
 }
-"""By the name of its file: a heading, and what draws it or says in BadInput why it cannot."""
+"""By the name of its file: a heading, and the function that draws the figure or says in BadInput
+why it cannot."""
 
 
 def build(
     *,
     title: str,
     variants: Sequence[Variant],
-    firsts: Mapping[tuple[str, str], FirstCorrect],
-    against: Mapping[str, Published],
+    first_correct: Mapping[tuple[str, str], FirstCorrect],
+    published: Mapping[str, Published],
     samples: Sequence[Sample],
     warnings: Sequence[str],
     provenance: Mapping[str, Mapping[str, object]],
-    volumes: Mapping[int, float],
+    hypervolumes: Mapping[int, float],
 ) -> Report:
-    """The report on these variants, the densest first; what cannot be drawn says why."""
-    shared, told = in_common(variants)
-    material = Material(shared, firsts, against, volumes)
+    """The report on these variants, the densest first. What cannot be drawn says why.
+
+    `first_correct` goes by variant and benchmark, `published` by variant, `provenance` by heading
+    and `hypervolumes` by trial. Raises BadInput where the variants have no question in common.
+    """
+    shared, left_out = common_questions(variants)
+    data = ReportData(shared, first_correct, published, hypervolumes)
     return Report(
         title=title,
         variants=variants,
-        says=(asked(material),),
-        warnings=[*warnings, *told],
-        sections=[_section(material, name, *what) for name, what in SECTIONS.items()],
+        introduction=(asked(data),),
+        warnings=[*warnings, *left_out],
+        sections=[_section(data, name, *entry) for name, entry in SECTIONS.items()],
         samples=samples,
         provenance=provenance,
     )
 
 
-def _section(material: Material, name: str, heading: str, draw: Draw) -> Section:
+def _section(data: ReportData, name: str, heading: str, draw: Draw) -> Section:
     try:
-        return Section(name, heading, draw(material))
+        return Section(name, heading, draw(data))
     except BadInput as error:
         return Section(name, heading, None, str(error))
 
 
-def asked(material: Material) -> str:
-    """What was asked of how many models, in one sentence."""
-    first = material.variants[0]
+def asked(data: ReportData) -> str:
+    """Which models were asked how many questions, in words."""
+    first = data.variants[0]
     counts = ", ".join(
         f"{name} {len(grids[None].questions)}" for name, grids in first.grids.items()
     )
     samples = max(grids[None].score.shape[1] for grids in first.grids.values())
-    models = ", ".join(dict.fromkeys(variant.model for variant in material.variants))
-    several = f"{len(material.variants)} variants" if len(material.variants) > 1 else "1 variant"
+    models = ", ".join(dict.fromkeys(variant.model for variant in data.variants))
+    count = f"{len(data.variants)} variants" if len(data.variants) > 1 else "1 variant"
     return (
-        f"{models}: {several}. Questions: {counts}; samples a question: {samples}. All intervals "
-        "are 95% over questions; a reply that a cap cut counts as wrong."
+        f"{models}: {count}. Questions: {counts}; samples per question: {samples}. All intervals "
+        "are 95% over questions. A reply that a cap cut counts as wrong."
     )

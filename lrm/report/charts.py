@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import altair as alt
 
 from lrm.records import Interval
 
 Scale = Literal["percent", "number", "log"]
-Chart = dict[str, Any]
+Chart = dict[str, object]
 """A Vega-Lite specification without its width."""
 
 HEIGHT = 280
+"""Pixels of a chart of curves."""
+
 TICKS = 8
-"""Of an axis, about; those whose labels would touch are left out."""
+"""The approximate number of an axis' ticks; those whose labels would touch are left out."""
 
 ROW = 15
 """Pixels of a row of intervals, one for each series."""
@@ -33,26 +35,34 @@ class ChartAxis:
     title: str
     scale: Scale = "number"
     domain: tuple[float, float] | None = None
-    form: str = ",~r"
-    """How its numbers are written, in the language of d3-format."""
+    number_format: str = ",~r"
+    """In the language of d3-format. A percent axis has its own."""
 
-    def encoded(self) -> dict[str, Any]:
-        """As Altair's x or y takes it."""
-        scale: dict[str, Any] = {"type": "log" if self.scale == "log" else "linear"}
-        if self.scale == "log":
-            scale |= {"nice": False, "padding": 12}
-        elif self.domain:
-            scale |= {"domain": list(self.domain), "nice": False}
-        elif self.scale == "number":
-            scale["zero"] = False
-        ticks = alt.Axis(
-            format="~%" if self.scale == "percent" else self.form,
+    def x(self, column: str) -> alt.X:
+        """The axis as the x of a chart's `column`."""
+        return alt.X(column, title=self.title, axis=self._ticks(), scale=self._scale())
+
+    def y(self, column: str) -> alt.Y:
+        """The axis as the y of a chart's `column`."""
+        return alt.Y(column, title=self.title, axis=self._ticks(), scale=self._scale())
+
+    def _ticks(self) -> alt.Axis:
+        return alt.Axis(
+            format="~%" if self.scale == "percent" else self.number_format,
             labelOverlap="greedy",
             labelSeparation=6,
             labelFlush=False,
             tickCount=TICKS,
         )
-        return {"title": self.title, "axis": ticks, "scale": alt.Scale(**scale)}
+
+    def _scale(self) -> alt.Scale:
+        if self.scale == "log":
+            return alt.Scale(type="log", nice=False, padding=12)
+        if self.domain:
+            return alt.Scale(type="linear", domain=list(self.domain), nice=False)
+        if self.scale == "number":
+            return alt.Scale(type="linear", zero=False)
+        return alt.Scale(type="linear")
 
 
 SHARE = (-0.02, 1.02)
@@ -61,31 +71,36 @@ SHARE = (-0.02, 1.02)
 
 @dataclass(frozen=True)
 class Dot:
-    """One estimate. `place` is where it stands on the other axis; `told` is what hovering tells."""
+    """One estimate in a chart.
+
+    `position` is where it lies on the other axis, and `position_interval` the interval of that,
+    where the position is an estimate too. `hover` is the text shown on hovering, by its label.
+    Lines join the dots of one series and part.
+    """
 
     series: str
-    place: float | str
+    position: float | str
     value: Interval
-    told: Mapping[str, str] = field(default_factory=dict)
-    across: Interval | None = None
-    """The place's own interval, where it is an estimate too."""
+    hover: Mapping[str, str] = field(default_factory=dict)
+    position_interval: Interval | None = None
     part: str = ""
-    """Lines join the dots of one series and part."""
 
-    def row(self, names: Sequence[str]) -> dict[str, object]:
-        """As Vega's data; what hovering tells goes by number, so that any `names` will do."""
-        across = self.across or Interval(0, 0, 0)
-        told = {f"told{i}": self.told[name] for i, name in enumerate(names) if name in self.told}
+    def row(self, labels: Sequence[str]) -> dict[str, object]:
+        """As Vega's data. Columns of `hover` are numbered, so that `labels` may hold any text."""
+        across = self.position_interval or Interval(0, 0, 0)
+        hover = {
+            f"hover{i}": self.hover[label] for i, label in enumerate(labels) if label in self.hover
+        }
         return {
             "series": self.series,
             "part": self.part,
-            "place": self.place,
+            "position": self.position,
             "value": self.value.value,
             "low": self.value.low,
             "high": self.value.high,
             "left": across.low,
             "right": across.high,
-            **told,
+            **hover,
         }
 
 
@@ -103,27 +118,28 @@ def curves(
     `ordered` series, such as sparsities, get colours of one scale; `mark` draws a line at a value.
     """
     base = _base().encode(
-        x=alt.X("place:Q", **x.encoded()),
-        color=_colour(dots, "ordinal" if ordered else "nominal"),
+        x=x.x("position:Q"), color=_colour(dots, "ordinal" if ordered else "nominal")
     )
-    axis = alt.Y("value:Q", **y.encoded())
+    value = y.y("value:Q")
     layers: list[alt.Chart] = [
-        base.mark_rule(opacity=0.55).encode(y=alt.Y("low:Q", **y.encoded()), y2="high:Q"),
-        base.mark_line(strokeWidth=1.8).encode(y=axis, detail="part:N"),
-        base.mark_point(filled=True, size=46, opacity=1).encode(y=axis, tooltip=_told(dots)),
+        base.mark_rule(opacity=0.55).encode(y=y.y("low:Q"), y2="high:Q"),
+        base.mark_line(strokeWidth=1.8).encode(y=value, detail="part:N"),
+        base.mark_point(filled=True, size=46, opacity=1).encode(y=value, tooltip=_tooltips(dots)),
     ]
-    if any(dot.across for dot in dots):
-        layers.insert(0, base.mark_rule(opacity=0.4).encode(x="left:Q", x2="right:Q", y=axis))
+    if any(dot.position_interval for dot in dots):
+        layers.insert(0, base.mark_rule(opacity=0.4).encode(x="left:Q", x2="right:Q", y=value))
     if front:
-        steps = alt.InlineData([{"place": at, "value": height} for at, height in front])
+        steps = alt.InlineData(
+            [{"position": x_value, "value": height} for x_value, height in front]
+        )
         layers.append(
             alt.Chart(steps)
             .mark_line(interpolate="step-after", strokeWidth=2.4, strokeDash=[6, 3], style="front")
-            .encode(x="place:Q", y="value:Q")
+            .encode(x="position:Q", y="value:Q")
         )
     if mark is not None:
-        layers.insert(0, _mark().encode(y=alt.datum(mark)))
-    return _drawn(dots, layers, HEIGHT)
+        layers.insert(0, _reference_line().encode(y=alt.datum(mark)))
+    return _assembled(dots, layers, HEIGHT)
 
 
 def intervals(
@@ -131,40 +147,41 @@ def intervals(
 ) -> Chart:
     """Rows of estimates with their intervals; `mark` draws a line at one value, such as 0.
 
-    Without a `legend` each place has one series, told by its name.
+    Without a `legend` each row has one series, named by the row itself.
     """
-    series, places = _series(dots), list(dict.fromkeys(str(dot.place) for dot in dots))
+    series, rows = _series(dots), list(dict.fromkeys(str(dot.position) for dot in dots))
     base = _base().encode(
-        y=alt.Y("place:N", sort=places, title=None, axis=alt.Axis(labelLimit=160, ticks=False)),
+        y=alt.Y("position:N", sort=rows, title=None, axis=alt.Axis(labelLimit=160, ticks=False)),
         color=_colour(dots, "nominal", legend=legend),
     )
     if legend:
         base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
     layers = [
-        base.mark_rule(strokeWidth=2, opacity=0.7).encode(
-            x=alt.X("low:Q", **x.encoded()), x2="high:Q"
+        base.mark_rule(strokeWidth=2, opacity=0.7).encode(x=x.x("low:Q"), x2="high:Q"),
+        base.mark_point(filled=True, size=54, opacity=1).encode(
+            x="value:Q", tooltip=_tooltips(dots)
         ),
-        base.mark_point(filled=True, size=54, opacity=1).encode(x="value:Q", tooltip=_told(dots)),
     ]
     if mark is not None:
-        layers.insert(0, _mark().encode(x=alt.datum(mark)))
-    return _drawn(dots, layers, len(places) * max(len(series) if legend else 1, 1.4) * ROW)
+        layers.insert(0, _reference_line().encode(x=alt.datum(mark)))
+    return _assembled(dots, layers, len(rows) * max(len(series) if legend else 1, 1.4) * ROW)
 
 
-def _mark() -> alt.Chart:
+def _reference_line() -> alt.Chart:
     chart: alt.Chart = alt.Chart(alt.InlineData([{}])).mark_rule(strokeDash=[3, 3])
     return chart
 
 
-def _drawn(dots: Sequence[Dot], layers: Sequence[alt.Chart], height: float) -> Chart:
+def _assembled(dots: Sequence[Dot], layers: Sequence[alt.Chart], height: float) -> Chart:
     """The layers over the dots' data, which is put in last: Altair copies all that it is given."""
-    drawn = alt.layer(*layers).to_dict()
-    for layer in drawn["layer"]:
-        own = layer.pop("data", {"name": DOTS})["name"]
-        if own != DOTS:
-            layer["data"] = {"values": drawn["datasets"][own]}
-    data = {"values": [dot.row(_names(dots)) for dot in dots]}
-    return {"layer": drawn["layer"], "data": data, "height": height}
+    chart = alt.layer(*layers).to_dict()
+    for layer in chart["layer"]:
+        source = layer.pop("data", {"name": DOTS})["name"]
+        if source != DOTS:
+            layer["data"] = {"values": chart["datasets"][source]}
+    labels = _hover_labels(dots)
+    data = {"values": [dot.row(labels) for dot in dots]}
+    return {"layer": chart["layer"], "data": data, "height": height}
 
 
 DOTS = "dots"
@@ -179,12 +196,13 @@ def _series(dots: Sequence[Dot]) -> list[str]:
     return list(dict.fromkeys(dot.series for dot in dots))
 
 
-def _told(dots: Sequence[Dot]) -> list[alt.Tooltip]:
-    return [alt.Tooltip(f"told{i}:N", title=name) for i, name in enumerate(_names(dots))]
+def _tooltips(dots: Sequence[Dot]) -> list[alt.Tooltip]:
+    labels = _hover_labels(dots)
+    return [alt.Tooltip(f"hover{i}:N", title=label) for i, label in enumerate(labels)]
 
 
-def _names(dots: Sequence[Dot]) -> list[str]:
-    return list(dict.fromkeys(name for dot in dots for name in dot.told))
+def _hover_labels(dots: Sequence[Dot]) -> list[str]:
+    return list(dict.fromkeys(label for dot in dots for label in dot.hover))
 
 
 def _colour(

@@ -1,4 +1,4 @@
-"""What a report's sections are: a figure with its table, or a sentence why there is none."""
+"""What a report's sections are: a figure with its tables, or a sentence why there is none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from lrm.report.theme import PAPER
 from lrm.tables import Table
 
 PANEL_WIDTH = 420
-PIXELS_A_POINT = 2.0
+"""Pixels, as Vega counts them."""
+
+PNG_SCALE = 2.0
+"""Pixels of a PNG file for each of Vega's."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,16 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Charts, what they say and how they are to be read, and their numbers."""
+    """Charts, the paragraphs `text` that say how to read them and what they show, and their
+    numbers as tables."""
 
-    says: Sequence[str]
+    text: Sequence[str]
     panels: Sequence[Panel]
     tables: Sequence[Table]
 
     def png(self) -> bytes:
         """All panels as one picture, two in a row."""
-        whole = {
+        picture = {
             "$schema": alt.SCHEMA_URL,
             "concat": [
                 {**panel.chart, "width": PANEL_WIDTH, "title": panel.title} for panel in self.panels
@@ -43,14 +47,14 @@ class Figure:
             "columns": 2,
             "resolve": {"scale": {"color": "independent"}},
         }
-        return vl_convert.vegalite_to_png(json.dumps(whole), scale=PIXELS_A_POINT, config=PAPER)
+        return vl_convert.vegalite_to_png(json.dumps(picture), scale=PNG_SCALE, config=PAPER)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A figure under its heading, or the sentence why there is none. `name` is that of its file."""
+    """A figure under its heading, or the `reason` why there is none. `name` is that of its file."""
 
     name: str
     heading: str
     figure: Figure | None
-    why: str = ""
+    reason: str = ""

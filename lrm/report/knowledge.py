@@ -1,98 +1,105 @@
-"""Knowledge against reasoning, and the published figures beside ours."""
+"""Knowledge against reasoning: which of the two compression costs more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lrm.analysis.grid import Variant
 from lrm.analysis.knowledge import Contrast, contrasts
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
-from lrm.report.charts import SHARE, ChartAxis, Dot, curves, intervals
+from lrm.report.by_variant import VariantValue, by_variant
+from lrm.report.charts import ChartAxis, Dot, curves
+from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel
-from lrm.report.material import Material
-from lrm.report.spread import Found, spread
-from lrm.scoring import published
 from lrm.tables import Table, percent, signed
 
 KINDS = {
     "book": "closed book against open book",
-    "hops": "more hops against fewest",
-    "benchmarks": "benchmarks to be remembered against those to be worked out",
+    "hops": "more hops against fewest hops",
+    "benchmarks": "knowledge benchmarks against reasoning benchmarks",
 }
+BYTES = ChartAxis("bytes of the weights, log scale", "log", number_format="~s")
 
 
-def knowledge(material: Material) -> Figure:
+def knowledge(data: ReportData) -> Figure:
     """What share of the dense accuracy each side lost, a panel for each contrast."""
-    made = [
-        (variant, one)
-        for variant, dense in material.based
-        for one in contrasts(variant, dense, material.largest)
+    pairs = [
+        (variant, contrast)
+        for variant, dense in data.based
+        for contrast in contrasts(variant, dense, data.largest)
     ]
-    if not made:
+    if not pairs:
         raise BadInput(
-            "it takes knowledge and reasoning benchmarks, one asked closed and open book, or "
-            "questions of several hops."
+            "this needs both knowledge and reasoning benchmarks, a benchmark asked closed book and "
+            "open book, or questions with different numbers of hops."
         )
     panels, rows = [], []
     axis = ChartAxis("share of the dense accuracy lost", "percent")
     for kind, title in KINDS.items():
-        pairs = [(variant, one) for variant, one in made if one.kind == kind]
-        found = [
-            Found(variant, side.name, side.lost, percent(side.lost), {"of": side.name})
-            for variant, one in pairs
-            for side in (one.knowledge, one.reasoning)
+        of_kind = [(variant, contrast) for variant, contrast in pairs if contrast.kind == kind]
+        losses = [
+            VariantValue(variant, side.name, side.lost, percent(side.lost))
+            for variant, contrast in of_kind
+            for side in (contrast.knowledge, contrast.reasoning)
             if side.lost is not None
         ]
-        if found:
-            panels.append(Panel(title, spread(material, found, axis, mark=0)))
-        if sizes := _by_bytes(material, found):
-            panels.append(Panel(f"{title}, by bytes", curves(sizes, BYTES, axis)))
-        rows += [_cells(variant, one) for variant, one in pairs]
+        if losses:
+            panels.append(Panel(title, by_variant(data, losses, axis, mark=0)))
+        if dots := _by_bytes(data, losses):
+            panels.append(Panel(f"{title}, by bytes", curves(dots, BYTES, axis)))
+        rows += [_cells(variant, contrast) for variant, contrast in of_kind]
     if not panels:
-        raise BadInput("the dense model is right too rarely for a share of it to be lost.")
+        raise BadInput(
+            "the dense model is correct too rarely to tell what share of its accuracy was lost."
+        )
     header = ("variant", "knowledge", "lost", "reasoning", "lost", "difference", "sparsity", "bits",
               "bytes", "parameters")  # fmt: skip
     return Figure(
-        says=(
-            f"1 - accuracy / dense accuracy, {material.at_largest}, with its 95% interval: where "
-            "one side's lies above the other's, compression cost it more.",
-            *_told([one for _, one in made]),
+        text=(
+            f"The relative loss is 1 - accuracy / dense accuracy, {data.at_largest}, with its 95% "
+            "interval. Where the interval of one side lies above that of the other, compression "
+            "cost that side more.",
+            *_sentences([contrast for _, contrast in pairs]),
         ),
         panels=panels,
         tables=[Table("Losses", header, rows)],
     )
 
 
-BYTES = ChartAxis("bytes of the weights, log scale", "log", form="~s")
-
-
-def _told(made: Sequence[Contrast]) -> list[str]:
+def _sentences(made: Sequence[Contrast]) -> list[str]:
     """The contrasts that differ significantly, and how many do not."""
-    apart = [one for one in made if one.gap and not one.gap.low <= 0 <= one.gap.high]
-    rest = len(made) - len(apart)
-    told = [one.sentence for one in apart]
-    return [*told, f"The other {rest} contrasts show no significant difference."] if rest else told
+    significant = [item for item in made if item.gap and not item.gap.low <= 0 <= item.gap.high]
+    sentences = [item.sentence for item in significant]
+    unknown = sum(item.gap is None for item in made)
+    if rest := len(made) - len(significant) - unknown:
+        sentences.append(f"{rest} of {len(made)} contrasts show no significant difference.")
+    if unknown:
+        sentences.append(
+            f"In {unknown} of {len(made)} contrasts the losses cannot be compared: the dense model "
+            "is correct too rarely."
+        )
+    return sentences
 
 
-def _by_bytes(material: Material, found: Sequence[Found]) -> list[Dot]:
-    """The same against the size of the weights, where that was measured and differs."""
-    sizes = {one.variant.size for one in found}
-    if material.ladder == "sparsity" or None in sizes or len(sizes) < 2:
+def _by_bytes(data: ReportData, losses: Sequence[VariantValue]) -> list[Dot]:
+    """The losses against the size of the weights, where that was measured and differs."""
+    sizes = {item.variant.size for item in losses}
+    if data.level_axis == "sparsity" or None in sizes or len(sizes) < 2:
         return []
-    several = len({one.variant.origin for one in found}) > 1
+    several = len({item.variant.origin for item in losses}) > 1
     return [
         Dot(
-            f"{one.variant.origin}: {one.series}" if several else one.series,
-            one.variant.size or 0.0,
-            one.value,
-            one.hover("lost"),
+            f"{item.variant.origin}: {item.series}" if several else item.series,
+            item.variant.size or 0.0,
+            item.value,
+            item.hover("lost"),
         )
-        for one in found
+        for item in losses
     ]
 
 
-def _cells(variant: Variant, one: Contrast) -> tuple[str, ...]:
+def _cells(variant: Variant, contrast: Contrast) -> tuple[str, ...]:
     def lost(share: Interval | None) -> str:
         return "not known" if share is None else percent(share)
 
@@ -101,51 +108,13 @@ def _cells(variant: Variant, one: Contrast) -> tuple[str, ...]:
 
     return (
         variant.name,
-        one.knowledge.name,
-        lost(one.knowledge.lost),
-        one.reasoning.name,
-        lost(one.reasoning.lost),
-        "not known" if one.gap is None else signed(one.gap),
-        number(one.sparsity, ".0%"),
-        number(one.bits, ".3g"),
-        number(one.bytes, ",.0f"),
-        number(one.parameters, ",.0f"),
-    )
-
-
-def beside_published(material: Material) -> Figure:
-    """Ours and the paper's, for every variant that the paper has too."""
-    panels, tables = [], []
-    for variant in material.variants:
-        row = material.against.get(variant.name)
-        if row is None:
-            continue
-        grids = {name: grids[None] for name, grids in variant.grids.items()}
-        ours = {
-            name: (float(grid.per_question(grid.score).mean()), len(grid.questions))
-            for name, grid in grids.items()
-        }
-        found = published.compare(row, ours)
-        tables.append(published.table(found, row))
-        dots = [
-            Dot(who, one.benchmark, value, {who: percent(value), "verdict": one.verdict})
-            for one in found
-            for who, value in (
-                (f"ours: {variant.name}", one.ours),
-                (f"paper: {row.compression}", one.theirs),
-            )
-        ]
-        if dots:
-            panels.append(
-                Panel(row.model, intervals(dots, ChartAxis("accuracy", "percent", SHARE)))
-            )
-    if not panels:
-        raise BadInput("the paper has no figures for these models on these benchmarks.")
-    return Figure(
-        says=(
-            f"The figures of arXiv {published.ARXIV} beside ours, each with the binomial interval "
-            "of its number of questions. Compatible: the difference's interval contains 0.",
-        ),
-        panels=panels,
-        tables=tables,
+        contrast.knowledge.name,
+        lost(contrast.knowledge.lost),
+        contrast.reasoning.name,
+        lost(contrast.reasoning.lost),
+        "not known" if contrast.gap is None else signed(contrast.gap),
+        number(contrast.sparsity, ".0%"),
+        number(contrast.bits, ".3g"),
+        number(contrast.bytes, ",.0f"),
+        number(contrast.parameters, ",.0f"),
     )

@@ -1,4 +1,4 @@
-"""Length and accuracy: short against long, inflation, endings, first right answer, efficiency."""
+"""Length and accuracy: short against long replies, inflation, endings, efficiency."""
 
 from __future__ import annotations
 
@@ -7,64 +7,57 @@ from dataclasses import fields
 
 from lrm.analysis.compare import Setting, aligned, compare
 from lrm.analysis.efficiency import efficiency
-from lrm.analysis.grid import Variant
 from lrm.analysis.lengths import ACROSS, SHARE, WITHIN, Endings, Split, across, endings, within
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.report import charts
+from lrm.report.by_variant import VariantValue, by_variant
 from lrm.report.charts import ChartAxis
+from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel
-from lrm.report.material import Material
-from lrm.report.spread import Found, spread
 from lrm.tables import Table, amount, percent, signed, times
 
-LONGEST = "Of the longest generations, with no budget."
+LONGEST = "All replies here are the longest generations, with no budget."
 
 
-def short_against_long(material: Material) -> Figure:
+def short_against_long(data: ReportData) -> Figure:
     """The split across questions and the split within them, side by side."""
     axis = ChartAxis("accuracy of the shortest minus the longest", "percent", (-1.02, 1.02))
-    splits = {"across questions": across, "within questions": within}
+    kinds = {"across questions": across, "within questions": within}
     panels, rows, lacking = [], [], []
-    told: list[str] = []
-    for title, split in splits.items():
-        found = [
-            (variant, name, made)
-            for variant in material.variants
-            for name in material.benchmarks
-            if (made := split(variant.grid(name, None))) is not None
+    findings: list[str] = []
+    for title, split_by in kinds.items():
+        splits = [
+            (variant, name, split)
+            for variant in data.variants
+            for name in data.benchmarks
+            if (split := split_by(variant.grid(name, None))) is not None
         ]
-        if not found:
+        if not splits:
             lacking.append(LACKING[title])
             continue
-        dots = [
-            Found(variant, name, made.difference, signed(made.difference), _sides(made))
-            for variant, name, made in found
+        values = [
+            VariantValue(variant, name, split.difference, signed(split.difference), _sides(split))
+            for variant, name, split in splits
         ]
-        panels.append(Panel(title, spread(material, dots, axis, mark=0)))
-        rows += [
-            (
-                title,
-                variant.name,
-                name,
-                *_sides(made).values(),
-                signed(made.difference),
-                made.verdict,
-            )
-            for variant, name, made in found
-        ]
-        told += _told(title, found)
+        panels.append(Panel(title, by_variant(data, values, axis, mark=0)))
+        for variant, name, split in splits:
+            difference = signed(split.difference)
+            sides = _sides(split).values()
+            rows.append((title, variant.name, name, *sides, difference, split.verdict))
+        findings += _findings(title, splits)
     if not panels:
         raise BadInput(" ".join(lacking))
     header = ("split", "variant", "benchmark", "shortest", "longest", "difference", "verdict")
     return Figure(
-        says=(
-            f"The shortest {SHARE:.0%} of the replies against the longest {SHARE:.0%}: above 0 the "
-            f"shorter ones are right more often. {LONGEST}",
+        text=(
+            f"The shortest {SHARE:.0%} of the replies against the longest {SHARE:.0%}. Above 0, "
+            f"the shorter ones are correct more often. {LONGEST}",
             ACROSS,
             WITHIN,
             *lacking,
-            *told,
+            *findings,
         ),
         panels=panels,
         tables=[Table("Shortest against longest", header, rows)],
@@ -73,146 +66,168 @@ def short_against_long(material: Material) -> Figure:
 
 LACKING = {
     "across questions": "Across questions there is nothing to compare: one question was asked.",
-    "within questions": "Within questions there is nothing to compare here: each has one reply.",
+    "within questions": "Within questions there is nothing to compare: each has one reply.",
 }
 
 
-def _told(title: str, found: Sequence[tuple[Variant, str, Split]]) -> Iterator[str]:
+def _findings(title: str, splits: Sequence[tuple[Variant, str, Split]]) -> Iterator[str]:
     """The splits that differ significantly, and how many do not."""
-    apart = [one for one in found if not one[2].difference.low <= 0 <= one[2].difference.high]
-    for variant, name, made in apart:
+    significant = [
+        item for item in splits if not item[2].difference.low <= 0 <= item[2].difference.high
+    ]
+    for variant, name, split in significant:
         yield (
-            f"{name}, {variant.name}, {title}: {made.verdict} (shortest {percent(made.short)}, "
-            f"longest {percent(made.long)})."
+            f"{name}, {variant.name}, {title}: {split.verdict} (shortest {percent(split.short)}, "
+            f"longest {percent(split.long)})."
         )
-    if rest := len(found) - len(apart):
-        yield f"{title.capitalize()}, {rest} of {len(found)} splits show no significant difference."
+    if rest := len(splits) - len(significant):
+        count = f"{rest} of {len(splits)} splits"
+        yield f"{title.capitalize()}, {count} show no significant difference."
 
 
-def _sides(made: Split) -> dict[str, str]:
-    return {"shortest": percent(made.short), "longest": percent(made.long)}
+def _sides(split: Split) -> dict[str, str]:
+    return {"shortest": percent(split.short), "longest": percent(split.long)}
 
 
-def inflation(material: Material) -> Figure:
+def inflation(data: ReportData) -> Figure:
     """Length of each compressed model over its own base's, paired by question."""
-    found = []
-    for variant, base in material.based:
-        for name in material.benchmarks:
+    ratios = []
+    for variant, base in data.based:
+        for name in data.benchmarks:
             ratio = compare(Setting(variant, None), Setting(base, None), [name]).tokens
-            found.append(Found(variant, name, ratio, times(ratio)))
-    rows = [(one.variant.name, one.series, one.told) for one in found]
-    axis = ChartAxis(f"{material.unit} over the dense model's")
+            ratios.append(VariantValue(variant, name, ratio, times(ratio)))
+    rows = [(item.variant.name, item.series, item.text) for item in ratios]
+    axis = ChartAxis(f"{data.unit} over the dense model's")
     return Figure(
-        says=(
-            f"How many times as long as the dense model's replies to the same questions. {LONGEST}",
+        text=(
+            "The mean length of replies, divided by that of the dense model's replies to the same "
+            f"questions. {LONGEST}",
         ),
-        panels=[Panel("", spread(material, found, axis, mark=1))],
+        panels=[Panel("", by_variant(data, ratios, axis, mark=1))],
         tables=[Table("Length inflation", ("variant", "benchmark", "ratio"), rows)],
     )
 
 
-def how_they_end(material: Material) -> Figure:
-    """Shares of replies by how they ended; a share that is 0 throughout is told, not drawn."""
-    rows, drawn, nowhere = [], [], []
-    kinds = [each.name for each in fields(Endings)]
-    by_kind: dict[str, list[Found]] = {kind: [] for kind in kinds}
-    for variant in material.variants:
-        for name in material.benchmarks:
-            last = endings(variant.grid(name, None))
-            forced = endings(variant.grid(name, material.largest)).forced
-            shares = {kind: getattr(last, kind) for kind in kinds} | {"forced": forced}
-            for kind, found in shares.items():
-                by_kind[kind].append(Found(variant, name, found, percent(found)))
+def reply_endings(data: ReportData) -> Figure:
+    """Shares of replies by how they ended. A share that is 0 throughout is named, not drawn."""
+    kinds = [item.name for item in fields(Endings)]
+    by_kind: dict[str, list[VariantValue]] = {kind: [] for kind in kinds}
+    rows, panels, absent = [], [], []
+    for variant in data.variants:
+        for name in data.benchmarks:
+            longest = endings(variant.grid(name, None))
+            # Only a budget forces an answer, so that share is taken at the largest one.
+            forced = endings(variant.grid(name, data.largest)).forced
+            shares = {kind: getattr(longest, kind) for kind in kinds} | {"forced": forced}
+            for kind, share in shares.items():
+                by_kind[kind].append(VariantValue(variant, name, share, percent(share)))
             rows.append((variant.name, name, *map(percent, shares.values())))
-    for kind, found in by_kind.items():
-        if any(one.value.value > 0 for one in found):
-            title = f"{kind} {material.at_largest}" if kind == "forced" else kind
-            drawn.append(
-                Panel(title, spread(material, found, ChartAxis("replies", "percent", charts.SHARE)))
-            )
+    axis = ChartAxis("replies", "percent", charts.SHARE)
+    for kind, values in by_kind.items():
+        if any(item.value.value > 0 for item in values):
+            title = f"{kind} {data.at_largest}" if kind == "forced" else kind
+            panels.append(Panel(title, by_variant(data, values, axis)))
         else:
-            nowhere.append(kind)
-    if not drawn:
-        raise BadInput(f"no reply is {', '.join(nowhere)}: all ended as they should.")
+            absent.append(kind)
+    if not panels:
+        raise BadInput(f"no reply is {' or '.join(absent)}: all ended as they should.")
     return Figure(
-        says=(
-            "Unclosed: the thinking was never closed. Looping: ran into a cap repeating itself. "
-            "Truncated: a cap cut it. Unanswered: no answer was found in what is there. Forced: "
-            f"the budget ended its thinking. {LONGEST}",
-            *([f"No reply is {' or '.join(nowhere)}."] if nowhere else []),
+        text=(
+            "Unclosed: the thinking was never closed. Looping: the reply repeated itself until it "
+            "reached a cap. Truncated: a cap cut the reply. Unanswered: no answer was found in the "
+            "text. Forced: the budget ended the thinking, at the largest budget. All other shares "
+            "are of the longest generations, with no budget.",
+            *([f"No reply is {' or '.join(absent)}."] if absent else []),
         ),
-        panels=drawn,
+        panels=panels,
         tables=[Table("Endings", ("variant", "benchmark", *kinds), rows)],
     )
 
 
-def first_right(material: Material) -> Figure:
-    """How long it takes until the right answer first stands in a reply."""
-    found, rows = [], []
-    for variant in material.variants:
-        for name in material.benchmarks:
-            first = material.firsts.get((variant.name, name))
+def first_correct(data: ReportData) -> Figure:
+    """How long a reply is when the correct answer first appears in it."""
+    values, rows = [], []
+    for variant in data.variants:
+        for name in data.benchmarks:
+            first = data.first_correct.get((variant.name, name))
             if first is None:
                 continue
-            told = "it stands in none"
+            text = "it appears in none"
             if first.tokens and first.whole:
-                told = amount(first.tokens)
-                further = {"whole reply": amount(first.whole), "it stands in": percent(first.found)}
-                found.append(Found(variant, name, first.tokens, told, further))
+                text = amount(first.tokens)
+                details = {
+                    "whole reply": amount(first.whole),
+                    "it appears in": percent(first.found),
+                }
+                values.append(VariantValue(variant, name, first.tokens, text, details))
             whole = amount(first.whole) if first.whole else ""
-            rows.append((variant.name, name, percent(first.found), told, whole))
-    if not found:
-        raise BadInput("the right answer stands in no reply.")
-    axis = ChartAxis(f"{material.unit} until the right answer")
-    header = ("variant", "benchmark", "it stands in", "until it first does", "those replies whole")
+            rows.append((variant.name, name, percent(first.found), text, whole))
+    if not values:
+        raise BadInput("the correct answer appears in no reply.")
+    axis = ChartAxis(f"{data.unit} until the correct answer")
+    header = (
+        "variant",
+        "benchmark",
+        "replies with the correct answer",
+        "length until it first appears",
+        "whole length of those replies",
+    )
     return Figure(
-        says=(
-            "Where the gold answer first stands in the text of a reply, of the replies in which it "
-            "does. It may stand there by chance, as a step or a guess dropped again: this is the "
-            f"earliest at which stopping could have been right. {LONGEST}",
+        text=(
+            "The length of a reply up to where the gold answer first appears in its text, over the "
+            "replies in which it does. It may appear by chance, as a step or as a guess that is "
+            "dropped again, so this is the earliest point at which stopping could have been right. "
+            f"{LONGEST}",
         ),
-        panels=[Panel("", spread(material, found, axis))],
-        tables=[Table(f"In {material.unit}", header, rows)],
+        panels=[Panel("", by_variant(data, values, axis))],
+        tables=[Table(f"In {data.unit}", header, rows)],
     )
 
 
-def scores(material: Material) -> Figure:
+SCORES = {
+    "per_thousand": "points per 1,000 tokens",
+    "ock_score": "OckScore",
+    "aes": "AES",
+}
+"""The fields of `Efficiency`, and how they are called in the report."""
+
+
+def efficiency_scores(data: ReportData) -> Figure:
     """Accuracy and length in one number."""
-    if material.unit != "tokens":
-        raise BadInput("the scores are defined on tokens: count them with --tokenizer NAME.")
-    kinds = {
-        "per_thousand": "points per 1,000 tokens",
-        "ock_score": "OckScore",
-        "aes": "AES",
-    }
-    by_kind: dict[str, list[Found]] = {kind: [] for kind in kinds}
+    if data.unit != "tokens":
+        raise BadInput("these scores are defined in tokens: count tokens with --tokenizer NAME.")
+    by_score: dict[str, list[VariantValue]] = {score: [] for score in SCORES}
     rows = []
-    for variant in material.variants:
-        base = material.base(variant)
-        for name in material.benchmarks:
-            grid, against = variant.grid(name, None), None
+    for variant in data.variants:
+        base = data.base(variant)
+        for name in data.benchmarks:
+            grid, base_grid = variant.grid(name, None), None
             if base is not None:
                 names = (variant.name, base.name)
-                against = aligned(grid, base.grid(name, None), names)[1]
-            found = efficiency(grid, against)
-            for kind in kinds:
-                value: Interval | None = getattr(found, kind)
+                base_grid = aligned(grid, base.grid(name, None), names)[1]
+            measured = efficiency(grid, base_grid)
+            cells = []
+            for score in SCORES:
+                value: Interval | None = getattr(measured, score)
+                cells.append("" if value is None else amount(value))
                 if value is not None:
-                    by_kind[kind].append(Found(variant, name, value, amount(value)))
-            told = [getattr(found, kind) for kind in kinds]
-            rows.append((variant.name, name, *("" if one is None else amount(one) for one in told)))
+                    by_score[score].append(VariantValue(variant, name, value, amount(value)))
+            rows.append((variant.name, name, *cells))
     marks = {"aes": 0.0}
     return Figure(
-        says=(
-            "Accuracy per 1,000 tokens in percentage points. OckScore (OckBench, arXiv "
+        text=(
+            "Accuracy per 1,000 tokens is in percentage points. OckScore (OckBench, arXiv "
             "2511.05722): accuracy in percent - 10 ln(tokens / 10,000 + 1). AES (O1-Pruner, arXiv "
-            "2501.12570), against the dense model: relative shortening + 3 x relative gain in "
-            f"accuracy, or - 5 x relative loss. Intervals by bootstrap over questions. {LONGEST}",
+            "2501.12570), compared with the dense model: relative shortening + 3 x relative gain "
+            "in accuracy, or - 5 x relative loss. Intervals are by bootstrap over questions. "
+            f"{LONGEST}",
         ),
         panels=[
-            Panel(kinds[kind], spread(material, found, ChartAxis(kinds[kind]), marks.get(kind)))
-            for kind, found in by_kind.items()
-            if found
+            Panel(
+                SCORES[score], by_variant(data, values, ChartAxis(SCORES[score]), marks.get(score))
+            )
+            for score, values in by_score.items()
+            if values
         ],
-        tables=[Table("Efficiency", ("variant", "benchmark", *kinds.values()), rows)],
+        tables=[Table("Efficiency", ("variant", "benchmark", *SCORES.values()), rows)],
     )

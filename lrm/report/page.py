@@ -1,7 +1,7 @@
 """Sections, samples and provenance as one HTML file: no network, everything escaped.
 
-The page forbids itself all network by its content security policy, so that even a name that slipped
-through could load nothing.
+The page's content security policy forbids all network, so that even a link that slipped through
+could load nothing.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import vl_convert
 from altair import SCHEMA_VERSION
 from markupsafe import Markup
 
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 from lrm.report.figure import Section
-from lrm.report.files import tidy_files
 from lrm.report.samples import SAMPLING, Sample
 from lrm.report.theme import DARK, LIGHT
+from lrm.report.tidy_files import tidy_files
 
 PAGE = "report.html"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A page in the making.
+    """A page and the files beside it.
 
-    `says` introduces it, `warnings` tell what is unfinished or not comparable; `provenance` has
-    facts by heading.
+    `introduction` has its first paragraphs; `warnings` say what is unfinished or not comparable;
+    `provenance` has facts by heading.
     """
 
     title: str
     variants: Sequence[Variant]
-    says: Sequence[str]
+    introduction: Sequence[str]
     warnings: Sequence[str]
     sections: Sequence[Section]
     samples: Sequence[Sample]
@@ -45,28 +45,28 @@ class Report:
     def html(self) -> str:
         """The page, whole."""
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-        return environment.from_string(_own("page.html")).render(
+        return environment.from_string(_resource("page.html")).render(
             title=self.title,
-            says=self.says,
+            introduction=self.introduction,
             warnings=self.warnings,
             sections=self.sections,
             samples=self.samples,
-            samples_say=SAMPLING,
+            sampling=SAMPLING,
             filters={
-                name: list(dict.fromkeys(getattr(one, name) for one in self.samples))
+                name: list(dict.fromkeys(getattr(sample, name) for sample in self.samples))
                 for name in ("outcome", "benchmark", "variant")
             },
             provenance=self.provenance,
             themes={"light": LIGHT, "dark": DARK},
-            style=Markup(_own("page.css")),
+            style=Markup(_resource("page.css")),
             library=Markup(_library()),
-            script=Markup(_own("page.js")),
+            script=Markup(_resource("page.js")),
         )
 
     @cached_property
     def files(self) -> dict[str, bytes]:
         """The page, the figures as PNG and the numbers as tidy tables, by path."""
-        drawn = {one.name: one.figure for one in self.sections if one.figure}
+        drawn = {item.name: item.figure for item in self.sections if item.figure}
         return {
             PAGE: self.html.encode(),
             **{f"figures/{name}.png": figure.png() for name, figure in drawn.items()},
@@ -74,7 +74,7 @@ class Report:
         }
 
 
-def _own(name: str) -> str:
+def _resource(name: str) -> str:
     return files("lrm.report").joinpath(name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Some of the generations, to be read in the report: right, wrong and looping ones."""
+"""Some of the generations to read in the report: right, wrong and looping ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 from typing import Any, Literal
 
-from lrm.records import THINK_CLOSE
-from lrm.scoring.scores import Unit
+from lrm.records import THINK_CLOSE, Unit
 
 Outcome = Literal["right", "wrong", "looping"]
 
 EACH = 3
 SHOWN_CHARACTERS = 6_000
+"""Of one text."""
+
 ALL_CHARACTERS = 1_500_000
+"""Of all samples on a page."""
+
 SAMPLING = (
-    f"Drawn by the hash of question and sample, not chosen: up to {EACH} replies of each "
-    "outcome, benchmark and model, the same questions first for every model. They are the longest "
-    "generations, with no budget. The middle of very long ones is left out; the run's artifacts "
-    "have them whole."
+    f"Up to {EACH} replies of each outcome, benchmark and model, drawn by the hash of question and "
+    "sample, so that nobody chose them; for every model the same questions come first. They are "
+    "the longest generations, with no budget. The middle of very long ones is left out; the run's "
+    "artifacts have the whole texts."
 )
 
 

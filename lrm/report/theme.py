@@ -1,19 +1,19 @@
 """How charts look on a light page and on a dark one.
 
-Series of no order take the colours of Okabe and Ito (2008), safe for the colour-blind; series in
-order, such as sparsities, take viridis without its end that the background would swallow.
+Series without an order take the colours of Okabe and Ito (2008), which colour-blind people can tell
+apart. Ordered series, such as sparsities, take viridis without the end that is too near the
+background.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif"
 
 
-def theme(ink: str, faint: str, scale: tuple[float, float], background: str) -> dict[str, Any]:
-    """Vega-Lite's config: text in `ink`, grid in `faint`, and the part of viridis to use."""
+def theme(ink: str, faint: str, viridis: tuple[float, float], background: str) -> dict[str, object]:
+    """Vega-Lite's config: text in `ink`, grid in `faint`, and the
+    part of viridis to use, from 0 to 1."""
     lines = {"gridColor": faint, "domainColor": faint, "tickColor": faint}
     return {
         "background": background,
@@ -26,7 +26,7 @@ def theme(ink: str, faint: str, scale: tuple[float, float], background: str) -> 
         "title": {"color": ink, "fontSize": 13, "anchor": "start"},
         "range": {
             "category": list(OKABE_ITO),
-            "ordinal": {"scheme": "viridis", "extent": list(scale)},
+            "ordinal": {"scheme": "viridis", "extent": list(viridis)},
         },
         "rule": {"color": ink},
         "style": {"front": {"color": ink}},

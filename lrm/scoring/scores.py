@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from lrm.generation.evaluate import Item
-from lrm.records import Interval, Mark, Rule, Truncation
+from lrm.records import Interval, Mark, Rule, Truncation, Unit
 from lrm.scoring import pass_at_k as repeats
 from lrm.scoring.truncation import TRUNCATION, judge, wrong_for_length
 from lrm.stats import intervals
-
-Unit = Literal["tokens", "words"]
 
 
 @dataclass(frozen=True, slots=True)

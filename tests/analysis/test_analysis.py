@@ -16,9 +16,10 @@ from lrm.analysis import efficiency, fronts, knowledge, lengths, tidy
 from lrm.analysis import first_correct as first
 from lrm.analysis.collapse import collapse
 from lrm.analysis.compare import Setting, accuracy, aligned, averages, compare, geometric, tokens
-from lrm.analysis.grid import Grid, Variant
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
+from lrm.scoring.grid import Grid
 from lrm.stats import frontier, intervals
 
 
@@ -438,7 +439,7 @@ def test_the_released_aime_outputs_show_the_papers_direction(tmp_path: Path) -> 
 
     from experiments.external.grading import grade
     from experiments.score_traces import ScoreSettings
-    from lrm.analysis.rows import grids, unit_of
+    from lrm.scoring.replies import grids, unit_of
 
     pile = grade(ScoreSettings(files=(TRACES,)), tmp_path)["aime"]
     with gzip.open(pile.file, "rt", encoding="utf-8") as lines:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from experiments.reporting.variants import names, of_studies
-from lrm.analysis.grid import Variant
 from lrm.analysis.sizes import SizeLine, lines, pairs
+from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.report.material import Material
+from lrm.report.data import ReportData
 from lrm.report.sizes import at_equal_bytes
 from tests.analysis.test_analysis import HALF, RIGHT, WRONG, grid, variant
 from tests.report.test_report import reported, tables, words
@@ -117,14 +117,17 @@ def test_what_is_not_known_is_not_compared() -> None:
     ambiguous = [dense("one"), dense("two"), small(RIGHT, "c", 8e6, "chain", "sparsegpt")]
     assert lines(ambiguous)[-1].dense is None
     other = [dense("single", model="distilled", size=4.5e6), unsized]
-    figure = at_equal_bytes(Material([*ambiguous, *other], {}, {}, {}))
-    assert "Left out, since their bytes were not measured: unsized." in figure.says
-    assert any(told.endswith("no collapse is told of: m sparsegpt.") for told in figure.says)
+    figure = at_equal_bytes(ReportData([*ambiguous, *other], {}, {}, {}))
+    assert "Left out, since their bytes were not measured: unsized." in figure.text
+    assert any(
+        told.startswith("Shown without a collapse point") and told.endswith(": m sparsegpt.")
+        for told in figure.text
+    )
 
 
 def test_one_method_alone_is_no_comparison() -> None:
     with pytest.raises(BadInput, match="report several studies, with --study A B"):
-        at_equal_bytes(Material(three()[:3], {}, {}, {}))
+        at_equal_bytes(ReportData(three()[:3], {}, {}, {}))
 
 
 # The report
@@ -146,11 +149,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     chain = {"first": "sparsegpt@0.5", "method": "gguf"}
     store_recipes(root, "chained", {"Q8_0": (4.5e5, 0.5)}, **chain)
     found = reported(root, "--study", "pruned", "quantized", "chained", "smaller", "before")
-    (run,) = open_store(None, root)._backend.records("report")
+    (run,) = open_store(None, root)._backend.runs("report")
     assert run.artifact("figures/at_equal_bytes.png")
     return found
 
 
+@pytest.mark.store
 def test_the_same_dense_model_of_two_studies_is_told_apart(tmp_path: Path) -> None:
     for name in ("one", "two"):
         store_study(tmp_path, name, measured=SPARSITY[:2])
@@ -173,6 +177,7 @@ def test_one_recipe_on_two_calibrations_is_told_apart() -> None:
     assert names(records) == ["gptq 3-g128 (own reasoning)", "gptq 3-g128 (C4 text)"]
 
 
+@pytest.mark.store
 def test_several_studies_stand_in_one_report(page: str) -> None:
     rows = tables(page)["Sizes"]
     sizes = {row[1]: (row[0], row[2]) for row in rows}
@@ -190,6 +195,7 @@ def test_several_studies_stand_in_one_report(page: str) -> None:
     assert "before: The study is unfinished" in words(page)
 
 
+@pytest.mark.store
 def test_each_is_measured_against_its_own_dense_model(page: str) -> None:
     losses = {row[0]: row[8] for row in tables(page)["Losses"]}
     assert set(losses) >= {"tiny gguf Q2_K", "tiny sparsegpt@0.5, then gguf Q8_0"}
@@ -197,6 +203,7 @@ def test_each_is_measured_against_its_own_dense_model(page: str) -> None:
     assert '<section id="inflation">' in page
 
 
+@pytest.mark.store
 def test_many_variants_are_told_apart_by_more_than_colour(page: str) -> None:
     frontier = page.partition('<section id="frontier">')[2].partition("</section>")[0]
     assert {"tiny dense (pruned)", "tiny gguf", "small dense"} <= series(frontier)
@@ -204,6 +211,7 @@ def test_many_variants_are_told_apart_by_more_than_colour(page: str) -> None:
     assert series(endings) == {"arithmetic", "hops"}
 
 
+@pytest.mark.store
 def test_collapse_by_bytes_stands_beside_each_other(page: str) -> None:
     rows = {(row[0], row[1]): row[2:] for row in tables(page)["Collapse by bytes"]}
     assert rows["tiny sparsegpt (pruned)", "hops"][0].startswith("600,000 bytes [")
@@ -211,12 +219,13 @@ def test_collapse_by_bytes_stands_beside_each_other(page: str) -> None:
     assert rows["tiny gguf", "hops"][1] == "500,000"
 
 
+@pytest.mark.store
 def test_pairs_say_where_nothing_differs(page: str) -> None:
     rows = {(row[0], row[2]): row[4] for row in tables(page)["Pairs of about the same bytes"]}
     told = rows["tiny gguf Q8_0", "tiny sparsegpt 50% (pruned)"]
     assert "higher" in told or "no significant difference" in told
     assert any("no significant difference" in cell for cell in rows.values())
-    counts = {tuple(row[:2]): row[2:] for row in tables(page)["How the pairs come out"]}
+    counts = {tuple(row[:2]): row[2:] for row in tables(page)["Outcomes of the pairs"]}
     cells = [told for (_, larger), told in rows.items() if larger == "small dense"]
     assert cells
     assert sum(map(int, counts["tiny gguf", "small dense"])) == 2 * len(

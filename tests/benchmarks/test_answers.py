@@ -6,15 +6,12 @@ import string
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lrm.benchmarks.grading import integers, labels, letters, passages, short, squad
 from lrm.benchmarks.grading.extraction import ExtractedAnswer
 from lrm.records import Completion, Grade, Question, Stop
-
-settings.register_profile("lrm", deadline=None, database=None, derandomize=True)
-settings.load_profile("lrm")
 
 OPTIONS = {"(A)": "5pm to 6pm", "(B)": "7am to 11am", "(C)": "1pm to 2pm", "(D)": "2pm to 5pm"}
 CLAIM = "Harry is a queen bee."

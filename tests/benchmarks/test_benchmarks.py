@@ -108,7 +108,7 @@ def test_practice_never_shows_a_question(benchmark: Benchmark) -> None:
 
 
 @BENCHMARKS
-@settings(deadline=None, database=None, derandomize=True, max_examples=50)
+@settings(max_examples=50)
 @given(text=st.text(), stop=st.sampled_from(["stop", "length"]))
 def test_any_text_is_graded(benchmark: Benchmark, text: str, stop: Stop) -> None:
     gold = {"aime": "7", "arithmetic": "7", "folio": "True", "deduction": "True"}

@@ -28,11 +28,14 @@ from transformers import (
 )
 
 from lrm import registry
-from lrm.compression.checkpoint.folder import RECEIPT, is_complete, open_checkpoint
+from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.receipt import RECEIPT, is_complete
 from lrm.compression.pruning import save, sparsegpt
 from lrm.compression.pruning.blockwise import MODES
-from lrm.compression.pruning.methods import Magnitude, SparseGPT, Wanda
+from lrm.compression.pruning.magnitude import Magnitude
 from lrm.compression.pruning.owl import owl
+from lrm.compression.pruning.sparsegpt_method import SparseGPT
+from lrm.compression.pruning.wanda import Wanda
 from lrm.compression.streaming import activations, offload
 from lrm.compression.streaming.decoder import Decoder, blocks_of, linears_of
 from lrm.errors import BadInput, CompressionFailed
@@ -119,7 +122,7 @@ def report(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 class TestEveryMethod:
     def test_is_frozen_and_named(self, make: Make) -> None:
         method = make(0.5)
-        assert registry.METHODS[method.name].endswith(f":{type(method).__name__}")
+        assert registry.PRUNERS[method.name].endswith(f":{type(method).__name__}")
         with pytest.raises(FrozenInstanceError):
             method.sparsity = 0.6
 
@@ -604,6 +607,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_bytes_are_the_same_after_kill_9(mode: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
     """Ten times killed at a random moment, gone on with, and compared with a run in one piece."""
@@ -619,7 +623,7 @@ def test_bytes_are_the_same_after_kill_9(mode: str, checkpoint: Checkpoint, tmp_
 
 def measured(model: nn.Module) -> list[activations.Shared]:
     """The Hessians of all blocks."""
-    flow = activations.Flow(Decoder(model), CALIBRATION.rows)
+    flow = activations.ActivationStream(Decoder(model), CALIBRATION.rows)
     return [shared for index in range(len(blocks_of(model))) for shared in flow.measure(index)]
 
 
@@ -672,7 +676,7 @@ class TestHessians:
         if place == "disk":
             monkeypatch.setattr(offload, "host_memory", lambda: 1 << 10)
         model = load(checkpoint)
-        flow = activations.Flow(Decoder(model), CALIBRATION.rows)
+        flow = activations.ActivationStream(Decoder(model), CALIBRATION.rows)
         other = flow.fork()
         before = flow.measure(0, stay=True)
         flow.advance(0)

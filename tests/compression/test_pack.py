@@ -23,10 +23,12 @@ from experiments.cli.quantization_settings import QuantizationSettings
 from experiments.cli.quantizer_choice import parse_quantizer
 from experiments.models.conversion import runnable
 from experiments.quantization_search import main
-from lrm.compression.checkpoint.folder import RECEIPT, open_checkpoint, steps_of
+from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.receipt import RECEIPT, steps_of
 from lrm.compression.packed import llm_compressor
+from lrm.compression.packed.awq import AWQ
+from lrm.compression.packed.gptq import GPTQ
 from lrm.compression.packed.measured import TWIN, open_packed, served, twin
-from lrm.compression.packed.method import AWQ, GPTQ
 from lrm.compression.quality.perplexity import of_folder
 from lrm.digests import of_file
 from lrm.engines.transformers.engine import TransformersEngine
@@ -249,6 +251,7 @@ def working(model: Path) -> bool:
     return False
 
 
+@pytest.mark.engine
 @real
 def test_a_search_runs_what_is_unpacked_and_records_what_is_packed(
     small: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -20,25 +20,22 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from experiments import plan_gguf
-from experiments.benchmarking.random_models import SHAPES
 from experiments.cli.quantizer_choice import parse_quantizer
+from experiments.models.shapes import SHAPES
 from experiments.quantization_search import main
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import Draw
-from lrm.compression.checkpoint.folder import (
-    RECEIPT,
-    Weights,
-    is_complete,
-    open_checkpoint,
-    steps_of,
-)
+from lrm.compression.checkpoint.folder import Weights, open_checkpoint
 from lrm.compression.checkpoint.module_filter import ceilings, spared
-from lrm.compression.gguf.convert import check_config, write_f16
+from lrm.compression.checkpoint.receipt import RECEIPT, is_complete, steps_of
+from lrm.compression.gguf.config import check_config
+from lrm.compression.gguf.convert import write_f16
 from lrm.compression.gguf.files import reader, tensors
+from lrm.compression.gguf.logits import perplexity_of
 from lrm.compression.gguf.measured import open_quantized
 from lrm.compression.gguf.method import GGUF
 from lrm.compression.gguf.recipes import RECIPES, recipe
-from lrm.compression.pruning.methods import Magnitude
+from lrm.compression.pruning.magnitude import Magnitude
 from lrm.compression.quality import perplexity
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.errors import BadInput, CompressionFailed, MissingExtra
@@ -185,7 +182,7 @@ def test_an_output_of_its_own_stays_too() -> None:
 @pytest.mark.parametrize("source", [SMALLEST, TINY], ids=lambda path: path.name)
 def test_perplexity_is_the_same_through_either_library(source: Path, tmp_path: Path) -> None:
     file = write_f16(open_checkpoint(source), tmp_path / "model.gguf").path
-    assert perplexity.of_gguf(file) == pytest.approx(perplexity.of_folder(source), rel=1e-3)
+    assert perplexity_of(file) == pytest.approx(perplexity.of_folder(source), rel=1e-3)
 
 
 def test_perplexity_is_that_of_the_replies_alone() -> None:
@@ -225,7 +222,7 @@ def test_a_checkpoint_says_its_perplexity_and_its_parents(
     dense = perplexity.of_folder(tiny.path)
     for checkpoint in made.values():
         assert checkpoint.measured["perplexity/dense"] == pytest.approx(dense, rel=1e-3)
-        assert checkpoint.measured["perplexity"] == perplexity.of_gguf(checkpoint.path)
+        assert checkpoint.measured["perplexity"] == perplexity_of(checkpoint.path)
     assert made["Q8_0"].measured["perplexity"] == pytest.approx(dense, rel=1e-2)
 
 
@@ -263,6 +260,7 @@ def test_every_family_says_nearly_the_same(family: str, tmp_path: Path) -> None:
     assert far[0] < 1e-2
 
 
+@pytest.mark.engine
 def test_a_quantized_model_answers(made: dict[str, Checkpoint]) -> None:
     prompts = [Prompt("1 + 1 =", seed=0, max_tokens=4)]
     with LlamaCppEngine(made["Q8_0"]) as engine:
@@ -527,6 +525,7 @@ def search(root: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True)
 
 
+@pytest.mark.engine
 def test_recipes_are_searched_and_found_again(tmp_path: Path) -> None:
     flags = ("--recipes", "f16,Q8_0,Q2_K", "--method", "gguf:calibration=none")
     done = search(tmp_path, *flags)

@@ -129,7 +129,7 @@ def test_each_block_loses_what_the_threshold_says(sparsity: float) -> None:
 def test_ties_at_the_threshold_go_with_it() -> None:
     scores = torch.tensor([[[3.0, 1.0]], [[2.0, 2.0]]])
     for rank, gone in ((1, [[False, True], [True, True]]), (0, [[False, True], [False, False]])):
-        [[limit]] = thresholds(scores, torch.eye(2), torch.tensor([[rank]]), [2])
+        [[limit]] = thresholds(scores, torch.eye(2), torch.tensor([[rank]]), torch.tensor([2]))
         assert (scores[:, 0] <= limit).tolist() == gone
     [found] = pruned([torch.tensor([[3.0, 2.0], [1.0, 2.0]])], torch.eye(2), [1 - 1e-16])
     assert not found.any()

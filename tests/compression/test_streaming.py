@@ -21,11 +21,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from experiments.bench_streaming import whole
+from experiments.benchmarking.streaming_cost import load_whole
 from lrm.compression.checkpoint.folder import Weights, open_checkpoint
-from lrm.compression.pruning import methods
+from lrm.compression.pruning import calibrated
 from lrm.compression.pruning.blockwise import MODES
-from lrm.compression.pruning.methods import SparseGPT, Wanda
+from lrm.compression.pruning.sparsegpt_method import SparseGPT
+from lrm.compression.pruning.wanda import Wanda
 from lrm.compression.quality.perplexity import of_folder
 from lrm.compression.streaming import offload
 from lrm.compression.streaming.load import load
@@ -99,7 +100,7 @@ def test_checkpoints_are_those_of_a_model_in_memory(
     by_block = {
         name: revisions(method, source, tmp_path / name) for name, method in METHODS.items()
     }
-    monkeypatch.setattr(methods, "load", whole)
+    monkeypatch.setattr(calibrated, "load", load_whole)
     for name, method in METHODS.items():
         assert revisions(method, source, tmp_path / f"whole {name}") == by_block[name], name
 
@@ -141,7 +142,7 @@ def test_a_block_has_weights_while_it_is_held(model: Checkpoint) -> None:
 
 def test_perplexity_is_that_of_the_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
     found = of_folder(SMALLEST)
-    monkeypatch.setattr("lrm.compression.quality.perplexity.load", whole)
+    monkeypatch.setattr("lrm.compression.quality.perplexity.load", load_whole)
     assert of_folder(SMALLEST) == found
 
 
@@ -169,10 +170,10 @@ MEMORY = """
 import sys
 from pathlib import Path
 import torch
-from experiments.bench_streaming import memory
+from experiments.benchmarking.streaming_cost import memory
 from lrm.compression.checkpoint.folder import Weights, open_checkpoint
 from lrm.compression.streaming.load import load
-from lrm.compression.pruning.methods import Wanda
+from lrm.compression.pruning.wanda import Wanda
 from lrm.records import Calibration
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
@@ -186,6 +187,7 @@ print(memory("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc, on Linux")
 def test_memory_is_far_from_that_of_the_model(tmp_path: Path) -> None:
     """A model of 40 blocks and 188 MB in float32."""

@@ -19,7 +19,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from lrm.compression.gguf.convert import write_f16
 from lrm.contracts import Engine, Swappable
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
-from lrm.engines.scripted import ScriptedEngine
 from lrm.engines.server.engine import ServerEngine
 from lrm.engines.shared.sampling import draw, uniforms
 from lrm.engines.transformers.engine import TransformersEngine
@@ -29,6 +28,7 @@ from lrm.errors import BadInput
 from lrm.generation import budgets
 from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
 from tests.support.completion_server import Body, CompletionServer, Reply, completed
+from tests.support.scripted_engine import ScriptedEngine
 
 CONTEXT = 1024
 GREEDY = Decoding(temperature=0, max_tokens=24, answer_tokens=1000)
@@ -144,7 +144,12 @@ LLAMA_CPP = pytest.mark.skipif(
     not (find_spec("llama_cpp") and find_spec("gguf")),
     reason="to test the llama.cpp engine: pip install -e '.[gguf]'",
 )
-ENGINES = ["transformers", "vllm", "scripted", pytest.param("llama_cpp", marks=LLAMA_CPP)]
+ENGINES = [
+    "scripted",
+    pytest.param("transformers", marks=pytest.mark.engine),
+    pytest.param("vllm", marks=pytest.mark.engine),
+    pytest.param("llama_cpp", marks=[LLAMA_CPP, pytest.mark.engine]),
+]
 
 
 def make(name: str, checkpoint: Checkpoint, folder: Path) -> Engine:
@@ -457,6 +462,7 @@ def test_going_on_from_spoken_tokens_under_greedy_gives_the_same_reply(engine: E
         assert again.given == half
 
 
+@pytest.mark.engine
 def test_greedy_equals_generate_of_the_library(
     real: TransformersEngine, checkpoint: Checkpoint
 ) -> None:
@@ -473,6 +479,7 @@ def test_greedy_equals_generate_of_the_library(
         assert completion.stop == ("stop" if ended else "length")
 
 
+@pytest.mark.engine
 def test_sharing_a_prefix_changes_nothing(real: TransformersEngine) -> None:
     base = replace(mixed(1)[0], max_tokens=10)
     prefix_ids = tuple(range(40, 90))
@@ -484,6 +491,7 @@ def test_sharing_a_prefix_changes_nothing(real: TransformersEngine) -> None:
     assert together == [real.generate([prompt], GREEDY)[0] for prompt in prompts]
 
 
+@pytest.mark.engine
 def test_stopping_early_after_the_thinking_changes_nothing(real: TransformersEngine) -> None:
     prompts = [replace(prompt, max_tokens=60) for prompt in mixed(60)]
     free = real.generate(prompts, replace(SAMPLED, answer_tokens=1000))
@@ -511,6 +519,7 @@ def test_a_reply_that_ends_exactly_at_the_answer_cap_is_not_cut(engine: Engine) 
         assert engine.generate([prompt], exact) == [reply]
 
 
+@pytest.mark.engine
 def test_torch_is_left_as_it_was(real: TransformersEngine) -> None:
     before = torch.get_num_threads(), torch.get_rng_state().tolist()
     modes: list[bool] = []
@@ -520,6 +529,7 @@ def test_torch_is_left_as_it_was(real: TransformersEngine) -> None:
     assert not torch.is_inference_mode_enabled()
 
 
+@pytest.mark.engine
 def test_bfloat16_repeats(checkpoint: Checkpoint) -> None:
     with TransformersEngine(checkpoint, device="cpu", dtype=torch.bfloat16) as made:
         first = made.generate(mixed(20), SAMPLED)
@@ -624,6 +634,7 @@ def test_other_formats_and_no_slots_are_refused(checkpoint: Checkpoint) -> None:
         TransformersEngine(checkpoint, slots=0)
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("ending", ["<bot>\n", "<bot>\n<think>\n", "<bot>\n<think>"])
 def test_a_chat_goes_into_the_models_template_with_the_thinking_opened(
     checkpoint: Checkpoint, tmp_path: Path, ending: str
@@ -642,11 +653,13 @@ def test_a_chat_goes_into_the_models_template_with_the_thinking_opened(
     assert chat == plain
 
 
+@pytest.mark.engine
 def test_a_chat_without_a_template_is_refused(real: TransformersEngine) -> None:
     with pytest.raises(BadInput, match="has no chat template; ask on the paper track"):
         real.generate([Prompt("Why?", 0, 4, chat=True)], SAMPLED)
 
 
+@pytest.mark.engine
 def test_a_swap_is_a_fresh_start_on_the_other_weights(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
@@ -665,6 +678,7 @@ def test_a_swap_is_a_fresh_start_on_the_other_weights(
         assert made.generate(mixed(12), SAMPLED) == before
 
 
+@pytest.mark.engine
 def test_a_swap_of_another_shape_is_refused_and_changes_nothing(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:

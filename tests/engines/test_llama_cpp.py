@@ -21,6 +21,8 @@ from lrm.records import Checkpoint, Decoding, Prompt
 from lrm.tiny.tokenizer import load
 from tests.support.models import SMALLEST
 
+pytestmark = pytest.mark.engine
+
 INSTALL = "to test the llama.cpp engine: pip install -e '.[gguf]'"
 gguf = pytest.importorskip("gguf", reason=INSTALL)
 pytest.importorskip("llama_cpp", reason=INSTALL)

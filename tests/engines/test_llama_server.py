@@ -25,6 +25,8 @@ from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
 from lrm.tiny import tokenizer as tiny_tokenizer
 from tests.support.models import SMALLEST
 
+pytestmark = pytest.mark.engine
+
 CHECKPOINT = Checkpoint(SMALLEST, revision="test")
 CONTEXT = 1024
 KEY = "a-key-for-this-test"

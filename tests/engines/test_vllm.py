@@ -81,6 +81,7 @@ def engine(checkpoint: Checkpoint) -> Iterator[VllmEngine]:
         yield opened
 
 
+@pytest.mark.engine
 def test_greedy_replies_are_those_of_the_transformers_engine(
     engine: VllmEngine, checkpoint: Checkpoint
 ) -> None:
@@ -90,6 +91,7 @@ def test_greedy_replies_are_those_of_the_transformers_engine(
     assert same >= 18  # near-ties may fall differently
 
 
+@pytest.mark.engine
 def test_seeds_decide_whatever_they_are(engine: VllmEngine) -> None:
     """Also -1, which vLLM itself takes for no seed, and those that only 64 bits hold."""
     prompts = [Prompt("", seed, 40) for seed in (0, 1, -1, 2**63 - 2, 2**63 - 1, 2**64)]
@@ -98,6 +100,7 @@ def test_seeds_decide_whatever_they_are(engine: VllmEngine) -> None:
     assert len({reply.token_ids for reply in first}) == 4  # modulo 2**63 two are others again
 
 
+@pytest.mark.engine
 def test_forced_answers_take_their_prompts_from_the_cache(engine: VllmEngine) -> None:
     prompts = asked(10)
     replies = engine.generate(prompts, GREEDY)
@@ -112,6 +115,7 @@ def test_forced_answers_take_their_prompts_from_the_cache(engine: VllmEngine) ->
     assert all(answer.closed for answer in answers)
 
 
+@pytest.mark.engine
 def test_vllms_own_budget_ends_the_thinking_there(engine: VllmEngine) -> None:
     """A reply whose thinking fits is what it was; any other ends its thinking at the budget."""
     prompts = asked(6, max_tokens=400)
@@ -130,6 +134,7 @@ def test_vllms_own_budget_ends_the_thinking_there(engine: VllmEngine) -> None:
                 assert cut.token_ids[:budget] == reply.token_ids[:budget]
 
 
+@pytest.mark.engine
 def test_a_budget_that_vllm_ignores_is_told(
     engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +147,7 @@ def test_a_budget_that_vllm_ignores_is_told(
     assert engine.generate(asked(1), GREEDY)
 
 
+@pytest.mark.engine
 def test_two_side_by_side_are_one_engine(checkpoint: Checkpoint, engine: VllmEngine) -> None:
     """They share the prompts; what follows a reply stays where its tokens are cached."""
     if engine.device.type != "cpu":
@@ -170,11 +176,13 @@ def test_two_side_by_side_are_one_engine(checkpoint: Checkpoint, engine: VllmEng
     assert two.reused_tokens > 0
 
 
+@pytest.mark.engine
 def test_a_temperature_that_vllm_does_not_know_is_refused(engine: VllmEngine) -> None:
     with pytest.raises(BadInput, match=r"up to 2, got 2.5; lower it"):
         engine.generate(asked(1), replace(WILD, temperature=2.5))
 
 
+@pytest.mark.engine
 def test_replies_come_as_they_finish(engine: VllmEngine) -> None:
     prompts = [replace(asked(1)[0], max_tokens=size) for size in (150, 1, 20)]
     order: list[int] = []
@@ -182,6 +190,7 @@ def test_replies_come_as_they_finish(engine: VllmEngine) -> None:
     assert order == [1, 2, 0]
 
 
+@pytest.mark.engine
 def test_a_swap_is_a_fresh_start_on_the_other_weights(
     engine: VllmEngine, checkpoint: Checkpoint, other: Checkpoint
 ) -> None:
@@ -215,6 +224,7 @@ def _says_how_it_was_killed(engine: VllmEngine) -> None:
         engine.generate(asked(1), GREEDY)
 
 
+@pytest.mark.engine
 def test_a_swap_that_cannot_be_is_refused_and_changes_nothing(
     engine: VllmEngine, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
@@ -233,6 +243,7 @@ def test_a_swap_that_cannot_be_is_refused_and_changes_nothing(
     assert engine.generate(asked(4), GREEDY) == before
 
 
+@pytest.mark.engine
 def test_too_little_memory_says_what_to_lower(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +255,7 @@ def test_too_little_memory_says_what_to_lower(
         pass
 
 
+@pytest.mark.engine
 def test_the_worker_ends_when_its_parent_is_killed(checkpoint: Checkpoint) -> None:
     made(checkpoint)
     code = f"""

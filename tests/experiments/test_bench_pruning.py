@@ -26,6 +26,7 @@ def test_the_column_loop_is_sparsegpt() -> None:
     torch.testing.assert_close(usual, ours.levels[0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_runs_and_prints_ratios(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def test_the_worker_s_command_is_one_that_a_search_takes() -> None:
     assert f"mlflow:{server}" in " ".join(found["mlflow"]["command"])
 
 
+@pytest.mark.slow
 def test_the_server_s_flags_exist() -> None:
     asked = [word.partition("=")[0] for word in services()["mlflow"]["command"][2:]]
     mlflow = Path(sys.executable).with_name("mlflow")

@@ -27,6 +27,8 @@ from tests.support.stores import copied, unwilling, uri
 from tracking.store import open_store
 from tracking.stored_run import StoredRun
 
+pytestmark = pytest.mark.store
+
 BUDGETS = (16, 64)
 QUESTIONS = 12
 ASKED: Mapping[str, object] = {
@@ -143,7 +145,7 @@ refused = partial(commands.refused, main)
 
 
 def kept(root: Path) -> list[StoredRun]:
-    return open_store(None, root)._backend.records("comparison")
+    return open_store(None, root)._backend.runs("comparison")
 
 
 def told(root: Path) -> dict[str, Any]:
@@ -248,7 +250,7 @@ def test_a_recipe_on_two_calibrations_is_two_levels(
 
 def test_single_runs(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Two levels of other sparsities are compared as they are."""
-    _, levels = open_store(None, third).study_records("beta demo")
+    _, levels = open_store(None, third).study_runs("beta demo")
     ids = [one.id for one in levels if one.params["sparsity"] in ("0.5", "0.6")]
     text = compared(third, capfd, "--run", *ids)
     assert "best of each" in text

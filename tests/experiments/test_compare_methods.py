@@ -8,11 +8,12 @@ import pytest
 
 from experiments.compare_methods import main
 from lrm.compression.checkpoint.folder import open_checkpoint
-from lrm.compression.pruning.methods import Magnitude
+from lrm.compression.pruning.magnitude import Magnitude
 from lrm.compression.quality.fidelity import fidelity
 from tests.support.models import SMALLEST
 
 
+@pytest.mark.engine
 def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--model tiny-1m --sparsity 0,0.5 --budget 8 --questions 1 --benchmarks timeline"
     methods = ["--methods", "magnitude", "magnitude:pattern=2:4"]

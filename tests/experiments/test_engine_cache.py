@@ -8,9 +8,9 @@ import pytest
 
 from experiments.cli.engine_choice import EngineChoice
 from experiments.search.engine_cache import EngineCache
-from lrm.engines.scripted import ScriptedEngine
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Decoding, Prompt
+from tests.support.scripted_engine import ScriptedEngine
 
 ONE, OTHER = (Checkpoint(Path(name), name) for name in ("one", "other"))
 PROMPT = Prompt("q", 0, 64)

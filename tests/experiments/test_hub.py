@@ -149,6 +149,7 @@ def test_every_hub_data_set_is_pinned_to_a_commit() -> None:
         assert re.fullmatch("[0-9a-f]{40}", source.revision or ""), source
 
 
+@pytest.mark.slow
 def test_the_hub_gives_the_questions_of_the_folder_and_then_the_copy_does(
     mirror: HubMirror, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_the_hub_gives_the_questions_of_the_folder_and_then_the_copy_does(
     assert len(mirror.requests) == seen
 
 
+@pytest.mark.slow
 def test_the_mirror_serves_datasets_by_itself(mirror: HubMirror, tmp_path: Path) -> None:
     """It was not made to fit this project's own requests."""
     program = (
@@ -177,6 +179,7 @@ def test_the_mirror_serves_datasets_by_itself(mirror: HubMirror, tmp_path: Path)
     assert sizes == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_one_file_of_a_data_set_is_downloaded_alone(mirror: HubMirror, tmp_path: Path) -> None:
     source = {"file": small_data.MUSIQUE, "split": "validation", "hub": MUSIQUE[0]}
     source |= {"revision": MUSIQUE[1], "data_file": DEV}
@@ -186,6 +189,7 @@ def test_one_file_of_a_data_set_is_downloaded_alone(mirror: HubMirror, tmp_path:
     assert run(tmp_path, [json.dumps(source)], HF_ENDPOINT=CLOSED) == rows
 
 
+@pytest.mark.slow
 def test_a_file_at_an_address_is_downloaded_once(hub: Path, tmp_path: Path) -> None:
     with HubMirror(hub, dict([MUSIQUE])) as server:
         url = f"{server.url}/datasets/{MUSIQUE[0]}/resolve/{MUSIQUE[1]}/100/random_100.json"
@@ -202,6 +206,7 @@ def test_a_file_at_an_address_is_downloaded_once(hub: Path, tmp_path: Path) -> N
     assert unreachable.endswith(remedy("musique") + "get online")
 
 
+@pytest.mark.slow
 def test_a_login_or_a_wrong_place_is_named_with_what_to_do(hub: Path, tmp_path: Path) -> None:
     moved = {**REVISIONS, aime.SOURCE.hub: "0" * 40}
     sources = [
@@ -222,6 +227,7 @@ def test_a_login_or_a_wrong_place_is_named_with_what_to_do(hub: Path, tmp_path: 
     assert split.endswith("datasets--lukaemon--bbh to download it again")
 
 
+@pytest.mark.slow
 def test_the_copy_of_another_revision_is_no_copy(hub: Path, tmp_path: Path) -> None:
     other = "0" * 40
     with HubMirror(hub, {aime.SOURCE.hub: other}) as server:
@@ -242,6 +248,7 @@ def test_without_the_hub_one_sentence_says_what_to_do_at_once(
         assert sentence.endswith(remedy(name) + way)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up_soon(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -21,7 +21,7 @@ from experiments.sparsity_search import main
 from lrm import registry
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
-from lrm.compression.pruning.methods import Magnitude
+from lrm.compression.pruning.magnitude import Magnitude
 from lrm.digests import of_file
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.vllm.devices import check_kernels
@@ -333,6 +333,7 @@ def fetched(mirror: HubMirror) -> set[str]:
     return {path.rpartition("/")[2] for path in asked if "/resolve/" in path}
 
 
+@pytest.mark.slow
 def test_only_what_is_needed_is_fetched_from_the_hub(hub: Path, tmp_path: Path) -> None:
     with HubMirror(hub, commits(hub)) as mirror:
         asked = ["some/model-awq transformers", "some/nothing transformers"]
@@ -352,6 +353,7 @@ def test_only_what_is_needed_is_fetched_from_the_hub(hub: Path, tmp_path: Path) 
     assert "neither here nor reachable" in gone
 
 
+@pytest.mark.slow
 @GGUF
 def test_one_quantization_of_a_hub_id_is_fetched_with_all_its_parts(
     hub: Path, gguf: Path, parts: Path, tmp_path: Path

@@ -14,6 +14,8 @@ from experiments import bundle, report, score_traces, sparsity_search
 from lrm.engines.transformers import engine
 from tracking.store import open_store
 
+pytestmark = pytest.mark.store
+
 BEFORE = Path(__file__).parents[1] / "data" / "before"
 ASKED = ["--model", "tiny-1m", "--benchmarks", "deduction,timeline", "--questions", "4"]
 ASKED += ["--budgets", "32,64", "--method", "magnitude"]

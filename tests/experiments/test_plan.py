@@ -14,12 +14,14 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments import plan
-from experiments.benchmarking.random_models import SHAPES
 from experiments.cli.engine_choice import parse_engine
+from experiments.models.shapes import SHAPES
 from experiments.planning import deepseek_r1, dense
 from experiments.planning.dense import MEASURED_TOKENS, REFERENCE, Sizes
 
-README = Path(__file__).parents[2] / "README.md"
+EXPERIMENTS = Path(plan.__file__).parent
+MEASUREMENTS = EXPERIMENTS / "benchmarking" / "MEASUREMENTS.md"
+PLANS = EXPERIMENTS / "planning" / "README.md"
 NUMBER = r"([\d,.]+)"
 
 
@@ -45,18 +47,19 @@ def test_sizes_are_those_of_the_model_that_transformers_makes(shape: str) -> Non
 
 
 def test_the_measured_model_gets_the_measured_figures() -> None:
-    """Those of the README's table of what pruning costs on one H100."""
+    """Those of the table of what pruning costs on one H100."""
     sizes = Sizes.of(REFERENCE)
-    table = dict(
-        re.findall(r"\| (dense|sequential) mode, 8 levels[^|]*\| ([\d.]+)", README.read_text())
+    rows = re.findall(
+        r"\| (dense|sequential) mode, 8 levels[^|]*\| ([\d.]+)", MEASUREMENTS.read_text()
     )
+    table = dict(rows)
     for mode, seconds in table.items():
         found = dense.seconds(sizes, MEASURED_TOKENS, 8, mode)
         assert found == pytest.approx((float(seconds), float(seconds))), mode
     assert len(table) == 2
     for levels, measured in ((1, 6.4), (8, 9.2)):
-        waiting = dense.waiting(sizes, MEASURED_TOKENS, levels, "dense")
-        formula = (dense.memory(sizes, levels) + waiting) / 1e9
+        hidden = dense.hidden_states(sizes, MEASURED_TOKENS, levels, "dense")
+        formula = (dense.memory(sizes, levels) + hidden) / 1e9
         assert 1 < measured / formula <= dense.MEASURED_OVER_FORMULA
 
 
@@ -89,7 +92,7 @@ def test_r1s_files_need_what_they_weigh(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize("shape", ["llama-3.1-70b", "deepseek-r1"])
 def test_the_readme_shows_what_is_printed(shape: str, capsys: pytest.CaptureFixture[str]) -> None:
     plan.main(["--shape", shape, "--gpus", "2"])
-    assert capsys.readouterr().out.rstrip() in README.read_text()
+    assert capsys.readouterr().out.rstrip() in PLANS.read_text()
 
 
 @pytest.mark.parametrize("shape", ["llama-3.1-70b", "deepseek-r1"])

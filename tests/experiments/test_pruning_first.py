@@ -12,7 +12,8 @@ import pytest
 from experiments import quantization_search
 from experiments.search.pruning_first import parse_first
 from experiments.sparsity_search import main
-from lrm.compression.checkpoint.folder import open_checkpoint, steps_of
+from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.receipt import steps_of
 from lrm.compression.gguf.convert import write_f16
 from lrm.errors import BadInput
 from tests.support.models import SMALLEST
@@ -44,6 +45,7 @@ def told(step: dict[str, Any]) -> str:
     return f"{step['method']} {step['params'].get('sparsity', '')}".strip()
 
 
+@pytest.mark.engine
 def test_the_search_works_on_the_pruned_model(root: Path) -> None:
     made = checkpoints(root)
     assert set(made) == {("magnitude 0.5",), ("magnitude 0.5", "magnitude 0.7")}
@@ -56,19 +58,20 @@ def test_the_search_works_on_the_pruned_model(root: Path) -> None:
         open_checkpoint(SMALLEST).revision, pruned.revision
     ]  # fmt: skip
     store = open_store(None, root)
-    (study,) = store._backend.records("study")
+    (study,) = store._backend.runs("study")
     assert study.name.startswith("tiny-1m-magnitude-0.5-magnitude-")
-    levels = {one.params["sparsity"]: one for one in store._backend.records("level")}
+    levels = {one.params["sparsity"]: one for one in store._backend.runs("level")}
     assert {one.params["first"] for one in levels.values()} == {"magnitude@0.5"}
     assert levels["0.0"].params["method"] == "magnitude@0.5"
     assert levels["0.7"].params["method"] == "magnitude"
     assert levels["0.0"].metrics["sparsity/achieved"] == pytest.approx(0.5, abs=1e-3)
     assert levels["0.7"].params["first_revision"] == pruned.revision
-    page = Path(study.place("report.html")).read_text()
+    page = Path(study.location("report.html")).read_text()
     assert "magnitude@0.5, then magnitude 70%" in page
     assert "it takes one dense model among the runs" in page
 
 
+@pytest.mark.engine
 def test_the_pruned_model_is_made_once(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.glob("mlruns/checkpoints/*/*")}
     assert main([*FLAGS, "--method", "magnitude", "--sparsity", "0,0.7"], root) == 0
@@ -79,8 +82,9 @@ def test_the_pruned_model_is_made_once(root: Path, capfd: pytest.CaptureFixture[
     assert after == before
 
 
+@pytest.mark.engine
 def test_a_study_is_not_continued_without_it(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    found = open_store(None, root)._backend.records("study")
+    found = open_store(None, root)._backend.runs("study")
     (name,) = [one.name for one in found if "0.7" in (one.artifact("config.json") or b"").decode()]
     without = [*ASKED, "--questions", "2", "--method", "magnitude", "--sparsity", "0,0.7"]
     assert main([*without, "--study", name], root) == 2
@@ -123,6 +127,7 @@ def test_only_dense_models_are_pruned_first(tmp_path: Path) -> None:
         parse_first("magnitude@0.5").check(packed)  # type: ignore[arg-type]
 
 
+@pytest.mark.engine
 @LLAMA_CPP
 def test_pruned_then_quantized(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = [*FLAGS, "--method", "gguf:calibration=none", "--recipes", "f16,Q8_0"]
@@ -131,7 +136,7 @@ def test_pruned_then_quantized(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     made = checkpoints(tmp_path)
     assert set(made) == {("magnitude 0.5",), ("magnitude 0.5", "gguf:Q8_0")}
     levels: dict[str, Any] = {
-        one.params["recipe"]: one for one in open_store(None, tmp_path)._backend.records("level")
+        one.params["recipe"]: one for one in open_store(None, tmp_path)._backend.runs("level")
     }
     assert levels["f16"].params["method"] == "magnitude@0.5"
     assert levels["f16"].metrics["weights/packed_bytes"] < levels["f16"].metrics["weights/bytes"]

@@ -19,6 +19,8 @@ from experiments.score_traces import main
 from tests.support import small_data
 from tracking.store import open_store
 
+pytestmark = pytest.mark.store
+
 TEMPORAL = [
     {"dataset": "temporal_sequences", "index": 0, "output": "so\n</think>\n\nAnswer: (A)"},
     {"dataset": "temporal_sequences", "index": 1, "output": "The answer is (A)."},

@@ -20,6 +20,8 @@ from tests.support.completion_server import CompletionServer, completed
 from tests.support.models import SMALLEST, split, tokenizer_alone
 from tracking.store import open_store
 
+pytestmark = pytest.mark.engine
+
 FLAGS = ["--model", "tiny-1m", "--benchmarks", "arithmetic,hops"]
 FLAGS += ["--sparsity", "0,0.5", "--budgets", "24,160"]
 SMALL = [*FLAGS, "--questions", "3"]

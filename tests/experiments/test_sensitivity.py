@@ -14,7 +14,8 @@ import pytest
 from experiments.outcomes.sensitivity import SensitivityFindings, table
 from experiments.outcomes.sensitivity_figure import DATA, Harm, figure
 from experiments.search.level import Level
-from experiments.sensitivity import main, parts
+from experiments.search.sensitivity_axis import parts
+from experiments.sensitivity import main
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.generation.evaluate import Evaluation, ReplyKey
 from lrm.records import Checkpoint, Completion, Decoding, Interval
@@ -179,6 +180,7 @@ def test_a_gguf_file_cannot_be_quantized(tmp_path: Path, capfd: Any) -> None:
     assert "only dense ones are quantized" in capfd.readouterr().err
 
 
+@pytest.mark.engine
 def test_a_study_by_block(tmp_path: Path) -> None:
     pytest.importorskip("gguf", reason=INSTALL)
     pytest.importorskip("llama_cpp", reason=INSTALL)

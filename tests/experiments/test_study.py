@@ -10,7 +10,7 @@ import pytest
 
 from experiments.coordination.leases import LeaseLost
 from experiments.coordination.membership import lease_of
-from experiments.search.study import open_search
+from experiments.search.open_study import open_search
 from lrm.errors import BadInput
 from lrm.records import Budget, Interval, Point
 
@@ -144,7 +144,7 @@ def test_who_comes_back_too_late_tells_nothing(tmp_path) -> None:
     with opened(tmp_path) as late, opened(tmp_path) as quick, ExitStack() as stack:
         asked, key = ask(late, stack)
         half = next(late.trials(asked))
-        late.crew.leases.path(lease_of(key)).unlink()
+        late.membership.leases.path(lease_of(key)).unlink()
         again, same = ask(quick, stack)  # as after a suspension longer than the heartbeat
         assert same == key
         with pytest.raises(LeaseLost, match=r"was taken over by process \d+ on"):
@@ -169,8 +169,8 @@ def test_another_folder_is_refused(tmp_path) -> None:
 
 def test_a_sqlite_file_serves_one_machine(tmp_path) -> None:
     with opened(tmp_path) as search, opened(tmp_path) as other:
-        for worker in other.crew.folder.glob("worker-*"):
-            if other.crew.name not in worker.name:
+        for worker in other.membership.folder.glob("worker-*"):
+            if other.membership.name not in worker.name:
                 text = re.sub("host=.*", "host=elsewhere", worker.read_text())
                 worker.write_text(text)
         with (
@@ -194,7 +194,7 @@ def test_all_workers_have_one_heartbeat(tmp_path) -> None:
 def test_a_worker_elsewhere_that_died_is_replaced_within_a_heartbeat(tmp_path) -> None:
     with opened(tmp_path) as search, search.claimed(len(LEVELS)) as claim:
         _, key = claim
-        lease = search.crew.leases.path(lease_of(key))
+        lease = search.membership.leases.path(lease_of(key))
         left = lease.read_text()
     lease.write_text(re.sub("host=.*", "host=elsewhere", left))
     with opened(tmp_path) as search:

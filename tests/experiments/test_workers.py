@@ -83,8 +83,8 @@ class Cluster:
         )
 
     def runs(self, kind: Any, study: str) -> list[Any]:
-        found = open_store(self.record.address)._backend.records(kind, study)
-        assert {one.run.info.status for one in found} == {"FINISHED"}
+        found = open_store(self.record.address)._backend.runs(kind, study)
+        assert {one.entity.info.status for one in found} == {"FINISHED"}
         return found
 
 
@@ -136,6 +136,7 @@ def until(what: Any, seconds: float = 240) -> Any:
     return found
 
 
+@pytest.mark.database
 def test_four_workers_share_what_one_would_do(cluster: Cluster, tmp_path: Path) -> None:
     flags = ["--questions", "4", "--method", "sparsegpt:calibration=prompts"]
     one, four = tmp_path / "one", tmp_path / "four"
@@ -166,6 +167,7 @@ def test_four_workers_share_what_one_would_do(cluster: Cluster, tmp_path: Path) 
     assert {int(run.tags["optuna.trial_number"]) for run in cluster.runs("trial", "four")} < numbers
 
 
+@pytest.mark.database
 def test_the_level_of_a_killed_worker_is_gone_on_with(cluster: Cluster, tmp_path: Path) -> None:
     flags = ["--questions", "30", "--method", "magnitude"]
     workers = [cluster.start(tmp_path, "killed", *flags) for _ in range(2)]
@@ -193,6 +195,7 @@ def test_the_level_of_a_killed_worker_is_gone_on_with(cluster: Cluster, tmp_path
     assert "FAIL" in states
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("victim", ["database", "record"])
 def test_workers_wait_through_an_outage(cluster: Cluster, tmp_path: Path, victim: str) -> None:
     workers = [cluster.start(tmp_path, victim, "--questions", "12", "--method", "magnitude")]
@@ -213,6 +216,7 @@ def test_workers_wait_through_an_outage(cluster: Cluster, tmp_path: Path, victim
     assert len(cluster.runs("level", victim)) == len(LEVELS)
 
 
+@pytest.mark.engine
 def test_workers_end_with_who_started_them_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """On one machine, with the default database."""
     code = (

@@ -57,6 +57,7 @@ def test_forced_prompt_keeps_the_budget_and_closes() -> None:
     assert prompt.max_tokens == 7
 
 
+@pytest.mark.engine
 def test_budgets_equal_regenerating_under_greedy_decoding(tmp_path) -> None:
     """Every budget's view of one long generation is what generating at that budget gives."""
     checkpoint = open_checkpoint(TINY)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lrm.engines.scripted import ScriptedEngine
 from lrm.errors import BadInput
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from tests.support.scripted_engine import ScriptedEngine
 
 DECODING = Decoding(max_tokens=64, answer_tokens=32)
 CHECKPOINT = Checkpoint(Path("nowhere"), "r1")
@@ -83,6 +83,7 @@ def test_what_follows_a_reply_is_asked_beside_it_and_found_again(tmp_path) -> No
         assert (made.reused, made.decoded) == (15, 0)
 
 
+@pytest.mark.slow
 def test_a_stream_of_replies_takes_no_memory(tmp_path) -> None:
     """What is kept of a reply is where it lies in the file."""
     talking = ScriptedEngine(lambda prompt: "step by step " * 1000 + "</think>")

@@ -18,9 +18,9 @@ from experiments.report import main
 from experiments.search.findings import collapse_text
 from lrm.records import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
+from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel
-from lrm.report.frontier import the_frontier
-from lrm.report.material import Material
+from lrm.report.frontier import frontier
 from lrm.report.samples import ALL_CHARACTERS, Picker, fitting, shortened
 from tests.analysis.test_analysis import grid, variant
 from tests.support.stored_runs import BUDGETS, SPARSITY, row, store_import, store_study
@@ -81,6 +81,7 @@ def stored(folder: Path, run_id: str, benchmark: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
 
 
+@pytest.mark.store
 def test_ten_numbers_come_from_the_artifacts_alone(study: tuple[Path, str]) -> None:
     """Accuracy and tokens of every point, worked out again from the stored rows, by hand."""
     folder, page = study
@@ -100,6 +101,7 @@ def test_ten_numbers_come_from_the_artifacts_alone(study: tuple[Path, str]) -> N
         assert tokens.startswith(f"{length:,.1f} [")
 
 
+@pytest.mark.store
 def test_every_figure_is_there_and_none_is_empty(study: tuple[Path, str]) -> None:
     folder, page = study
     for name in ("frontier", "by_budget", "by_level", "tokens_by_level", "endings",
@@ -118,6 +120,7 @@ def test_every_figure_is_there_and_none_is_empty(study: tuple[Path, str]) -> Non
     assert "confounded by difficulty" in words(page)
 
 
+@pytest.mark.store
 def test_hovering_tells_the_run(study: tuple[Path, str]) -> None:
     _, page = study
     run_id = tables(page)["All points"][0][5]
@@ -129,6 +132,7 @@ def test_hovering_tells_the_run(study: tuple[Path, str]) -> None:
     ] == "run"
 
 
+@pytest.mark.store
 def test_the_tidy_tables_hold_the_same(study: tuple[Path, str]) -> None:
     folder = study[0] / "tidy"
     settings = parquet.read_table(folder / "settings.parquet").to_pylist()
@@ -141,6 +145,7 @@ def test_the_tidy_tables_hold_the_same(study: tuple[Path, str]) -> None:
     assert len(unpacked.splitlines()) == replies.num_rows + 1
 
 
+@pytest.mark.store
 def test_the_page_reaches_for_nothing(study: tuple[Path, str]) -> None:
     _, page = study
     assert len(page.encode()) < 5_000_000
@@ -153,6 +158,7 @@ def test_the_page_reaches_for_nothing(study: tuple[Path, str]) -> None:
     assert "url(" not in own
 
 
+@pytest.mark.store
 def test_hostile_texts_are_shown_and_do_nothing(root: Path) -> None:
     rows = [
         row("arithmetic", HOSTILE, i % 2, 9 + i, text=f"{HOSTILE}</think>{HOSTILE}", sample=i,
@@ -168,6 +174,7 @@ def test_hostile_texts_are_shown_and_do_nothing(root: Path) -> None:
     assert HOSTILE in html.unescape(own)
 
 
+@pytest.mark.store
 @pytest.mark.parametrize("score", [0.0, 1.0])
 def test_all_right_or_all_wrong(root: Path, score: float) -> None:
     run_id = store_import(
@@ -178,15 +185,17 @@ def test_all_right_or_all_wrong(root: Path, score: float) -> None:
     assert f"{100 * score:.1f}% [" in page
 
 
+@pytest.mark.store
 def test_one_question_and_one_sample_say_what_is_missing(root: Path) -> None:
     run_id = store_import(root, "single", [row("aime", "q", 1, 9)])
     page = words(reported(root, "--runs", run_id))
     assert "Across questions there is nothing to compare: one question was asked." in page
-    assert "Within questions there is nothing to compare here: each has one reply." in page
-    assert "it takes one dense model among the runs" in page
+    assert "Within questions there is nothing to compare: each has one reply." in page
+    assert "this needs one dense model among the runs" in page
     assert "no budgets were set" in page
 
 
+@pytest.mark.store
 def test_samples_of_a_question_are_split_within(root: Path) -> None:
     rows = [
         row("aime", f"q{i}", float(k < 2), 10 * (k + 1), sample=k)
@@ -196,27 +205,30 @@ def test_samples_of_a_question_are_split_within(root: Path) -> None:
     page = words(reported(root, "--runs", store_import(root, "sampled", rows)))
     assert "Within questions, awq" not in page
     assert "aime, awq, within questions: shorter replies are more accurate" in page
-    assert "samples a question: 4" in page
+    assert "samples per question: 4" in page
 
 
+@pytest.mark.store
 def test_unequal_questions_are_named_and_left_out(root: Path) -> None:
     one = store_import(root, "five", [row("aime", f"q{i}", 1, 9) for i in range(5)])
     other = store_import(root, "seven", [row("aime", f"q{i}", 0, 9) for i in range(1, 8)])
     page = words(reported(root, "--runs", one, other))
     assert "Shown are the 4 that all answered; left out are q0, q5, q6, q7." in page
     client = open_store(None, root)._backend
-    (report,) = client.records("report")
+    (report,) = client.runs("report")
     assert report.artifact("report.html")
     reported(root, "--runs", one, other)
-    assert len(client.records("report")) == 1
+    assert len(client.runs("report")) == 1
 
 
+@pytest.mark.store
 def test_nothing_in_common_is_refused(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     one = store_import(root, "first", [row("aime", "q1", 1, 9)])
     other = store_import(root, "second", [row("aime", "q2", 0, 9)])
     assert "no questions in common" in refused(root, capfd, "--runs", one, other)
 
 
+@pytest.mark.store
 def test_a_score_that_is_no_number_is_refused(
     root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,6 +236,7 @@ def test_a_score_that_is_no_number_is_refused(
     assert "not a number from 0 to 1" in refused(root, capfd, "--runs", run_id)
 
 
+@pytest.mark.store
 @pytest.mark.parametrize(
     "spoilt",
     [
@@ -246,12 +259,14 @@ def test_a_damaged_file_is_refused(
     assert f"delete run {run_id}" in said
 
 
+@pytest.mark.store
 def test_an_unfinished_study_says_so(root: Path) -> None:
     store_study(root, "stopped", measured=SPARSITY[:2])
     page = words(reported(root, "--study", "stopped"))
     assert "The study is unfinished: 2 of 3 levels are measured." in page
 
 
+@pytest.mark.store
 def test_a_run_that_failed_says_so(root: Path) -> None:
     store = open_store(None, root)
     with (
@@ -263,6 +278,7 @@ def test_a_run_that_failed_says_so(root: Path) -> None:
     assert f"failed is unfinished (FAILED: RuntimeError: {raised.value})" in page
 
 
+@pytest.mark.store
 def test_intervals_without_an_end_are_not_drawn(root: Path) -> None:
     """One question says nothing of a ratio of lengths, and a bar to infinity is no figure."""
     store_study(root, "few", questions=1)
@@ -271,11 +287,12 @@ def test_intervals_without_an_end_are_not_drawn(root: Path) -> None:
     assert "Infinity" not in re.sub(r"<script>.*?</script>", "", page, flags=re.S)
 
 
+@pytest.mark.store
 def test_what_cannot_be_reported_on(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store_study(root, "empty", measured=())
     assert "has no finished level yet" in refused(root, capfd, "--study", "empty")
     assert "did you mean 'empty'?" in refused(root, capfd, "--study", "emty")
-    study = open_store(None, root).study_records("empty")[0]
+    study = open_store(None, root).study_runs("empty")[0]
     assert "holds no generations" in refused(root, capfd, "--runs", study.id)
     assert "There is no run 'abc'" in refused(root, capfd, "--runs", "abc")
     assert "Give either --study NAME... or --runs" in refused(root, capfd)
@@ -339,9 +356,9 @@ def test_bytes_of_the_weights_are_a_third_axis_where_they_differ() -> None:
     for several, (whole, small) in zip((True, False), sizes, strict=True):
         dense = variant(right, bytes=whole)
         packed = variant(half, "packed", None, bytes=small)
-        figure = the_frontier(Material([dense, packed], {}, {}, {}))
+        figure = frontier(ReportData([dense, packed], {}, {}, {}))
         named = {table.heading: table for table in figure.tables}
-        found = named.get("The first front with the bytes of the weights")
+        found = named.get("The first front, with bytes of the weights as a third cost")
         assert (found is not None) == several
         if found:
             assert [row[:2] for row in found.rows] == [

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from experiments.search.level import generation_rows
-from lrm.analysis.rows import collect, grids, lengths, unit_of
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.compression.checkpoint.folder import open_checkpoint
-from lrm.engines.scripted import ScriptedEngine
 from lrm.errors import BadInput
 from lrm.generation.evaluate import Evaluation, evaluate
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Decoding, Prompt
+from lrm.scoring.replies import collect, grids, lengths, unit_of
 from lrm.scoring.truncation import judge
 from tests.support.models import TINY
+from tests.support.scripted_engine import ScriptedEngine
 
 BUDGETS = (10, 20, 60)
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrm.benchmarks.hops import HOPS
-from lrm.engines.scripted import ScriptedEngine
 from lrm.generation.evaluate import Item, evaluate
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Checkpoint, Completion, Decoding, Grade, Mark, Question, Rule, Stop
 from lrm.scoring.pass_at_k import majority, pass_at_k, sizes
 from lrm.scoring.scores import logged, score
 from lrm.scoring.truncation import judge
+from tests.support.scripted_engine import ScriptedEngine
 
 BY_RULE: dict[Rule, Mark] = {"strict": Mark(None, 0.0), "lenient": Mark("x", 1.0)}
 GRADE = Grade("x", 1.0, {"f1": 0.5}, BY_RULE)

@@ -80,6 +80,7 @@ def test_training_rows_are_full_and_learn_only_replies(monkeypatch) -> None:
         assert (labels[:, 0] == training.IGNORED).all()
 
 
+@pytest.mark.engine
 def test_the_larger_model_answers(tmp_path) -> None:
     """Ten questions of each twin; the model card has all four hundred."""
     checkpoint = open_checkpoint(EMBEDDED / "tiny-5m")
@@ -91,6 +92,7 @@ def test_the_larger_model_answers(tmp_path) -> None:
     assert sum(right) >= 38
 
 
+@pytest.mark.slow
 def test_weights_load_with_no_hub() -> None:
     code = (
         "from experiments.models.resolve import open_model\n"

@@ -25,7 +25,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from experiments.bundle import _bar, main
+from experiments.bundle import main
+from experiments.exchange.transfer import stage_bars
 from experiments.reporting import variants
 from lrm.digests import of_json
 from lrm.errors import BadInput
@@ -35,6 +36,8 @@ from tests.support.stores import copied, everything, mlflow_server, unwilling, u
 from tracking.bundles import Bundle, Writer, open_bundle
 from tracking.store import Store, open_store
 from tracking.stored_run import StoredRun
+
+pytestmark = pytest.mark.store
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +67,7 @@ def alpha(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def store_config(root: Path) -> dict[str, Any]:
-    study, _ = open_store(None, root).study_records("demo")
+    study, _ = open_store(None, root).study_runs("demo")
     config: dict[str, Any] = json.loads(study.artifact("config.json") or b"")
     return config
 
@@ -93,8 +96,8 @@ def brought(capfd: pytest.CaptureFixture[str], root: Path, *flags: str) -> str:
 
 def runs(store: Store) -> dict[str, StoredRun]:
     """All runs of the study in a store, by their id in the first one."""
-    study, levels = store.study_records("demo")
-    trials = store._backend.records("trial", "demo")
+    study, levels = store.study_runs("demo")
+    trials = store._backend.runs("trial", "demo")
     return {one.tags.get("origin.run_id", one.id): one for one in (study, *levels, *trials)}
 
 
@@ -105,8 +108,8 @@ def assert_same(here: Store, there: Store) -> None:
     for run_id, one in mine.items():
         other = its[run_id]
         assert (one.name, one.kind, one.params) == (other.name, other.kind, other.params)
-        assert (one.run.info.status, one.run.info.start_time, one.run.info.end_time) == (
-            other.run.info.status, other.run.info.start_time, other.run.info.end_time
+        assert (one.entity.info.status, one.entity.info.start_time, one.entity.info.end_time) == (
+            other.entity.info.status, other.entity.info.start_time, other.entity.info.end_time
         )  # fmt: skip
         assert repr(history(here, one)) == repr(history(there, other))
         assert files(one) == files(other)
@@ -184,16 +187,16 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
         import os, signal, sys
         from pathlib import Path
         from tracking.bundles import open_bundle
-        from tracking.exchange import _Place
+        from tracking.bundle_import import _Destination
         from tracking.store import open_store
-        opened, count = _Place._tags, 0
+        opened, count = _Destination._tags, 0
         def tags(self, run):
             global count
             count += 1
             if count == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             return opened(self, run)
-        _Place._tags = tags
+        _Destination._tags = tags
         quiet = lambda *words: None
         open_store(None, Path(sys.argv[1])).bring_in(
             open_bundle(Path(sys.argv[2]), quiet), None, quiet
@@ -206,7 +209,7 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
     )
     assert done.returncode == -signal.SIGKILL
     half = open_store(None, there)
-    assert "process" in str(half.study_records("demo")[0].unfinished)
+    assert "process" in str(half.study_runs("demo")[0].unfinished)
     said = brought(capfd, there, str(bundle))
     assert "1 runs are new, 2 were completed, 2 were here already." in said
     assert_same(open_store(None, alpha), open_store(None, there))
@@ -263,7 +266,7 @@ def test_what_another_machine_brings_in_is_left_to_it(
 ) -> None:
     brought(capfd, there, str(bundle))
     store = open_store(None, there)
-    client, study = store._backend.client, store.study_records("demo")[0]
+    client, study = store._backend.client, store.study_runs("demo")[0]
     client.update_run(study.id, status="RUNNING")
     client.set_tag(study.id, "host", "elsewhere")
     said = refused(there, capfd, "import", str(bundle))
@@ -301,7 +304,7 @@ def test_stopped_by_hand_it_goes_on(
     assert "Stopped. The same command goes on from here." in capfd.readouterr().err
     assert {path.name for path in there.iterdir()} == {"mlruns", "out.zip"}
     assert out.read_bytes() == b"of before"
-    assert "KILLED" in str(open_store(None, there).study_records("demo")[0].unfinished)
+    assert "KILLED" in str(open_store(None, there).study_runs("demo")[0].unfinished)
     brought(capfd, there, str(bundle))
     assert_same(open_store(None, alpha), open_store(None, there))
     assert main(["export", "--study", "demo", "--out", str(out)], alpha) == 0
@@ -321,7 +324,7 @@ def test_an_import_travels_too(
     assert "1 runs are new" in said
     assert "nothing was changed" in brought(capfd, there, out)
     (arrived,) = open_store(None, there).tagged("origin.run_id", run_id)
-    (sent,) = open_store(None, root).records([run_id])
+    (sent,) = open_store(None, root).runs([run_id])
     assert (arrived.kind, arrived.name, arrived.params) == ("import", sent.name, sent.params)
     assert files(arrived) == files(sent)
     assert list(arrived.rows("arithmetic")) == graded
@@ -345,7 +348,7 @@ def test_a_later_export_adds_what_is_new_and_an_earlier_one_is_refused(
         study.trial("t", "trial", {}, {"accuracy": 1.0}, number=0, level_run_id="")
     assert main(["export", "--study", "demo", "--out", str(late)], root) == 0
     assert "1 runs are new" in brought(capfd, there, str(early))
-    assert runs(open_store(None, there)).popitem()[1].run.info.status == "KILLED"
+    assert runs(open_store(None, there)).popitem()[1].entity.info.status == "KILLED"
     assert "1 runs are new, 1 were completed" in brought(capfd, there, str(late))
     assert_same(store, open_store(None, there))
     before = everything(there)
@@ -362,7 +365,7 @@ def test_a_name_that_is_taken_takes_another(
     assert "Another study here is called 'demo'" in refused(there, capfd, "import", str(bundle))
     assert everything(there) == before
     assert "Study 'theirs' of team alpha" in brought(capfd, there, str(bundle), "--as", "theirs")
-    study, levels = open_store(None, there).study_records("theirs")
+    study, levels = open_store(None, there).study_runs("theirs")
     assert (study.name, len(levels)) == ("theirs", len(SPARSITY))
     assert "nothing was changed" in brought(capfd, there, str(bundle))
     said = refused(there, capfd, "import", str(bundle), "--as", "other")
@@ -377,7 +380,7 @@ def test_what_cannot_be_exported(
     said = refused(alpha, capfd, "export", "--study", "dmo", "--out", out)
     assert "There is no study 'dmo': did you mean 'demo'?" in said
     assert "no study" in refused(alpha, capfd, "export", "--study", "it's", "--out", out)
-    level = open_store(None, alpha).study_records("demo")[1][0]
+    level = open_store(None, alpha).study_runs("demo")[1][0]
     said = refused(alpha, capfd, "export", "--run", level.id, "--out", out)
     assert f"Run {level.id} ({level.name}) is a level: give the study" in said
     assert "There is no run 'x'" in refused(alpha, capfd, "export", "--run", "x", "--out", out)
@@ -408,7 +411,7 @@ def test_one_bar_follows_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at once would leave the codes that move the cursor between them."""
     screen = StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
-    with _bar() as tell:
+    with stage_bars() as tell:
         for stage in ("checking", "importing"):
             tell(stage, 1, 3)
             time.sleep(1.1)

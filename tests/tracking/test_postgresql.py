@@ -23,6 +23,8 @@ from tests.support.stores import Server, python, serving
 from tracking import address
 from tracking.store import Store, open_store
 
+pytestmark = pytest.mark.database
+
 ROOT = Path(__file__).resolve().parents[2]
 OUTAGE = 3.0
 JOIN = """
@@ -108,7 +110,7 @@ def _write(store: Store, name: str, outage: Callable[[], None]) -> None:
 
 def _check(store: Store, name: str) -> None:
     """All of it is there, and nothing twice."""
-    study, levels = store.study_records(name)
+    study, levels = store.study_runs(name)
     assert study.unfinished is None
     assert study.history("pareto/accuracy") == {0: 0.2, 1: 0.9}
     assert study.artifact("frontier/front.json") == b"[1]"
@@ -237,7 +239,7 @@ def test_artifacts_follow_a_moved_project(database: Postgres, tmp_path: Path) ->
         except BadInput as error:
             sys.exit(str(error))
         with store.study("demo", {}, {}, {}) as study:
-            print(store.study_records("demo")[0].artifact("report.html"))
+            print(store.study_runs("demo")[0].artifact("report.html"))
             study.artifact("report.html", b"here")
     """
 

@@ -99,6 +99,7 @@ def _write_trial(study: StudyRun, identity: str = "trial-1") -> str:
     )
 
 
+@pytest.mark.store
 class TestRuns:
     def test_study_carries_what_it_was_given(self, store: Store) -> None:
         with store.study("demo", PARAMS, {"note": "x"}, {"budgets": [16]}) as study:
@@ -213,6 +214,7 @@ class TestRuns:
             open_store(root=root)
 
 
+@pytest.mark.store
 class TestEndings:
     def _end(self, store: Store, error: BaseException) -> tuple[Run, Run]:
         with (
@@ -282,6 +284,7 @@ class TestEndings:
             _fill(level)
 
 
+@pytest.mark.store
 class TestResume:
     def test_the_same_study_goes_on_in_its_run(self, store: Store) -> None:
         with pytest.raises(KeyboardInterrupt), store.study("demo", PARAMS, {}, {}) as first:
@@ -336,6 +339,7 @@ class TestResume:
             pass
 
 
+@pytest.mark.store
 class TestWorkers:
     """Several processes at work on one study's run."""
 
@@ -413,6 +417,7 @@ class TestWorkers:
         assert run.data.tags["reason"] == "process 1 ended without closing this run"
 
 
+@pytest.mark.store
 class TestStore:
     def test_ui_command_shows_this_store(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store = open_store(root=root)
@@ -533,6 +538,7 @@ class TestProvenance:
             "see postgresql://***@h/db?password=***&a=1."
         )
 
+    @pytest.mark.store
     def test_no_secret_reaches_a_tag_or_param(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:

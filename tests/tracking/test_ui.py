@@ -19,10 +19,13 @@ with suppress(ImportError):
     from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM or "sync_playwright" not in globals(),
-    reason="to look at MLflow's UI: apt-get install chromium; pip install -e '.[dev]'",
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM or "sync_playwright" not in globals(),
+        reason="to look at MLflow's UI: apt-get install chromium; pip install -e '.[dev]'",
+    ),
+]
 
 BUDGETS = (16, 64)
 PURPOSE = "does <b>half</b> [still](x) reason?"
@@ -127,7 +130,7 @@ def test_from_the_studies_to_the_frontier(page: Page, ui: str, store: Store, stu
 
 
 def test_from_the_study_to_a_level_and_its_replies(page: Page, ui: str, store: Store) -> None:
-    study, _ = store.study_records("seen")
+    study, _ = store.study_runs("seen")
     page.goto(ui + store.pages.of(study))
     lines = follow(page, "Levels: accuracy over the budget")
     expect(lines.get_by_text("2 matching runs")).to_be_visible()
@@ -142,7 +145,7 @@ def test_from_the_study_to_a_level_and_its_replies(page: Page, ui: str, store: S
 
 
 def test_the_report_is_shown_in_its_frame(page: Page, ui: str, store: Store) -> None:
-    study, _ = store.study_records("seen")
+    study, _ = store.study_runs("seen")
     page.goto(ui + store.pages.of(study))
     report = follow(page, "Report")
     frame: Any = report.frame_locator("iframe")

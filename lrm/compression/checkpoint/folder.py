@@ -1,8 +1,8 @@
 """Hugging Face folders as checkpoints: opened with care, their weights read and overwritten.
 
-Pruning changes no shape and no dtype, so a pruned safetensors file has the very layout of its
-source: a draft is a copy of the source folder in which weights are overwritten where they lie,
-one at a time. What is not overwritten keeps its bits, and memory never holds a second model.
+Pruning changes no shape and no dtype, so a pruned safetensors file has exactly the layout of its
+source: a staged checkpoint is a copy of the source folder in which weights are overwritten in
+place, one at a time. What is not overwritten keeps its bits, and memory never holds a second model.
 
 Layout of a safetensors file (huggingface.co/docs/safetensors): 8 bytes with the header's length,
 the header in JSON (dtype, shape and byte range of each tensor), then the tensors' bytes.
@@ -16,20 +16,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lrm import formats
+from lrm.compression.checkpoint import receipt
+from lrm.compression.checkpoint.receipt import RECEIPT, steps_of
 from lrm.digests import of_hf_folder
 from lrm.errors import BadInput
 from lrm.records import Checkpoint
-
-RECEIPT = "lineage.json"
-"""Written last: the methods applied and their reports. It holds timings, so it is no part of the
-revision."""
 
 COPIED = {".json", ".jinja", ".model", ".txt"}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -38,8 +35,8 @@ BLOCK_WEIGHT = re.compile(r"(^|\.)layers\.\d+\..+\.weight$")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a tensor lies: bytes [start, end) of a file."""
+class _Location:
+    """Where a tensor is stored: bytes [start, end) of a file."""
 
     file: Path
     dtype: str
@@ -57,17 +54,17 @@ class Weights:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = _weight_files(folder)
-        self._places = {name: place for file in self.files for name, place in _header(file)}
+        self._tensors = {name: tensor for file in self.files for name, tensor in _header(file)}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._tensors)
 
     def linears(self) -> list[str]:
         """Names of the matrices inside the blocks: never embeddings, head, norms or biases."""
         return [
             name
-            for name, place in self._places.items()
-            if len(place.shape) == 2 and BLOCK_WEIGHT.search(name)
+            for name, tensor in self._tensors.items()
+            if len(tensor.shape) == 2 and BLOCK_WEIGHT.search(name)
         ]
 
     def sizes(self) -> dict[str, int]:
@@ -75,18 +72,18 @@ class Weights:
         return {name.removesuffix(".weight"): prod(self.shape(name)) for name in self.linears()}
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._places[name].shape
+        return self._tensors[name].shape
 
     def bytes(self, name: str) -> int:
         """What a tensor takes in its file."""
-        place = self._places[name]
-        return place.end - place.start
+        tensor = self._tensors[name]
+        return tensor.end - tensor.start
 
     def dtype(self, name: str) -> torch.dtype:
         """How a weight is stored; BadInput if it is missing, or quantized."""
-        if name not in self._places:
+        if name not in self._tensors:
             raise BadInput(f"{self.folder} has no weight {name}; save the model again.")
-        stored = self._places[name].dtype
+        stored = self._tensors[name].dtype
         if stored not in DTYPES:
             raise BadInput(
                 f"{name} of {self.folder} is stored as {stored}; give a model stored as "
@@ -96,7 +93,7 @@ class Weights:
 
     def read(self, name: str) -> Tensor:
         """A tensor as it is stored."""
-        file = self._places[name].file
+        file = self._tensors[name].file
         try:
             with safe_open(file, framework="pt") as opened:
                 tensor: Tensor = opened.get_tensor(name)
@@ -106,12 +103,12 @@ class Weights:
 
     def overwrite(self, name: str, tensor: Tensor) -> None:
         """Replaces a tensor by one of the same shape and dtype."""
-        place = self._places[name]
-        if tuple(tensor.shape) != place.shape or tensor.dtype != self.dtype(name):
-            raise ValueError(f"{name} is {place.shape} {place.dtype}, not {tensor.shape}")
+        stored = self._tensors[name]
+        if tuple(tensor.shape) != stored.shape or tensor.dtype != self.dtype(name):
+            raise ValueError(f"{name} is {stored.shape} {stored.dtype}, not {tensor.shape}")
         data = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
-        with place.file.open("r+b") as file:
-            file.seek(place.start)
+        with stored.file.open("r+b") as file:
+            file.seek(stored.start)
             file.write(data.tobytes())
 
 
@@ -130,7 +127,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         format=stored,
         lineage=tuple(step["method"] for step in steps),
         measured=(measure if stored == "dense" else measure_packed)(weights)
-        | (_told(steps[-1]["modules"]) if steps else {}),
+        | (receipt.measured(steps[-1]["modules"]) if steps else {}),
     )
 
 
@@ -139,7 +136,7 @@ def architecture(folder: Path) -> str:
     return str(read_config(folder)["model_type"])
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, object]:
     """The config; BadInput unless it can be read and names a model type."""
     path = folder / "config.json"
     try:
@@ -149,11 +146,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise BadInput(f"{path} names no model_type; fetch it again.")
     return config
-
-
-def is_complete(path: Path) -> bool:
-    """Whether a folder holds a compressed checkpoint that was written to its end."""
-    return (path / RECEIPT).is_file()
 
 
 def measure(weights: Weights) -> dict[str, float]:
@@ -215,8 +207,8 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / Path(shard).name for shard in shards]
 
 
-def _header(file: Path) -> Iterator[tuple[str, _Place]]:
-    """Names and places of a file's tensors."""
+def _header(file: Path) -> Iterator[tuple[str, _Location]]:
+    """The tensors of a file, by name."""
     try:
         with safe_open(file, framework="pt"):  # validates the header, ranges and file size
             pass
@@ -228,39 +220,7 @@ def _header(file: Path) -> Iterator[tuple[str, _Place]]:
     header.pop("__metadata__", None)
     for name, entry in header.items():
         start, end = (8 + size + offset for offset in entry["data_offsets"])
-        yield name, _Place(file, entry["dtype"], tuple(entry["shape"]), start, end)
-
-
-def steps_of(folder: Path) -> list[dict[str, Any]]:
-    """What was done to a checkpoint, oldest first; empty without a receipt."""
-    path = folder / RECEIPT
-    if not path.is_file():
-        return []
-    try:
-        keys = ("method", "parent", "params", "modules")
-        steps = json.loads(path.read_text())["steps"]
-        return [{key: step[key] for key in keys} | step for step in steps]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _broken(path, error) from error
-
-
-def _told(modules: list[dict[str, Any]]) -> dict[str, float]:
-    """What the reports of a step's matrices add up to.
-
-    `damping/max`: the largest damping that one needed; `damping/raised`: how many needed more than
-    was asked; `protected/share`: the share of weights that were left dense by name, and
-    `limited/share` of those that were to be denser than the rest.
-    """
-    told = {}
-    found = [module for module in modules if "damping" in module]
-    if found:
-        told["damping/max"] = max(module["damping"] for module in found)
-        told["damping/raised"] = float(sum(module["damping_raised"] for module in found))
-    for share, fact in (("protected/share", "protected"), ("limited/share", "ceiling")):
-        named = sum(module["weights"] for module in modules if module.get(fact))
-        if named:
-            told[share] = named / sum(module["weights"] for module in modules)
-    return told
+        yield name, _Location(file, entry["dtype"], tuple(entry["shape"]), start, end)
 
 
 def _broken(path: Path, error: Exception) -> BadInput:

@@ -23,13 +23,13 @@ def ceilings(sizes: Mapping[str, int], patterns: Sequence[str]) -> dict[str, flo
     A pattern is one of `spared`, whose modules stay dense (0), or such a one with "@SHARE" behind
     it, as in "layers.31.mlp@0.3": at most 30% sparse. Of several the lowest counts.
     """
-    found: dict[str, float] = {}
+    limits: dict[str, float] = {}
     for pattern in patterns:
         named, at, share = pattern.partition("@")
         most = _share(pattern, share) if at else 0.0
         for name in spared(sizes, [named]):
-            found[name] = min(most, found.get(name, most))
-    return {name: found[name] for name in sizes if name in found}
+            limits[name] = min(most, limits.get(name, most))
+    return {name: limits[name] for name in sizes if name in limits}
 
 
 def _share(pattern: str, text: str) -> float:
@@ -53,53 +53,53 @@ def spared(sizes: Mapping[str, int], patterns: Sequence[str]) -> set[str]:
     share of all weights; DRAW, a whole number, says which draw. With "except:" before any of these
     all modules stay dense but those it names.
     """
-    found: set[str] = set()
+    dense: set[str] = set()
     for pattern in patterns:
         if pattern == FINAL_MLP:
             last = max(int(block[1]) for block in map(BLOCK.search, sizes) if block)
-            found |= protected(list(sizes), [f"layers.{last}.mlp"])
+            dense |= protected(list(sizes), [f"layers.{last}.mlp"])
         elif pattern.startswith(DRAWN):
-            found |= _drawn(sizes, pattern)
+            dense |= _drawn(sizes, pattern)
         elif pattern.startswith(EXCEPT):
-            found |= set(sizes) - spared(sizes, [pattern.removeprefix(EXCEPT)])
+            dense |= set(sizes) - spared(sizes, [pattern.removeprefix(EXCEPT)])
         else:
-            found |= protected(list(sizes), [pattern])
-    if len(found) == len(sizes) and alone(patterns):
+            dense |= protected(list(sizes), [pattern])
+    if len(dense) == len(sizes) and names_compressed(patterns):
         raise BadInput(
             f"protect={'+'.join(patterns)} leaves nothing to compress: give one except: that names "
             "all of it."
         )
-    return found
+    return dense
 
 
-def alone(patterns: Sequence[str]) -> bool:
-    """Whether what is compressed is named, in place of what is not."""
+def names_compressed(patterns: Sequence[str]) -> bool:
+    """Whether the patterns name what is compressed, and not what stays dense."""
     return any(pattern.startswith(EXCEPT) for pattern in patterns)
 
 
 def _drawn(sizes: Mapping[str, int], pattern: str) -> set[str]:
     share, _, draw = pattern.removeprefix(DRAWN).partition(":")
     try:
-        room, names = float(share) * sum(sizes.values()), sorted(sizes)
+        left, names = float(share) * sum(sizes.values()), sorted(sizes)
         Random(int(draw or 0)).shuffle(names)
     except ValueError:
-        room = -1.0
-    if not 0 <= room < sum(sizes.values()):
+        left = -1.0
+    if not 0 <= left < sum(sizes.values()):
         raise BadInput(
             f"protect={pattern} is no draw: write random:SHARE or random:SHARE:DRAW, with a share "
             "in [0, 1), as in random:0.02."
         )
-    found = set()
+    drawn = set()
     for name in names:
-        if sizes[name] <= room:
-            found.add(name)
-            room -= sizes[name]
-    if not found:
+        if sizes[name] <= left:
+            drawn.add(name)
+            left -= sizes[name]
+    if not drawn:
         raise BadInput(
             f"protect={pattern} protects nothing: the smallest module has "
             f"{min(sizes.values()) / sum(sizes.values()):.2%} of the weights; give a larger share."
         )
-    return found
+    return drawn
 
 
 def protected(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
@@ -108,7 +108,7 @@ def protected(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
     A pattern (of `fnmatch`) stands for whole parts of a name, from any part on: "layers.3.mlp"
     names all of that MLP, "up_proj" that layer of every block. BadInput if one matches nothing.
     """
-    found: set[str] = set()
+    named: set[str] = set()
     for pattern in patterns:
         matched = {name for name in names if _matches(name, pattern)}
         if not matched:
@@ -118,8 +118,8 @@ def protected(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
                 f"nothing to protect is named {pattern!r}: did you mean {near!r}? Modules are "
                 f"named like {names[-1]}."
             )
-        found |= matched
-    return found
+        named |= matched
+    return named
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -1,4 +1,4 @@
-"""Checkpoints in the making: kept block by block, so that a killed job goes on where it stopped."""
+"""Checkpoints in the making: kept block by block, so that a killed job resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lrm.compression.checkpoint.folder import COPIED, RECEIPT, Weights, open_checkpoint, steps_of
+from lrm.compression.checkpoint.folder import COPIED, Weights, open_checkpoint
+from lrm.compression.checkpoint.receipt import RECEIPT, steps_of
 from lrm.errors import BadInput, LrmError
 from lrm.files import write_atomic
 from lrm.records import Checkpoint
 
 UNFINISHED = "unfinished"
-"""Marks a folder as a draft whose copy is whole; holds the reports of its finished blocks."""
+"""Marks a staged folder whose copy is whole; holds the reports of its finished blocks."""
 
 LOCK = "lock"
 
-Row = Mapping[str, Any]
+ModuleRow = Mapping[str, object]
+"""A `lrm.compression.checkpoint.receipt.ModuleReport` on its way into a receipt."""
 
 
-class Draft:
+class StagedCheckpoint:
     """A copy of `parent` whose weights may be overwritten.
 
     `done` has a list for each finished block: the reports of its matrices.
@@ -33,7 +34,7 @@ class Draft:
 
     def __init__(self, parent: Checkpoint, folder: Path, out: Path) -> None:
         self._parent, self._folder, self._out = parent, folder, out
-        self.done: list[list[Row]] = []
+        self.done: list[list[ModuleRow]] = []
         if (folder / UNFINISHED).is_file():
             self.done = json.loads((folder / UNFINISHED).read_text())
         else:
@@ -44,12 +45,12 @@ class Draft:
             self._mark()
         self.weights = Weights(folder)
 
-    def finish(self, block: Sequence[Row]) -> None:
-        """Makes sure of a block whose weights are all overwritten."""
+    def finish(self, block: Sequence[ModuleRow]) -> None:
+        """Makes a block durable whose weights are all overwritten."""
         self.done.append(list(block))
         self._mark()
 
-    def publish(self, step: Mapping[str, Any]) -> Checkpoint:
+    def publish(self, step: Mapping[str, object]) -> Checkpoint:
         """Adds `step` (method, params, modules) to the lineage; renames the folder to `out`."""
         publish(self._folder, self._out, self._parent, step)
         return open_checkpoint(self._out)
@@ -66,23 +67,23 @@ def check_free(out: Path) -> None:
 
 
 @contextmanager
-def draft(parent: Checkpoint, out: Path, identity: str) -> Iterator[Draft]:
-    """A draft of `out` in a hidden folder beside it, or what an earlier one of the same identity
-    left there.
+def staged(parent: Checkpoint, out: Path, identity: str) -> Iterator[StagedCheckpoint]:
+    """A copy of `parent` in a hidden folder beside `out`, or what an earlier one of the same
+    identity left there.
 
-    As `workplace`; BadInput also if `out` exists.
+    As `staging_folder`; BadInput also if `out` exists.
     """
     check_free(out)
-    with workplace(out.parent / f".{out.name}.{identity[:12]}", out) as folder:
-        yield Draft(parent, folder, out)
+    with staging_folder(out.parent / f".{out.name}.{identity[:12]}", out) as folder:
+        yield StagedCheckpoint(parent, folder, out)
 
 
 @contextmanager
-def workplace(folder: Path, out: Path) -> Iterator[Path]:
+def staging_folder(folder: Path, out: Path) -> Iterator[Path]:
     """A hidden folder of one process in which `out` is made, or what an earlier one left there.
 
-    What was wrong by its input or failed leaves nothing; what was stopped is kept. BadInput if it
-    cannot be written, or is another process's.
+    An `LrmError` inside removes it; after any other end, even kill -9, it is kept to be resumed.
+    BadInput if it cannot be written, or belongs to another process.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ def workplace(folder: Path, out: Path) -> Iterator[Path]:
         lock.release()
 
 
-def publish(folder: Path, out: Path, parent: Checkpoint, step: Mapping[str, Any]) -> None:
+def publish(folder: Path, out: Path, parent: Checkpoint, step: Mapping[str, object]) -> None:
     """Adds `step` (method, params, modules) to the parent's lineage, and renames the folder, now
     whole and on the disk, to `out`."""
     steps = [*steps_of(parent.path), {"parent": parent.revision, **step}]
@@ -114,7 +115,7 @@ def publish(folder: Path, out: Path, parent: Checkpoint, step: Mapping[str, Any]
 
 
 def _flush(folder: Path) -> None:
-    """What is written in a folder is on the disk afterwards."""
+    """Makes sure that all that is written in a folder is on the disk."""
     for file in filter(Path.is_file, folder.rglob("*")):
         with file.open("rb") as opened:
             os.fsync(opened.fileno())

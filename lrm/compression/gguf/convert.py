@@ -9,23 +9,27 @@ import tempfile
 from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from lrm.compression.checkpoint.folder import BLOCK_WEIGHT, Weights, architecture
+from lrm.compression.checkpoint.folder import BLOCK_WEIGHT, Weights
 from lrm.compression.gguf import tokenizer
+from lrm.compression.gguf.config import ModelConfig, config_of, head_size
 from lrm.compression.gguf.files import library, measure
 from lrm.compression.gguf.tokenizer import Vocabulary
 from lrm.digests import of_file
 from lrm.errors import BadInput
 from lrm.records import Checkpoint
 
-FAMILIES = ("llama", "qwen2", "qwen3")
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
 Dtype = Literal["f16", "f32"]
 ROPE = "rope_freqs.weight"
 """Llama 3's scaling of positions: a tensor in a GGUF file, in a folder a part of the config."""
@@ -49,15 +53,15 @@ def write_f16(checkpoint: Checkpoint, out: Path, dtype: Dtype = "f16") -> Checkp
     except OSError as error:
         raise BadInput(f"{out} cannot be written ({error.strerror}); name another") from error
     os.close(handle)
-    draft = Path(name)
+    temporary = Path(name)
     try:
-        _write(gguf, draft, config, vocabulary, weights, dtype)
-        with draft.open("rb") as written:
+        _write(gguf, temporary, config, vocabulary, weights, dtype)
+        with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        draft.chmod(0o644)
-        draft.rename(out)
+        temporary.chmod(0o644)
+        temporary.rename(out)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return Checkpoint(
         path=out,
@@ -68,31 +72,7 @@ def write_f16(checkpoint: Checkpoint, out: Path, dtype: Dtype = "f16") -> Checkp
     )
 
 
-def config_of(checkpoint: Checkpoint) -> Any:
-    """The config of a folder that can be converted; BadInput says why another cannot."""
-    path = checkpoint.path
-    if checkpoint.format == "gguf":
-        raise BadInput(f"{path} is a GGUF file already; give a Hugging Face folder")
-    if checkpoint.format != "dense":
-        raise BadInput(f"{path} is stored as {checkpoint.format}; only dense weights become GGUF")
-    return check_config(path)
-
-
-def check_config(path: Path) -> Any:
-    """The config of a dense folder; BadInput if such a model cannot be converted."""
-    family = architecture(path)
-    if family not in FAMILIES:
-        raise BadInput(f"{path} is of type {family}; only {', '.join(FAMILIES)} become GGUF")
-    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-        raise BadInput(f"{path} uses sliding-window attention, which is not converted to GGUF")
-    rope = config.rope_parameters["rope_type"]
-    if rope != "default" and (family, rope) != ("llama", "llama3"):
-        raise BadInput(f"{path} scales positions by {rope!r}, which is not converted to GGUF")
-    return config
-
-
-def write_hollow(config: Any, out: Path) -> dict[str, int]:
+def write_hollow(config: ModelConfig, out: Path) -> dict[str, int]:
     """Writes a float16 file of the shape that a config names, without its weights: behind the
     header is a hole, which takes no room on most disks. llama.cpp can plan with it, not run it.
 
@@ -100,19 +80,20 @@ def write_hollow(config: Any, out: Path) -> dict[str, int]:
     """
     gguf, named = library(), namer(config)
     with torch.device("meta"):
-        state: dict[str, Any] = dict(AutoModelForCausalLM.from_config(config).state_dict())
+        state = dict(AutoModelForCausalLM.from_config(config).state_dict())
+    shapes = {name: tuple(weight.shape) for name, weight in state.items()}
     if config.tie_word_embeddings:
-        del state["lm_head.weight"]
+        del shapes["lm_head.weight"]
     writer = gguf.GGUFWriter(out, config.model_type)
     size = 0
     try:
         _add_architecture(gguf, writer, config, "f16")
         if config.rope_parameters["rope_type"] == "llama3":
-            state = {ROPE: _rope_factors(config)} | state
-        for source, tensor in state.items():
-            dtype = np.dtype(np.float32 if len(tensor.shape) == 1 else np.float16)
-            count = prod(tensor.shape) * dtype.itemsize
-            writer.add_tensor_info(named(source) or source, tuple(tensor.shape), dtype, count)
+            shapes = {ROPE: _rope_factors(config).shape} | shapes
+        for source, shape in shapes.items():
+            dtype = np.dtype(np.float32 if len(shape) == 1 else np.float16)
+            count = prod(shape) * dtype.itemsize
+            writer.add_tensor_info(named(source) or source, shape, dtype, count)
             size += writer.ggml_pad(count, writer.data_alignment)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -123,13 +104,13 @@ def write_hollow(config: Any, out: Path) -> dict[str, int]:
         start = writer.ggml_pad(file.seek(0, os.SEEK_END), writer.data_alignment)
         file.truncate(start + size)
     return {
-        name.removesuffix(".weight"): prod(tensor.shape)
-        for name, tensor in state.items()
-        if BLOCK_WEIGHT.search(name) and len(tensor.shape) == 2
+        name.removesuffix(".weight"): prod(shape)
+        for name, shape in shapes.items()
+        if BLOCK_WEIGHT.search(name) and len(shape) == 2
     }
 
 
-def namer(config: Any) -> Callable[[str], str | None]:
+def namer(config: ModelConfig) -> Callable[[str], str | None]:
     """From a tensor's name in a Hugging Face folder to that in a GGUF file, if it has one."""
     gguf = library()
     family = gguf.MODEL_ARCH[config.model_type.upper()]
@@ -138,7 +119,12 @@ def namer(config: Any) -> Callable[[str], str | None]:
 
 
 def _write(
-    gguf: Any, path: Path, config: Any, vocabulary: Vocabulary, weights: Weights, dtype: Dtype
+    gguf: ModuleType,
+    path: Path,
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    weights: Weights,
+    dtype: Dtype,
 ) -> None:
     """Header first, then the tensors one at a time, so that memory never holds the model."""
     writer = gguf.GGUFWriter(path, config.model_type)
@@ -156,8 +142,10 @@ def _write(
         writer.close()
 
 
-def _add_architecture(gguf: Any, writer: Any, config: Any, dtype: Dtype) -> None:
-    size = _head_size(config)
+def _add_architecture(
+    gguf: ModuleType, writer: GGUFWriter, config: ModelConfig, dtype: Dtype
+) -> None:
+    size = head_size(config)
     kind = gguf.LlamaFileType
     writer.add_file_type(kind.MOSTLY_F16 if dtype == "f16" else kind.ALL_F32)
     writer.add_vocab_size(config.vocab_size)
@@ -174,7 +162,7 @@ def _add_architecture(gguf: Any, writer: Any, config: Any, dtype: Dtype) -> None
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
 
 
-def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
+def _add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(vocabulary.pre)
     writer.add_token_list(vocabulary.tokens)
@@ -193,8 +181,8 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
 
 
 def _tensors(
-    gguf: Any, config: Any, weights: Weights, dtype: Dtype
-) -> Iterator[tuple[str, NDArray[Any]]]:
+    gguf: ModuleType, config: ModelConfig, weights: Weights, dtype: Dtype
+) -> Iterator[tuple[str, NDArray[np.floating]]]:
     """Every tensor under its GGUF name. Tied embeddings are stored once: without a tensor
     `output`, llama.cpp takes the embeddings."""
     named = namer(config)
@@ -218,7 +206,7 @@ def _tensors(
         yield name, array
 
 
-def _for_llama(tensor: torch.Tensor, name: str, config: Any) -> torch.Tensor:
+def _for_llama(tensor: torch.Tensor, name: str, config: ModelConfig) -> torch.Tensor:
     """Llama's q and k, [heads x size, ...], with the halves of each head interleaved.
 
     Hugging Face turns dimension i of a head together with i + size/2, llama.cpp's "llama" turns
@@ -226,20 +214,15 @@ def _for_llama(tensor: torch.Tensor, name: str, config: Any) -> torch.Tensor:
     """
     if config.model_type != "llama" or not re.search(r"\.[qk]_proj\.", name):
         return tensor
-    halves = tensor.reshape(-1, 2, _head_size(config) // 2, *tensor.shape[1:])
+    halves = tensor.reshape(-1, 2, head_size(config) // 2, *tensor.shape[1:])
     return halves.transpose(1, 2).reshape(tensor.shape).contiguous()
 
 
-def _rope_factors(config: Any) -> NDArray[np.float32]:
+def _rope_factors(config: ModelConfig) -> NDArray[np.float32]:
     """What Llama 3's scaling divides each rotary frequency by, [head size / 2]."""
-    size = _head_size(config)
+    size = head_size(config)
     scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, device=torch.device("cpu"))
     powers = torch.arange(0, size, 2, dtype=torch.float32) / size
     plain = config.rope_parameters["rope_theta"] ** -powers
     factors: NDArray[np.float32] = (plain / scaled).numpy()
     return factors
-
-
-def _head_size(config: Any) -> int:
-    size = getattr(config, "head_dim", None)
-    return int(size or config.hidden_size // config.num_attention_heads)

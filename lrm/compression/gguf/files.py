@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from math import prod
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, Self
 
 from lrm.digests import of_file, of_json
 from lrm.errors import BadInput, MissingExtra
 from lrm.records import Checkpoint
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
 
 MAGIC = b"GGUF"
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -42,20 +46,20 @@ def tensors(file: Path) -> list[Tensor]:
     """The tensors of a file, by what its header says."""
     return [
         Tensor(
-            str(one.name),
-            int(one.shape[0]),
-            int(one.n_elements),
-            str(one.tensor_type.name),
-            int(one.n_bytes),
+            str(tensor.name),
+            int(tensor.shape[0]),
+            int(tensor.n_elements),
+            str(tensor.tensor_type.name),
+            int(tensor.n_bytes),
         )
-        for one in reader(file).tensors
+        for tensor in reader(file).tensors
     ]
 
 
 def bits_per_weight(of: Iterable[Tensor]) -> float:
     """The stored bits of a value, over all these tensors."""
     chosen = list(of)
-    return 8 * sum(one.bytes for one in chosen) / sum(one.elements for one in chosen)
+    return 8 * sum(tensor.bytes for tensor in chosen) / sum(tensor.elements for tensor in chosen)
 
 
 def open_gguf(path: Path) -> Checkpoint:
@@ -102,23 +106,23 @@ def stem(path: Path) -> str:
 
 def chat_template(path: Path) -> str | None:
     """The chat template in a file's metadata."""
-    template: str | None = _field(path, "tokenizer.chat_template")
-    return template
+    template = _field(path, "tokenizer.chat_template")
+    return None if template is None else str(template)
 
 
 def measure(files: Sequence[Path]) -> dict[str, float]:
     """What the files of a model say of its weights: `weights/bytes`, their size, and
     `bits_per_weight`, the stored bits of a value, over all tensors."""
-    found = [tensor for file in files for tensor in tensors(file)]
-    if not found:
+    stored = [tensor for file in files for tensor in tensors(file)]
+    if not stored:
         raise BadInput(f"{files[0]} holds no weights; give a whole model")
     return {
         "weights/bytes": float(sum(file.stat().st_size for file in files)),
-        "bits_per_weight": bits_per_weight(found),
+        "bits_per_weight": bits_per_weight(stored),
     }
 
 
-def library() -> Any:
+def library() -> ModuleType:
     """The module gguf."""
     try:
         return import_module("gguf")
@@ -134,12 +138,12 @@ def _part(path: Path, number: int, count: int) -> Path:
     )
 
 
-def _field(path: Path, name: str) -> Any:
+def _field(path: Path, name: str) -> object:
     field = reader(path).get_field(name)
     return field.contents() if field else None
 
 
-def reader(file: Path) -> Any:
+def reader(file: Path) -> GGUFReader:
     """The file as gguf reads it. It is mapped into memory and trusted to be whole, so one that is
     not may fail in anything."""
     try:

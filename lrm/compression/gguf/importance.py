@@ -7,13 +7,12 @@ GGUF file; here the dense model in torch does, whose blocks pass one after the o
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from lrm.compression.checkpoint.folder import Weights
+from lrm.compression.gguf.config import ModelConfig
 from lrm.compression.gguf.convert import namer
-from lrm.compression.streaming.activations import Flow, squares
+from lrm.compression.streaming.activations import ActivationStream, squares
 from lrm.compression.streaming.load import load
 from lrm.records import Calibration, Checkpoint
 
@@ -24,19 +23,21 @@ has to be stored, and llama.cpp divides by sums of these. LEAST where nothing at
 LEAST = 1e-12
 
 
-def importance(checkpoint: Checkpoint, config: Any, calibration: Calibration) -> dict[str, Tensor]:
+def importance(
+    checkpoint: Checkpoint, config: ModelConfig, calibration: Calibration
+) -> dict[str, Tensor]:
     """Mean squared input, [columns] in float32, of every linear layer of the blocks, by the name
     that its weight has in a GGUF file."""
     decoder = load(Weights(checkpoint.path))
-    flow, named = Flow(decoder, calibration.rows), namer(config)
-    found: dict[str, Tensor] = {}
+    stream, named = ActivationStream(decoder, calibration.rows), namer(config)
+    inputs: dict[str, Tensor] = {}
     for index in range(len(decoder.blocks)):
         with decoder.block(index):
-            measured = flow.measure(index, sum_up=squares)
+            measured = stream.measure(index, sum_up=squares)
         for shared in measured:
             mean = (shared.hessian / 2).cpu()
             for layer in shared.layers:
                 name = named(f"{layer}.weight")
                 assert name is not None, layer  # writing the float16 file has named them all
-                found[name] = mean.clamp(min=max(SMALLEST * float(mean.mean()), LEAST))
-    return found
+                inputs[name] = mean.clamp(min=max(SMALLEST * float(mean.mean()), LEAST))
+    return inputs

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrm.compression.checkpoint.folder import steps_of
+from lrm.compression.checkpoint.receipt import ModuleReport, steps_of
 from lrm.compression.gguf.files import library, open_gguf, reader, tensors
 from lrm.compression.gguf.plan import KEPT, RecipePlan, bits, is_matrix
 from lrm.errors import CompressionFailed
 from lrm.records import Checkpoint
+
+if TYPE_CHECKING:
+    from gguf.gguf_reader import ReaderTensor
 
 FILE = "model.gguf"
 CHUNK = 1 << 24
@@ -32,31 +35,35 @@ def open_quantized(folder: Path) -> Checkpoint:
     the model before, which earlier versions did not measure.
     """
     file = folder / FILE
-    found, steps, stored = open_gguf(file), steps_of(folder), tensors(file)
-    fixed = steps[-1].get("perplexity")
+    opened, steps, stored = open_gguf(file), steps_of(folder), tensors(file)
+    perplexity = steps[-1].get("perplexity")
     rows = [row for row in steps[-1]["modules"] if row["block"]]
     kept = sum(row["weights"] for row in rows if row["protected"])
-    told = {
+    measured = {
         "reconstruction/error": sum(row["lost"] for row in rows) / sum(row["norm"] for row in rows),
         "fallback/tensors": float(sum(row["fell_back"] for row in steps[-1]["modules"])),
         "protected/share": kept / sum(row["weights"] for row in rows),
         **{f"tensors/{kind}": float(n) for kind, n in Counter(t.type for t in stored).items()},
-        **({"perplexity": fixed["own"], "perplexity/dense": fixed["dense"]} if fixed else {}),
+        **(
+            {"perplexity": perplexity["own"], "perplexity/dense": perplexity["dense"]}
+            if perplexity
+            else {}
+        ),
     }
     return replace(
-        found,
+        opened,
         lineage=tuple(step["method"] for step in steps),
-        measured={**found.measured, **bits(stored), **told},
+        measured={**opened.measured, **bits(stored), **measured},
     )
 
 
-def reports(dense: Path, file: Path, plan: RecipePlan) -> Iterator[dict[str, Any]]:
+def reports(dense: Path, file: Path, plan: RecipePlan) -> Iterator[ModuleReport]:
     """A row for every tensor: its type and bytes as they are in the file, the type asked for, and
     the squares of what quantization lost (`lost`) and of the weights (`norm`). `block` marks the
     linear layers of the blocks."""
     fallen = {tensor.name for tensor in plan.fallen}
-    before = {str(one.name): one for one in reader(dense).tensors}
-    after = {str(one.name): one for one in reader(file).tensors}
+    before = {str(tensor.name): tensor for tensor in reader(dense).tensors}
+    after = {str(tensor.name): tensor for tensor in reader(file).tensors}
     for tensor in tensors(file):
         lost, norm = _distance(before[tensor.name], after[tensor.name], tensor.row)
         if not np.isfinite(lost):
@@ -75,14 +82,16 @@ def reports(dense: Path, file: Path, plan: RecipePlan) -> Iterator[dict[str, Any
         }
 
 
-def _distance(before: Any, after: Any, row: int) -> tuple[float, float]:
+def _distance(before: ReaderTensor, after: ReaderTensor, row: int) -> tuple[float, float]:
     """Sums over all values of (w - q)^2 and of w^2, some rows at a time."""
     lost = norm = 0.0
     step = max(1, CHUNK // row)
     for start in range(0, len(before.data), step):
         w, q = (
-            library().dequantize(one.data[start : start + step], one.tensor_type).astype(np.float64)
-            for one in (before, after)
+            library()
+            .dequantize(side.data[start : start + step], side.tensor_type)
+            .astype(np.float64)
+            for side in (before, after)
         )
         lost += float(np.square(w - q).sum())
         norm += float(np.square(w).sum())

@@ -8,25 +8,44 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from lrm.compression.checkpoint.folder import Weights
-from lrm.compression.checkpoint.staging import check_free, publish, workplace
+from lrm.compression.checkpoint.staging import check_free, publish, staging_folder
 from lrm.compression.gguf import quantizer as llama_quantizer
-from lrm.compression.gguf.convert import config_of, write_f16
+from lrm.compression.gguf.config import ModelConfig, config_of
+from lrm.compression.gguf.convert import write_f16
 from lrm.compression.gguf.files import tensors
 from lrm.compression.gguf.importance import importance
+from lrm.compression.gguf.logits import perplexity_of
 from lrm.compression.gguf.measured import FILE, open_quantized, reports
 from lrm.compression.gguf.plan import RecipePlan, kept, plan_config, plan_file
 from lrm.compression.gguf.recipes import recipe
-from lrm.compression.pruning.save import OnModule
-from lrm.compression.quality import perplexity
+from lrm.compression.quality.perplexity import DIGEST
+from lrm.contracts import OnModule, Params
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Calibration, Checkpoint, Format
+
+SEARCHED = (
+    "f16",
+    "Q8_0",
+    "Q6_K",
+    "Q4_K_M",
+    "Q3_K_M",
+    "dynamic-2.51",
+    "Q2_K",
+    "dynamic-1.73",
+    "dynamic-1.58",
+    "IQ2_XXS",
+    "IQ1_M",
+    "TQ1_0",
+    "IQ1_S",
+)
+"""The levels that a search tries unless some are named."""
 
 FALLBACKS = ("refuse", "allow")
 
@@ -47,6 +66,9 @@ class GGUF:
     name: ClassVar[str] = "gguf"
     format: ClassVar[Format] = "gguf"
     version: ClassVar[int] = 1  # rises when the same parameters give other weights
+    level_fields: ClassVar[tuple[str, ...]] = ("recipe",)
+    searched: ClassVar[tuple[str, ...]] = SEARCHED
+    engine: ClassVar[str] = "llama_cpp"
 
     recipe: str
     calibration: Calibration | None = None
@@ -62,8 +84,7 @@ class GGUF:
             raise BadInput(f"fallback must be {' or '.join(FALLBACKS)}, got {self.fallback!r}.")
 
     @classmethod
-    def of(cls, level: str, calibration: Calibration | None, **options: Any) -> GGUF:
-        """The method at a level, see `level`."""
+    def of(cls, level: str, calibration: Calibration | None, **options: Any) -> Self:
         return cls(level.partition("/")[0], calibration, **options).at(level)
 
     @property
@@ -71,13 +92,11 @@ class GGUF:
         """The recipe, and behind a slash what is protected: "Q2_K/final-mlp"."""
         return "/".join([self.recipe, *(["+".join(self.protect)] if self.protect else [])])
 
-    def at(self, level: str) -> GGUF:
-        """The same method at another level."""
+    def at(self, level: str) -> Self:
         name, _, kept = level.partition("/")
         return replace(self, recipe=name, protect=tuple(kept.split("+")) if kept else self.protect)
 
-    def params(self) -> Mapping[str, str | int | float]:
-        """What decides the weights."""
+    def params(self) -> Params:
         params: dict[str, str | int | float] = {
             "method": self.name,
             "method_version": self.version,
@@ -94,7 +113,6 @@ class GGUF:
         }
 
     def apply(self, checkpoint: Checkpoint, out: Path) -> Checkpoint:
-        """See `lrm.contracts.Method`."""
         return self.apply_levels(checkpoint, {self.level: out})[self.level]
 
     def apply_levels(
@@ -102,8 +120,8 @@ class GGUF:
     ) -> dict[str, Checkpoint]:
         """One checkpoint per level, as in `level`, from one float16 file and one importance matrix.
 
-        What was stopped goes on with those two, and with the levels that are there. `on_module` is
-        called after each level.
+        A job that was stopped goes on with those two, and with the levels that are there.
+        `on_module` is called after each level.
         """
         methods = {level: self.at(level) for level in outs}
         for out in outs.values():
@@ -112,7 +130,7 @@ class GGUF:
         llama_quantizer.quantizer()
         first = next(iter(outs.values()))
         folder = first.parent / f".gguf.{self._shared(checkpoint)[:12]}"
-        with workplace(folder, first):
+        with staging_folder(folder, first):
             work = _Work(checkpoint, config, folder)
             plans = {level: work.plan(method) for level, method in methods.items()}
             matrix = work.importance(self.calibration)
@@ -124,15 +142,13 @@ class GGUF:
         return {level: open_quantized(out) for level, out in outs.items()}
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """BadInput if the checkpoint cannot be quantized so, as far as its headers tell."""
         plan = plan_config(config_of(checkpoint), recipe(self.recipe), self.protect)
         if self.fallback == "refuse":
             plan.check()
 
     @staticmethod
-    def open(place: Path) -> Checkpoint:
-        """What was written there."""
-        return open_quantized(place)
+    def open(path: Path) -> Checkpoint:
+        return open_quantized(path)
 
     def _shared(self, checkpoint: Checkpoint) -> str:
         """A digest of what all levels are made from."""
@@ -142,10 +158,10 @@ class GGUF:
 
 @dataclass(frozen=True)
 class _Work:
-    """The place where levels are made, with what they share."""
+    """The folder in which levels are made, with what they share."""
 
     checkpoint: Checkpoint
-    config: Any
+    config: ModelConfig
     folder: Path
 
     @property
@@ -167,7 +183,7 @@ class _Work:
     @cached_property
     def perplexity(self) -> float:
         """That of the model itself, in float16."""
-        return perplexity.of_gguf(self.dense)
+        return perplexity_of(self.dense)
 
     def importance(self, calibration: Calibration | None) -> llama_quantizer.Importance:
         """The importance matrix, measured if it is not there."""
@@ -175,9 +191,9 @@ class _Work:
             return {}
         file = self.folder / "importance.safetensors"
         if not file.is_file():
-            draft = file.with_suffix(".draft")
-            save_file(importance(self.checkpoint, self.config, calibration), draft)
-            draft.rename(file)
+            unfinished = file.with_suffix(".draft")
+            save_file(importance(self.checkpoint, self.config, calibration), unfinished)
+            unfinished.rename(file)
         matrix: llama_quantizer.Importance = load_file(file)
         return matrix
 
@@ -185,14 +201,14 @@ class _Work:
         self, method: GGUF, plan: RecipePlan, matrix: llama_quantizer.Importance, out: Path
     ) -> None:
         """Quantizes, reads everything back, and publishes."""
-        room = shutil.disk_usage(self.folder).free
-        if room < plan.bytes:
+        free = shutil.disk_usage(self.folder).free
+        if free < plan.bytes:
             raise CompressionFailed(
-                f"{out} needs {plan.bytes:,} bytes and {room:,} are free; make room and start again"
+                f"{out} needs {plan.bytes:,} bytes and {free:,} are free; make room and start again"
             )
-        place = self.folder / of_json(method.level)[:12]
-        place.mkdir(exist_ok=True)
-        file = place / FILE
+        folder = self.folder / of_json(method.level)[:12]
+        folder.mkdir(exist_ok=True)
+        file = folder / FILE
         llama_quantizer.quantize(self.dense, file, plan.recipe, plan.overrides, matrix)
         if {t.name: t for t in tensors(file)} != {t.name: t for t in plan.tensors}:
             raise CompressionFailed(f"llama.cpp wrote {out} otherwise than it had planned")
@@ -202,9 +218,9 @@ class _Work:
             "params": params,
             "modules": list(reports(self.dense, file, plan)),
             "perplexity": {
-                "own": perplexity.of_gguf(file),
+                "own": perplexity_of(file),
                 "dense": self.perplexity,
-                "text": perplexity.DIGEST,
+                "text": DIGEST,
             },
         }
-        publish(place, out, self.checkpoint, step)
+        publish(folder, out, self.checkpoint, step)

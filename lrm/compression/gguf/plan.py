@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from lrm.compression.checkpoint.module_filter import alone, spared
+from lrm.compression.checkpoint.module_filter import names_compressed, spared
 from lrm.compression.gguf import quantizer
+from lrm.compression.gguf.config import ModelConfig
 from lrm.compression.gguf.convert import namer, write_hollow
 from lrm.compression.gguf.files import Tensor, bits_per_weight, library
 from lrm.compression.gguf.recipes import Override, Recipe, first_blocks
@@ -43,17 +43,17 @@ class RecipePlan:
         stay as they are."""
         if not is_matrix(tensor):
             return tensor.type
-        found = (kind for pattern, kind in self.overrides if re.search(pattern, tensor.name))
-        return next(found, self.recipe.base)
+        types = (kind for pattern, kind in self.overrides if re.search(pattern, tensor.name))
+        return next(types, self.recipe.base)
 
     def check(self) -> None:
         """BadInput if a tensor would fall back to another type."""
         if self.fallen:
-            one, more = self.fallen[0], len(self.fallen) - 1
+            first, more = self.fallen[0], len(self.fallen) - 1
             raise BadInput(
-                f"{one.name} has rows of {one.row} values, and {self.asked(one)} stores blocks of "
-                f"{self._block(one)}: llama.cpp would take {one.type} for it and likewise for "
-                f"{more} more; choose Q8_0, or allow that with fallback=allow."
+                f"{first.name} has rows of {first.row} values, and {self.asked(first)} stores "
+                f"blocks of {self._block(first)}: llama.cpp would take {first.type} for it and "
+                f"likewise for {more} more; choose Q8_0, or allow that with fallback=allow."
             )
 
     def _block(self, tensor: Tensor) -> int:
@@ -62,13 +62,13 @@ class RecipePlan:
         return size
 
 
-def plan_file(file: Path, config: Any, recipe: Recipe, kept: Iterable[str]) -> RecipePlan:
+def plan_file(file: Path, config: ModelConfig, recipe: Recipe, kept: Iterable[str]) -> RecipePlan:
     """The plan for a float16 file. `kept` names layers, as a folder does, that stay in float16."""
     overrides = overrides_of(config, recipe, kept)
     return RecipePlan(recipe, overrides, quantizer.plan(file, recipe, overrides))
 
 
-def plan_config(config: Any, recipe: Recipe, protect: Sequence[str] = ()) -> RecipePlan:
+def plan_config(config: ModelConfig, recipe: Recipe, protect: Sequence[str] = ()) -> RecipePlan:
     """The plan for a model of which only the config is there."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "hollow.gguf")
@@ -80,10 +80,10 @@ def kept(sizes: Mapping[str, int], protect: Sequence[str]) -> set[str]:
     """The layers that stay in float16: the linear layers of the blocks that are spared (see
     `lrm.compression.checkpoint.module_filter.spared`), and where what is quantized is named,
     embeddings and output too."""
-    return spared(sizes, protect) | (set(ENDS) if alone(protect) else set())
+    return spared(sizes, protect) | (set(ENDS) if names_compressed(protect) else set())
 
 
-def overrides_of(config: Any, recipe: Recipe, kept: Iterable[str]) -> list[Override]:
+def overrides_of(config: ModelConfig, recipe: Recipe, kept: Iterable[str]) -> list[Override]:
     """What decides types beside llama.cpp's mixture: layers kept, then the recipe's own."""
     named: Callable[[str], str | None] = namer(config)
     names = (named(f"{name}.weight") or name for name in sorted(kept))
@@ -100,12 +100,12 @@ def bits(tensors: Iterable[Tensor]) -> dict[str, float]:
     """Bits per weight: `bits_per_weight` of all tensors, `bits_per_weight/blocks` of the linear
     layers of the blocks, `bits_per_weight/low` of the gate and up projections behind the first
     blocks, the low-bit part of a dynamic recipe."""
-    found = list(tensors)
-    linear = [t for t in found if is_matrix(t) and t.name.startswith("blk.")]
+    stored = list(tensors)
+    linear = [t for t in stored if is_matrix(t) and t.name.startswith("blk.")]
     blocks = 1 + max(_block_of(tensor) for tensor in linear)
     first = set(first_blocks(blocks))
     low = [t for t in linear if re.search("ffn_(gate|up)", t.name) and _block_of(t) not in first]
-    parts: Mapping[str, list[Tensor]] = {"": found, "/blocks": linear, "/low": low}
+    parts: Mapping[str, list[Tensor]] = {"": stored, "/blocks": linear, "/low": low}
     return {f"bits_per_weight{name}": bits_per_weight(part) for name, part in parts.items() if part}
 
 

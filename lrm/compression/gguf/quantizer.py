@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +39,15 @@ Importance = Mapping[str, NDArray[np.float32]]
 def plan(file: Path, recipe: Recipe, overrides: Sequence[Override]) -> list[Tensor]:
     """What llama.cpp would make of a float16 file, by its dry run, which reads no weights."""
     said = _run(file, file.with_suffix(".none"), recipe, overrides, {}, dry=True)
-    found = [
+    planned = [
         Tensor.of(name, [int(size) for size in shape.split(",")], (later or now).upper())
         for name, shape, now, later in PLANNED.findall(said)
     ]
-    if not found:
+    if not planned:
         raise CompressionFailed(
             f"llama.cpp's plan for {file} cannot be read; use llama-cpp-python 0.3.36"
         )
-    return found
+    return planned
 
 
 def quantize(
@@ -58,7 +58,7 @@ def quantize(
     _run(file, out, recipe, overrides, importance, dry=False)
 
 
-def quantizer() -> Any:
+def quantizer() -> ModuleType:
     """The module llama_cpp; MissingExtra if it is missing or too old."""
     try:
         lib = import_module("llama_cpp")
@@ -104,7 +104,7 @@ def _run(
     return "".join(said)
 
 
-def heard(lib: Any) -> deque[str]:
+def heard(lib: ModuleType) -> deque[str]:
     """From now on llama.cpp prints nothing; the errors that it tells, which come in here."""
     listen, said, wrong = _listener(lib)
     said.clear()
@@ -114,14 +114,14 @@ def heard(lib: Any) -> deque[str]:
 
 
 @cache
-def _listener(lib: Any) -> tuple[Any, deque[str], deque[str]]:
+def _listener(lib: ModuleType) -> tuple[object, deque[str], deque[str]]:
     """A log callback that prints nothing, what it heard, and the errors of that. llama.cpp goes
     on calling it, so it is kept for good."""
     said: deque[str] = deque(maxlen=MOST_HEARD)
     wrong: deque[str] = deque(maxlen=20)
 
     @lib.llama_log_callback  # type: ignore[untyped-decorator]
-    def listen(level: int, text: bytes, _: Any) -> None:
+    def listen(level: int, text: bytes, _: object) -> None:
         (wrong if level == ERROR_LEVEL else said).append(text.decode(errors="replace"))
 
     return listen, said, wrong

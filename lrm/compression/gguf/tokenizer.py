@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Required, TypedDict
 
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from lrm.errors import BadInput
 
@@ -27,6 +27,42 @@ PIECES = {
 }
 """llama.cpp's name (src/llama-vocab.cpp) for a rule that cuts text into pieces: the regular
 expression, and whether a piece that is a token is taken whole, without merges."""
+
+
+class Stage(TypedDict, total=False):
+    """A normalizer or pre-tokenizer of a tokenizer.json; a sequence has `pretokenizers`."""
+
+    type: Required[str]
+    pretokenizers: list[Stage]
+    pattern: dict[str, str]
+    use_regex: bool
+    add_prefix_space: bool
+
+
+class BpeModel(TypedDict, total=False):
+    """The model of a tokenizer.json."""
+
+    type: Required[str]
+    vocab: Required[dict[str, int]]
+    merges: Required[list[str | list[str]]]
+    ignore_merges: bool
+
+
+class AddedToken(TypedDict):
+    """A token that is cut out before the model sees the text."""
+
+    id: int
+    content: str
+    special: bool
+
+
+class TokenizerSpec(TypedDict):
+    """What is read of a tokenizer.json."""
+
+    model: BpeModel
+    pre_tokenizer: Stage | None
+    normalizer: Stage | None
+    added_tokens: list[AddedToken]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +91,8 @@ def read(folder: Path, size: int) -> Vocabulary:
     loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     tokens, types = _tokens(spec, size, folder)
     merges = spec["model"]["merges"]
-    alone = loaded("")["input_ids"]
-    if alone not in ([], [loaded.bos_token_id]):
+    added = loaded("")["input_ids"]
+    if added not in ([], [loaded.bos_token_id]):
         raise BadInput(
             f"the tokenizer of {folder} adds more than a beginning-of-text token, which is not "
             "converted; give a model without that"
@@ -69,16 +105,16 @@ def read(folder: Path, size: int) -> Vocabulary:
         bos=loaded.bos_token_id,
         ends=_ends(folder, loaded),
         pad=loaded.pad_token_id,
-        add_bos=bool(alone),
+        add_bos=bool(added),
         chat_template=loaded.chat_template,
     )
 
 
-def _spec(folder: Path) -> dict[str, Any]:
+def _spec(folder: Path) -> TokenizerSpec:
     """tokenizer.json, if it is byte-level BPE without further rules."""
     path = folder / "tokenizer.json"
     try:
-        spec: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        spec: TokenizerSpec = json.loads(path.read_text(encoding="utf-8"))
         model = spec["model"]
         further = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
         plain = model["type"] == "BPE" and not any(model.get(name) for name in further)
@@ -92,24 +128,23 @@ def _spec(folder: Path) -> dict[str, Any]:
     return spec
 
 
-def _stages(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    stage = spec["pre_tokenizer"] or {"type": "none"}
-    stages: list[dict[str, Any]] = stage.get("pretokenizers", [stage])
-    return stages
+def _stages(spec: TokenizerSpec) -> list[Stage]:
+    stage = spec["pre_tokenizer"] or Stage(type="none")
+    return stage.get("pretokenizers", [stage])
 
 
-def _parts(spec: dict[str, Any]) -> list[str]:
+def _parts(spec: TokenizerSpec) -> list[str]:
     return [stage["type"] for stage in _stages(spec)]
 
 
-def _pre(spec: dict[str, Any], folder: Path) -> str:
+def _pre(spec: TokenizerSpec, folder: Path) -> str:
     """llama.cpp's name for the way in which the tokenizer cuts text.
 
-    An NFC normalizer (Qwen's) is let pass: llama.cpp has none, so that text which is not in
-    that form, and only such text, gets other tokens.
+    An NFC normalizer (Qwen's) is accepted: llama.cpp has none, so that text which is not in that
+    form, and only such text, gets other tokens.
     """
     *first, last = _stages(spec)
-    normalizer = (spec["normalizer"] or {"type": "NFC"})["type"]
+    normalizer = (spec["normalizer"] or Stage(type="NFC"))["type"]
     rule = GPT2 if not first and last["use_regex"] else None
     if _parts(spec) == ["Split", "ByteLevel"] and not last["use_regex"]:
         rule = first[0]["pattern"].get("Regex")
@@ -123,7 +158,7 @@ def _pre(spec: dict[str, Any], folder: Path) -> str:
 
 
 def _tokens(
-    spec: dict[str, Any], size: int, folder: Path
+    spec: TokenizerSpec, size: int, folder: Path
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """All `size` tokens and their types; embeddings that no token uses get a name of their own."""
     known = {index: (text, NORMAL) for text, index in spec["model"]["vocab"].items()}
@@ -139,10 +174,10 @@ def _tokens(
     return tuple(text for text, _ in pairs), tuple(kind for _, kind in pairs)
 
 
-def _ends(folder: Path, loaded: Any) -> tuple[int, ...]:
+def _ends(folder: Path, loaded: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Tokens that end a reply, by the tokenizer and the generation config."""
-    found = [loaded.eos_token_id]
+    ends = [loaded.eos_token_id]
     if (folder / "generation_config.json").is_file():
         named = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
-        found += named if isinstance(named, list) else [named]
-    return tuple(dict.fromkeys(token for token in found if token is not None))
+        ends += named if isinstance(named, list) else [named]
+    return tuple(dict.fromkeys(token for token in ends if token is not None))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from lrm.errors import BadInput, CompressionFailed, MissingExtra
 
@@ -36,37 +36,37 @@ ENVIRONMENT = {
 def compressor() -> str:
     """The library and its version, as in "llm-compressor 0.14.0.1"; MissingExtra says how to
     install it."""
-    found = subprocess.run(
+    asked = subprocess.run(
         [_python(), "-c", "import importlib.metadata as m; print(m.version('llmcompressor'))"],
         capture_output=True,
         text=True,
         check=False,
     )
-    if found.returncode:
+    if asked.returncode:
         raise MissingExtra(
             f"awq and gptq need llm-compressor, which wants an environment of its own: {INSTALL}"
         )
-    return f"llm-compressor {found.stdout.strip()}"
+    return f"llm-compressor {asked.stdout.strip()}"
 
 
-def run(job: Mapping[str, Any], on_part: Callable[[int], None]) -> None:
-    """Does a job of `lrm.compression.packed.llm_compressor_job`; `on_part` hears how many parts are
-    done.
+def run(job: Mapping[str, object], on_part: Callable[[int], None]) -> None:
+    """Does a job of `lrm.compression.packed.llm_compressor_job`; `on_part` is called with how many
+    parts are done.
 
-    Raises CompressionFailed with what the process says, or said last.
+    Raises CompressionFailed with the reason that the process gives, or the end of its log.
     """
     reading, writing = os.pipe()
     with (
         os.fdopen(reading) as answers,
         tempfile.TemporaryFile() as log,
-        tempfile.TemporaryDirectory() as place,  # where the library would leave its logs
+        tempfile.TemporaryDirectory() as folder,  # where the library would leave its logs
         subprocess.Popen(
             [_python(), str(JOB), str(writing)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             pass_fds=(writing,),
-            cwd=place,
+            cwd=folder,
             env=os.environ | ENVIRONMENT,
             start_new_session=True,  # Ctrl-C reaches this side alone
         ) as process,
@@ -78,12 +78,13 @@ def run(job: Mapping[str, Any], on_part: Callable[[int], None]) -> None:
             process.stdin.write(json.dumps(dict(job)).encode() + b"\n")
             process.stdin.flush()
             for line in answers:
-                told = json.loads(line)
-                if "failed" in told:
-                    raise CompressionFailed(f"{job['method']} of {job['model']}: {told['failed']}")
-                if "done" in told:
-                    on_part(told["done"])
-                finished = "finished" in told
+                message = json.loads(line)
+                if "failed" in message:
+                    reason = message["failed"]
+                    raise CompressionFailed(f"{job['method']} of {job['model']}: {reason}")
+                if "done" in message:
+                    on_part(message["done"])
+                finished = "finished" in message
         except BrokenPipeError:
             finished = False
         finally:

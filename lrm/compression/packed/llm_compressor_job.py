@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
@@ -34,7 +34,26 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
+if TYPE_CHECKING:
+    from llmcompressor.core import Event, State
+
 FILE = "model.safetensors"
+
+
+class Job(TypedDict):
+    """See the top of this file."""
+
+    model: str
+    out: str
+    twin: str
+    scaled: str
+    rows: str
+    method: str
+    bits: int
+    group: int
+    act_order: str
+    damping: float
+    ignore: list[str]
 
 
 class Failed(Exception):
@@ -46,7 +65,7 @@ def telling(kind: type[Modifier]) -> type[Modifier]:
     where GPTQ would only warn that it has rounded a layer instead."""
 
     class Telling(kind):  # type: ignore[misc]
-        def on_sequential_epoch_end(self, state: Any, event: Any, **kwargs: Any) -> None:
+        def on_sequential_epoch_end(self, state: State, event: Event, **kwargs: object) -> None:
             super().on_sequential_epoch_end(state, event, **kwargs)
             if rounded := getattr(self, "_rtn_fallback_module_names", None):
                 raise Failed(
@@ -64,10 +83,10 @@ class Scaled(Modifier):  # type: ignore[misc]
 
     file: str
 
-    def on_initialize(self, state: Any, **kwargs: Any) -> bool:
+    def on_initialize(self, state: State, **kwargs: object) -> bool:
         return True
 
-    def on_finalize(self, state: Any, **kwargs: Any) -> bool:
+    def on_finalize(self, state: State, **kwargs: object) -> bool:
         weights = {
             f"{name}.weight": module.weight.detach().cpu().clone()
             for name, module in state.model.named_modules()
@@ -77,7 +96,7 @@ class Scaled(Modifier):  # type: ignore[misc]
         return True
 
 
-def recipe(job: dict[str, Any]) -> list[Modifier]:
+def recipe(job: Job) -> list[Modifier]:
     """What the library is to do. GPTQ's values are symmetric around zero, AWQ's are not, as in the
     libraries that its models are usually made with."""
     weights = QuantizationArgs(
@@ -98,7 +117,7 @@ def recipe(job: dict[str, Any]) -> list[Modifier]:
     return [awq, QuantizationModifier(**common), Scaled(file=job["scaled"])]
 
 
-def quantize(job: dict[str, Any]) -> None:
+def quantize(job: Job) -> None:
     """The packed folder."""
     rows = load_file(job["rows"])
     tokens = [part.tolist() for part in rows["tokens"].split(rows["lengths"].tolist())]
@@ -124,7 +143,7 @@ def quantize(job: dict[str, Any]) -> None:
     model.save_pretrained(job["out"], save_compressed=True)
 
 
-def unpack(job: dict[str, Any]) -> None:
+def unpack(job: Job) -> None:
     """The weights that the packed folder stands for, by the names of the model's own files."""
     model = AutoModelForCausalLM.from_pretrained(
         job["out"],
@@ -133,9 +152,9 @@ def unpack(job: dict[str, Any]) -> None:
         trust_remote_code=False,
         quantization_config=CompressedTensorsConfig(run_compressed=False),
     )
-    found = model.state_dict()
+    unpacked = model.state_dict()
     names = [name for file in Path(job["model"]).glob("*.safetensors") for name in names_in(file)]
-    weights = {name: found[name].detach().cpu().contiguous() for name in names}
+    weights = {name: unpacked[name].detach().cpu().contiguous() for name in names}
     save_file(weights, str(Path(job["twin"], FILE)), metadata={"format": "pt"})
 
 
@@ -144,7 +163,7 @@ def names_in(file: Path) -> list[str]:
         return list(opened.keys())
 
 
-def tell(**message: Any) -> None:
+def tell(**message: object) -> None:
     answers.write(json.dumps(message) + "\n")
     answers.flush()
 
@@ -156,7 +175,7 @@ def leave_with_stdin() -> None:
 
 if __name__ == "__main__":
     answers = os.fdopen(int(sys.argv[1]), "w")
-    asked = json.loads(sys.stdin.readline())
+    asked: Job = json.loads(sys.stdin.readline())
     threading.Thread(target=leave_with_stdin, daemon=True).start()
     try:
         quantize(asked)

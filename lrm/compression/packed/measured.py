@@ -14,12 +14,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
 
-from lrm.compression.checkpoint.folder import Weights, open_checkpoint, steps_of
+from lrm.compression.checkpoint.folder import Weights, open_checkpoint
+from lrm.compression.checkpoint.receipt import ModuleReport, steps_of
 from lrm.errors import CompressionFailed
 from lrm.records import Checkpoint
 
@@ -57,30 +57,29 @@ def open_packed(folder: Path) -> Checkpoint:
     type; `perplexity` of the unpacked weights (see `lrm.compression.quality.perplexity`) and
     `perplexity/dense`, that of the model before.
     """
-    found, step = open_checkpoint(folder), steps_of(folder)[-1]
+    opened, step = open_checkpoint(folder), steps_of(folder)[-1]
     rows = [row for row in step["modules"] if row["block"]]
-    values, fixed = sum(row["weights"] for row in rows), step["perplexity"]
+    values, perplexity = sum(row["weights"] for row in rows), step["perplexity"]
     kinds = Counter(row["type"] for row in step["modules"])
-    told = {
+    measured = {
         "bits_per_weight": _bits(step["modules"]),
         "bits_per_weight/blocks": _bits(rows),
         "reconstruction/error": sum(row["lost"] for row in rows) / sum(row["norm"] for row in rows),
         "protected/share": sum(row["weights"] for row in rows if row["protected"]) / values,
         **{f"tensors/{kind}": float(count) for kind, count in kinds.items()},
-        "perplexity": fixed["own"],
-        "perplexity/dense": fixed["dense"],
+        "perplexity": perplexity["own"],
+        "perplexity/dense": perplexity["dense"],
     }
-    return replace(found, measured={**found.measured, **told})
+    return replace(opened, measured={**opened.measured, **measured})
 
 
-def _bits(rows: list[dict[str, Any]]) -> float:
-    size, values = (sum(row[key] for row in rows) for key in ("bytes", "weights"))
-    return float(8 * size / values)
+def _bits(rows: list[ModuleReport]) -> float:
+    return 8 * sum(row["bytes"] for row in rows) / sum(row["weights"] for row in rows)
 
 
 def reports(
     source: Path, folder: Path, kept: Collection[str], bits: int, scaled: Path
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ModuleReport]:
     """A row for every tensor of `source`: its type and bytes as they are in the packed `folder`,
     and for the linear layers of the blocks the squares of what quantization lost (`lost`) and of
     the weights (`norm`), which are those of the file `scaled`, if it is there.
@@ -91,25 +90,25 @@ def reports(
     dense, twin = Weights(source), Weights(folder / TWIN)
     stored, inside = _stored(folder), set(dense.linears())
     for name in dense:
-        found, kind = stored.get(name), f"int{bits}"
+        weight, kind = stored.get(name), f"int{bits}"
         protected = name.removesuffix(".weight") in kept
-        if found is None or found.values != prod(dense.shape(name)):
+        if weight is None or weight.values != prod(dense.shape(name)):
             raise CompressionFailed(f"{name} is not what it was in {folder}")
-        if found.type != kind and name in inside and not protected:
-            raise CompressionFailed(f"{name} was to be {kind} and is {found.type}")
-        if found.packed and (protected or name not in inside):
-            raise CompressionFailed(f"{name} was to stay as it was and is {found.type}")
-        row: dict[str, Any] = {
+        if weight.type != kind and name in inside and not protected:
+            raise CompressionFailed(f"{name} was to be {kind} and is {weight.type}")
+        if weight.packed and (protected or name not in inside):
+            raise CompressionFailed(f"{name} was to stay as it was and is {weight.type}")
+        row: ModuleReport = {
             "module": name,
             "block": name in inside,
-            "weights": found.values,
-            "bytes": found.bytes,
-            "type": found.type,
+            "weights": weight.values,
+            "bytes": weight.bytes,
+            "type": weight.type,
             "protected": protected,
         }
         if name in inside:
             w, q = _read(scaled, name) if scaled.exists() else dense.read(name), twin.read(name)
-            row |= {"lost": _squares(w.double() - q.double()), "norm": _squares(w.double())}
+            row["lost"], row["norm"] = _squares(w.double() - q.double()), _squares(w.double())
         yield row
 
 
@@ -128,7 +127,8 @@ def has_twin(checkpoint: Checkpoint) -> bool:
 def served(folder: Path) -> bool:
     """Whether engines that load packed weights have kernels for all of these."""
     stored = _stored(folder)
-    if any(one.type not in {f"int{bits}" for bits in SERVED} for one in _packed(stored).values()):
+    kinds = {weight.type for weight in stored.values() if weight.packed}
+    if kinds - {f"int{bits}" for bits in SERVED}:
         return False
     for name in stored:
         for group in FUSED:
@@ -140,27 +140,23 @@ def served(folder: Path) -> bool:
     return True
 
 
-def _packed(stored: dict[str, _Stored]) -> dict[str, _Stored]:
-    return {name: one for name, one in stored.items() if one.packed}
-
-
 def _stored(folder: Path) -> dict[str, _Stored]:
     """Every weight by the name that it has, or would have unpacked; from the files' headers."""
     weights = Weights(folder)
     parts: dict[str, dict[str, str]] = {}
-    found = {}
+    stored = {}
     for name in weights:
         if part := PART.fullmatch(name):
             parts.setdefault(f"{part['module']}.weight", {})[part[2]] = name
         else:
             kind = str(weights.dtype(name)).removeprefix("torch.")
-            found[name] = _Stored(prod(weights.shape(name)), weights.bytes(name), kind)
-    for name, those in parts.items():
-        rows, columns = weights.read(those["shape"]).tolist()
-        bits = 32 * weights.shape(those["packed"])[1] // columns
-        size = sum(map(weights.bytes, those.values()))
-        found[name] = _Stored(rows * columns, size, f"int{bits}")
-    return found
+            stored[name] = _Stored(prod(weights.shape(name)), weights.bytes(name), kind)
+    for name, pieces in parts.items():
+        rows, columns = weights.read(pieces["shape"]).tolist()
+        bits = 32 * weights.shape(pieces["packed"])[1] // columns
+        size = sum(map(weights.bytes, pieces.values()))
+        stored[name] = _Stored(rows * columns, size, f"int{bits}")
+    return stored
 
 
 def _read(file: Path, name: str) -> Tensor:

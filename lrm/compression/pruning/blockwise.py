@@ -1,6 +1,6 @@
 """A model pruned block by block at K sparsities; nothing is written here.
 
-One block is held at a time, with its Hessians and its sparser matrices.
+One block is in memory at a time, with its Hessians and its sparser matrices.
 
 In `dense` mode one calibration serves all sparsities: every block is measured on what the dense
 model's blocks before it give (as EvoPress and ModelOpt do). In `sequential` mode, the paper's,
@@ -12,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lrm.compression.streaming.activations import Flow, Shared
+from lrm.compression.streaming.activations import ActivationStream, Shared
 from lrm.compression.streaming.decoder import Decoder
 
 Mode = Literal["dense", "sequential"]
 MODES: tuple[Mode, ...] = ("dense", "sequential")
+
+Facts = Mapping[str, float | bool]
+"""What is reported of a pruned matrix beside its sparsity: its error, its damping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Pruned:
     name: str
     asked: tuple[float, ...]
     levels: Tensor
-    facts: Sequence[dict[str, Any]]
+    facts: Sequence[Facts]
     excess: float
 
 
@@ -60,7 +63,7 @@ class Solved:
 
     name: str
     levels: Tensor
-    facts: Sequence[dict[str, Any]]
+    facts: Sequence[Facts]
     excess: float
 
 
@@ -75,13 +78,15 @@ def in_dense_mode(
     decoder: Decoder, rows: Sequence[Sequence[int]], solve: Solve, plan: PruningPlan, skip: int = 0
 ) -> Iterator[Pruned]:
     """Yields the matrices of all blocks but the first `skip`; the model stays as it is."""
-    flow = Flow(decoder, rows)
+    stream = ActivationStream(decoder, rows)
     for index, sparsities in enumerate(plan.sparsities):
         with decoder.block(index):
+            # A block that was pruned before is only passed.
             if index < skip:
-                flow.advance(index)
+                stream.advance(index)
                 continue
-            for shared in flow.measure(index):
+            # The rows pass the dense block, and leave the Hessians of its inputs.
+            for shared in stream.measure(index):
                 yield from _solved(index, shared, solve, sparsities, plan)
 
 
@@ -97,9 +102,10 @@ def in_sequential_mode(
 
     A block's layers are all measured with the block still dense, as the authors' code does.
     """
+    # Each sparsity has activations of its own, alike in front of the first block.
     forks = len(plan.sparsities[0]) - 1
-    first = Flow(decoder, rows, forks)
-    flows = [first, *(first.fork() for _ in range(forks))]
+    dense = ActivationStream(decoder, rows, forks)
+    streams = [dense, *(dense.fork() for _ in range(forks))]
     for index, sparsities in enumerate(plan.sparsities):
         levels: list[list[Pruned]] = []
         with decoder.block(index):
@@ -108,46 +114,53 @@ def in_sequential_mode(
                 for name, layer in decoder.linears_in(index).items()
                 if name in plan.dtypes
             }
-            for level, (flow, sparsity) in enumerate(zip(flows, sparsities, strict=True)):
+            for level, (stream, sparsity) in enumerate(zip(streams, sparsities, strict=True)):
                 if index < skip and saved is not None:
+                    # Pruned before: its weights are read back.
                     weights = {name: saved(level, name) for name in layers}
                 else:
+                    # Measured with the block still dense, then pruned.
                     levels.append(
                         [
                             pruned
-                            for shared in flow.measure(index, stay=True)
+                            for shared in stream.measure(index, stay=True)
                             for pruned in _solved(index, shared, solve, (sparsity,), plan)
                         ]
                     )
                     weights = {pruned.name: pruned.levels[0] for pruned in levels[-1]}
-                with _wearing(layers, weights):
-                    flow.advance(index)
-        for same in zip(*levels, strict=True):
-            yield _joined(same)
+                # The next block reads what this one gives with its pruned weights.
+                with swapped_weights(layers, weights):
+                    stream.advance(index)
+        # From one list a level to one matrix of all levels.
+        for matrix in zip(*levels, strict=True):
+            yield _joined(matrix)
 
 
 def _solved(
     index: int, shared: Shared, solve: Solve, sparsities: tuple[float, ...], plan: PruningPlan
 ) -> Iterator[Pruned]:
     """The layers of `shared` that the plan names, solved and as they are stored."""
-    alike: dict[float | None, dict[str, nn.Linear]] = {}
+    by_ceiling: dict[float | None, dict[str, nn.Linear]] = {}
     for name, layer in shared.layers.items():
         if name in plan.dtypes:
-            alike.setdefault(plan.ceilings.get(name), {})[name] = layer
-    for most, layers in alike.items():
-        asked, told = sparsities, {}
-        if most is not None:
-            asked = tuple(min(most, sparsity) for sparsity in sparsities)
-            told = {"ceiling": most}
-        for one in solve(Shared(layers, shared.hessian), asked):
-            levels = one.levels.to(plan.dtypes[one.name], memory_format=torch.contiguous_format)
-            facts = [{**fact, **told} for fact in one.facts]
-            yield Pruned(index, one.name, asked, levels, facts, one.excess)
+            by_ceiling.setdefault(plan.ceilings.get(name), {})[name] = layer
+    for ceiling, layers in by_ceiling.items():
+        asked, limit = sparsities, {}
+        if ceiling is not None:
+            asked = tuple(min(ceiling, sparsity) for sparsity in sparsities)
+            limit = {"ceiling": ceiling}
+        for solved in solve(Shared(layers, shared.hessian), asked):
+            dtype = plan.dtypes[solved.name]
+            levels = solved.levels.to(dtype, memory_format=torch.contiguous_format)
+            facts = [{**fact, **limit} for fact in solved.facts]
+            yield Pruned(index, solved.name, asked, levels, facts, solved.excess)
 
 
 @contextmanager
-def _wearing(layers: Mapping[str, nn.Linear], weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """The layers with other weights for a while."""
+def swapped_weights(
+    layers: Mapping[str, nn.Linear], weights: Mapping[str, Tensor]
+) -> Iterator[None]:
+    """The layers have other weights meanwhile."""
     dense = {name: layer.weight.data for name, layer in layers.items()}
     try:
         for name, layer in layers.items():
@@ -159,13 +172,13 @@ def _wearing(layers: Mapping[str, nn.Linear], weights: Mapping[str, Tensor]) -> 
 
 
 def _joined(levels: Sequence[Pruned]) -> Pruned:
-    """One matrix at K sparsities from K at one."""
+    """One matrix at K sparsities from the same at one sparsity each."""
     first = levels[0]
     return Pruned(
         first.block,
         first.name,
-        tuple(sparsity for one in levels for sparsity in one.asked),
-        torch.cat([one.levels for one in levels]),
-        [fact for one in levels for fact in one.facts],
-        max(one.excess for one in levels),
+        tuple(sparsity for level in levels for sparsity in level.asked),
+        torch.cat([level.levels for level in levels]),
+        [fact for level in levels for fact in level.facts],
+        max(level.excess for level in levels),
     )

@@ -1,4 +1,4 @@
-"""Which weights may go together: any ("unstructured"), or a fixed number in every group (N:M)."""
+"""Which weights may be pruned: any ("unstructured"), or a fixed number in every group (N:M)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def parse(pattern: str, sparsity: float) -> Groups | None:
     """Groups for "N:M", None for "unstructured"; BadInput if `sparsity` is not the pattern's."""
     if pattern == UNSTRUCTURED:
         return None
-    found = re.fullmatch(r"(\d+):(\d+)", pattern)
-    keep, of = map(int, found.groups()) if found else (0, 0)
+    numbers = re.fullmatch(r"(\d+):(\d+)", pattern)
+    keep, of = map(int, numbers.groups()) if numbers else (0, 0)
     if not 0 < keep < of or of & (of - 1) or of > 16:
         raise BadInput(
             f"pattern {pattern!r} is unknown: give {UNSTRUCTURED}, or N:M with N < M and M a power "
@@ -54,8 +54,8 @@ def parse(pattern: str, sparsity: float) -> Groups | None:
 
 
 def lowest_in_groups(scores: Tensor, groups: Groups) -> Tensor:
-    """Mask of what goes from [..., columns]: in each group the lowest scores, of equal ones the
-    first."""
+    """Mask of what is pruned from [..., columns]: in each group the lowest scores, of equal ones
+    the first."""
     parts = scores.view(*scores.shape[:-1], -1, groups.of)
     drop = parts.argsort(stable=True, dim=-1)[..., : groups.of - groups.keep]
     return torch.zeros_like(parts, dtype=torch.bool).scatter_(-1, drop, True).flatten(-2)
@@ -81,3 +81,8 @@ def lowest_in_rows(scores: Tensor, sparsity: float) -> Tensor:
     counts = ends.diff(prepend=ends.new_zeros(1))
     ranks = scores.argsort(stable=True, dim=1).argsort(1)
     return ranks < counts[:, None]
+
+
+def zeros(matrix: Tensor) -> float:
+    """The share of a matrix's values that are zero."""
+    return 1 - int(matrix.count_nonzero()) / matrix.numel()

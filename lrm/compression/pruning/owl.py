@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lrm.compression.streaming.activations import Flow, squares
+from lrm.compression.streaming.activations import ActivationStream, squares
 from lrm.compression.streaming.decoder import Decoder
 
 OUTLIER = 5.0
@@ -28,26 +28,26 @@ def owl(
 
     Near 0 and 1 lambda shrinks, so that every sparsity stays inside [0, 1).
     """
-    flow, found = Flow(decoder, rows), []
+    stream, outliers = ActivationStream(decoder, rows), []
     for index in range(len(decoder.blocks)):
         with decoder.block(index):
-            found.append(_outliers(flow, index))
-    shares = torch.tensor(found)
+            outliers.append(_outliers(stream, index))
+    shares = torch.tensor(outliers)
     width = (shares.max() - shares.min()).clamp_min(torch.finfo(torch.float32).tiny)
-    places = ((shares - shares.mean()) / width).tolist()
+    offsets = ((shares - shares.mean()) / width).tolist()
 
     def spread(sparsity: float) -> float:
         return 2 * min(SPREAD, sparsity / 2, (1 - sparsity) / 2 - 1e-6)
 
-    return [tuple(level - spread(level) * place for level in sparsities) for place in places]
+    return [tuple(level - spread(level) * offset for level in sparsities) for offset in offsets]
 
 
 @torch.no_grad()
-def _outliers(flow: Flow, index: int) -> float:
-    """D_l of a block, which the rows pass by it."""
+def _outliers(stream: ActivationStream, index: int) -> float:
+    """D_l of a block; the rows pass it."""
     scores = [
         (layer.weight.float().abs() * shared.hessian.sqrt()).flatten()
-        for shared in flow.measure(index, sum_up=squares)
+        for shared in stream.measure(index, sum_up=squares)
         for layer in shared.layers.values()
     ]
     total = sum(score.numel() for score in scores)

@@ -1,4 +1,4 @@
-"""From pruned matrices to checkpoints: each level written as its matrices come."""
+"""From pruned matrices to checkpoints: each level is written as its matrices come."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from lrm.compression.checkpoint.folder import Weights, architecture
 from lrm.compression.checkpoint.module_filter import ceilings
-from lrm.compression.checkpoint.staging import Draft, check_free, draft
+from lrm.compression.checkpoint.staging import ModuleRow, StagedCheckpoint, check_free, staged
 from lrm.compression.pruning import masks
 from lrm.compression.pruning.blockwise import Pruned, Saved
 from lrm.compression.streaming.load import device
+from lrm.contracts import OnModule, Pruner
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Checkpoint
@@ -24,68 +24,46 @@ from lrm.records import Checkpoint
 TOLERANCE = 1e-3
 """How far the sparsity of a saved matrix may lie above the one asked for; never below."""
 
-OnModule = Callable[[int, int], None]
-
-
-@runtime_checkable
-class Pruner(Protocol):
-    """What a pruning method says of itself; `caution` is what to mind about the outcome, if
-    anything."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def pattern(self) -> str: ...
-
-    @property
-    def protect(self) -> Sequence[str]: ...
-
-    @property
-    def caution(self) -> str | None: ...
-
-    def params(self) -> Mapping[str, str | int | float]: ...
-
-
-Make = Callable[[Weights, Sequence[str], Sequence[float], int, Saved], Iterator[Pruned]]
-"""Prunes modules of a checkpoint at several sparsities, block by block, but for a number of first
-blocks that were pruned before and can be read back."""
+Prune = Callable[[Weights, Sequence[str], Sequence[float], int, Saved], Iterator[Pruned]]
+"""Prunes modules of a checkpoint at several sparsities, block by block, except for a number of
+first blocks that were pruned before and can be read back."""
 
 
 class _Job:
-    """The drafts of all levels that something is pruned for."""
+    """The staged checkpoints of all levels that something is pruned for."""
 
-    def __init__(self, drafts: Mapping[float, Draft]) -> None:
-        self.drafts = list(drafts.values())
-        self.levels = list(drafts)
-        self.blocks = min(len(one.done) for one in self.drafts)
-        for one in self.drafts:
-            del one.done[self.blocks :]
+    def __init__(self, checkpoints: Mapping[float, StagedCheckpoint]) -> None:
+        self.checkpoints = list(checkpoints.values())
+        self.levels = list(checkpoints)
+        # What was stopped goes on with the first block that not all levels have.
+        self.blocks = min(len(checkpoint.done) for checkpoint in self.checkpoints)
+        for checkpoint in self.checkpoints:
+            del checkpoint.done[self.blocks :]
 
     def saved(self, level: int, name: str) -> Tensor:
-        return self.drafts[level].weights.read(f"{name}.weight")
+        return self.checkpoints[level].weights.read(f"{name}.weight")
 
     @property
     def matrices(self) -> int:
         """How many matrices are there already."""
-        return sum(len(block) for block in self.drafts[0].done)
+        return sum(len(block) for block in self.checkpoints[0].done)
 
     def write(self, block: Iterator[Pruned], after_each: Callable[[], None]) -> None:
         """Writes a block's matrices at every level."""
-        reports: list[list[dict[str, Any]]] = [[] for _ in self.drafts]
+        reports: list[list[ModuleRow]] = [[] for _ in self.checkpoints]
         for matrix in block:
-            for level, (target, rows) in enumerate(zip(self.drafts, reports, strict=True)):
-                rows.append(_saved(target, matrix, level))
+            for level, checkpoint in enumerate(self.checkpoints):
+                reports[level].append(_written(checkpoint, matrix, level))
             after_each()
-        for target, rows in zip(self.drafts, reports, strict=True):
-            target.finish(rows)
+        for checkpoint, rows in zip(self.checkpoints, reports, strict=True):
+            checkpoint.finish(rows)
 
 
 def write(
+    method: Pruner,
     checkpoint: Checkpoint,
-    methods: Mapping[float, Pruner],
     outs: Mapping[float, Path],
-    make: Make,
+    prune: Prune,
     on_module: OnModule | None,
 ) -> dict[float, Checkpoint]:
     """Writes one checkpoint per sparsity; a level of 0 stays a copy, bit for bit.
@@ -93,37 +71,43 @@ def write(
     A job that was stopped, even by kill -9, goes on at the block where it was when it is called
     again, and gives the same weights. `on_module(done, total)` is called after each matrix.
     """
-    source, method = _checked(checkpoint, outs), methods[max(outs)]
+    # What can be refused is refused before anything is written.
+    source, methods = _checked(checkpoint, outs), {level: method.at(level) for level in outs}
     modules, dense = _chosen(source, method)
     with ExitStack() as stack:
-        drafts = {}
+        # A staged copy of the model for each level, or what an earlier call left of it.
+        checkpoints = {}
         for level, out in outs.items():
             params = dict(methods[level].params())
             identity = [checkpoint.revision, params, torch.__version__, device()]
-            drafts[level] = stack.enter_context(draft(checkpoint, out, of_json(identity)))
-        asked = {level: one for level, one in drafts.items() if level > 0}
-        if asked:
-            _prune(_Job(asked), make, source, modules, on_module)
-        kept = [_protected_row(source, name) for name in dense]
+            checkpoints[level] = stack.enter_context(staged(checkpoint, out, of_json(identity)))
+
+        # The matrices of all levels, block by block, are written over the copies' own.
+        sparser = {level: copy for level, copy in checkpoints.items() if level > 0}
+        if sparser:
+            _prune(_Job(sparser), prune, source, modules, on_module)
+
+        # The receipts are written, and the folders renamed.
+        protected = [_protected_row(source, name) for name in dense]
         return {
-            level: one.publish(
+            level: copy.publish(
                 {
                     "method": methods[level].name,
                     "params": dict(methods[level].params()),
-                    "modules": [*(row for block in one.done for row in block), *kept],
+                    "modules": [*(row for block in copy.done for row in block), *protected],
                 }
             )
-            for level, one in drafts.items()
+            for level, copy in checkpoints.items()
         }
 
 
-def check(checkpoint: Checkpoint, method: Pruner) -> None:
+def check(method: Pruner, checkpoint: Checkpoint) -> None:
     """BadInput if the method cannot prune the checkpoint, as far as the files' headers tell."""
     _chosen(_checked(checkpoint, {}), method)
 
 
 def _checked(checkpoint: Checkpoint, outs: Mapping[float, Path]) -> Weights:
-    """The weights of a checkpoint that can be pruned to places that are free."""
+    """The weights of a checkpoint that can be pruned, if nothing is where it would be written."""
     if checkpoint.format != "dense":
         raise BadInput(
             f"{checkpoint.path} is stored as {checkpoint.format}; only dense weights are pruned."
@@ -153,7 +137,7 @@ def _chosen(source: Weights, method: Pruner) -> tuple[list[str], list[str]]:
 
 def _prune(
     job: _Job,
-    make: Make,
+    prune: Prune,
     source: Weights,
     modules: Sequence[str],
     on_module: OnModule | None,
@@ -170,7 +154,7 @@ def _prune(
     if done == len(modules):
         return
     try:
-        matrices = make(source, modules, job.levels, job.blocks, job.saved)
+        matrices = prune(source, modules, job.levels, job.blocks, job.saved)
         for _, block in groupby(matrices, key=lambda matrix: matrix.block):
             job.write(block, count)
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -180,23 +164,32 @@ def _prune(
         ) from error
 
 
-def _saved(target: Draft, matrix: Pruned, level: int) -> dict[str, Any]:
+def _written(checkpoint: StagedCheckpoint, matrix: Pruned, level: int) -> ModuleRow:
     """Writes a matrix, reads it back, and returns its report if its sparsity is the one asked."""
     asked, name = matrix.asked[level], f"{matrix.name}.weight"
     if not matrix.levels[level].isfinite().all():
         raise CompressionFailed(f"{name} at sparsity {asked:g} is not finite.")
-    target.weights.overwrite(name, matrix.levels[level])
-    saved = target.weights.read(name)
-    achieved = 1 - int(saved.count_nonzero()) / saved.numel()
+    checkpoint.weights.overwrite(name, matrix.levels[level])
+    saved = checkpoint.weights.read(name)
+    achieved = masks.zeros(saved)
     if not asked - 1e-9 <= achieved <= asked + matrix.excess + TOLERANCE:
         raise CompressionFailed(f"{name} was to have sparsity {asked:g} and has {achieved:.4f}.")
-    row = {"module": name, "weights": saved.numel(), "sparsity": asked}
-    return row | {"sparsity_achieved": achieved} | matrix.facts[level]
+    return {
+        "module": name,
+        "weights": saved.numel(),
+        "sparsity": asked,
+        "sparsity_achieved": achieved,
+        **matrix.facts[level],
+    }
 
 
-def _protected_row(source: Weights, name: str) -> dict[str, Any]:
+def _protected_row(source: Weights, name: str) -> ModuleRow:
     """The report of a module that stayed as it was."""
     weight = source.read(f"{name}.weight")
-    achieved = 1 - int(weight.count_nonzero()) / weight.numel()
-    row = {"module": f"{name}.weight", "weights": weight.numel(), "sparsity": 0.0}
-    return row | {"sparsity_achieved": achieved, "protected": True}
+    return {
+        "module": f"{name}.weight",
+        "weights": weight.numel(),
+        "sparsity": 0.0,
+        "sparsity_achieved": masks.zeros(weight),
+        "protected": True,
+    }

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -65,9 +65,10 @@ def factorise(hessian: Tensor, damping: float) -> Factor:
     diagonal = hessian.diagonal() + dead
     tried = damping
     while True:
+        # Dampen the diagonal.
         ridge = tried * diagonal.mean()
-        # With R upper triangular and H = R R^T, U = R^-1 satisfies U^T U = H^-1. R is the lower
-        # factor of H read backwards, which spares the inverse that the authors' code forms.
+        # Factorise. With R upper triangular and H = R R^T, U = R^-1 satisfies U^T U = H^-1. R is
+        # the lower factor of H read backwards, which spares the inverse of the authors' code.
         backwards = hessian.flip(0, 1)
         backwards.diagonal().copy_((diagonal + ridge).flip(0))
         reverse, failed = torch.linalg.cholesky_ex(backwards)
@@ -77,6 +78,7 @@ def factorise(hessian: Tensor, damping: float) -> Factor:
             torch.linalg.solve_triangular(reverse.flip(0, 1), upper, upper=True, out=upper)
             if upper.isfinite().all():
                 return Factor(upper, dead, tried, ridge)
+        # Not positive definite: dampen more, or give up.
         if tried * DAMPING_STEP > MOST_DAMPING:
             raise CompressionFailed(
                 f"the Hessian has no Cholesky factor even with damping {tried:g}; calibrate on "
@@ -96,18 +98,18 @@ def prune(
     """Algorithm 1 for K sparsities of several layers at once, with Bs = B = `block`.
 
     `weights` are [rows, columns] each, in the dtype of U, and sparsities lie in (0, 1). The mask
-    of a block of columns is chosen for each layer and sparsity apart: the element at index
-    int(numel x sparsity) in sorted order, and everything up to it (`<=`), go. With `groups`, Bs is
-    their size instead, and they decide. `fused` says whether the columns are swept by the Triton
+    of a block of columns is chosen for each layer and sparsity apart: pruned is everything up to
+    the element (`<=`) at index int(numel x sparsity) in sorted order. With `groups`, Bs is their
+    size instead, and they decide. `fused` says whether the columns are swept by the Triton
     kernels; if left out, they are on a GPU.
     """
-    if fused is None:
-        fused = factor.upper.is_cuda
-    kernels = _fused() if fused else sweep_torch
+    kernels = _kernels(factor.upper.is_cuda if fused is None else fused)
+    # One tall problem: all layers side by side, once for each sparsity.
     sizes = [len(weight) for weight in weights]
     alive = torch.cat(list(weights)).masked_fill_(factor.dead, 0)
     tall = alive.T[:, None].repeat(1, len(sparsities), 1)
     lost = tall.new_zeros(tall.shape[1:])
+    # The rank of each threshold among the scores of its layer, for whole blocks and the last one.
     segments = kernels.segments(sizes, tall.device)
     repeats = torch.tensor(sizes, device=tall.device)
     widths = {min(block, len(tall)), len(tall) % block or block}
@@ -116,17 +118,21 @@ def prune(
         part, after = tall[start : start + block], tall[start + block :]
         upper = factor.upper[start : start + block]
         own = upper[:, start : start + len(part)].contiguous()
+        # Line 7: which weights of this block are pruned.
         limits = None
         if groups is None:
-            found = kernels.thresholds(part, own, ranks[len(part)], segments)
-            limits = found.repeat_interleave(repeats, 0, output_size=sum(sizes)).T.flatten()
+            thresholds = kernels.thresholds(part, own, ranks[len(part)], segments)
+            limits = thresholds.repeat_interleave(repeats, 0, output_size=sum(sizes)).T.flatten()
+        # Lines 8 to 13: column after column, each error made up for inside the block.
         errors = kernels.sweep(part.flatten(1), own, limits, groups)
-        # Lines 12 and 14: columns right of each pruned weight make up for it.
+        # Line 14: the columns behind the block make up for its errors.
         after.flatten(1).addmm_(upper[:, start + block :].T, errors, alpha=-1)
         lost += errors.square_().sum(0).view_as(lost)
+    # What the outputs lose.
     for level, losses in enumerate(lost):
         # With E all errors, D = E U, so that tr(D (H + ridge I) D^T) = ||E||^2.
         losses -= factor.ridge * (tall[:, level] - alive.T).square_().sum(0)
+    # The tall problem taken apart again, by layers.
     return [
         Solution(layer.permute(1, 2, 0), losses.sum(1).clamp_min(0))
         for layer, losses in zip(
@@ -135,17 +141,35 @@ def prune(
     ]
 
 
-def _fused() -> Any:
-    """The GPU kernels; Triton is imported where they are used, and comes with torch for GPUs."""
+class _Kernels(Protocol):
+    """What the two modules with the sweep offer; see `lrm.compression.pruning.sweep_torch`."""
+
+    def segments(self, sizes: Sequence[int], device: torch.device) -> Tensor: ...
+
+    def thresholds(
+        self, part: Tensor, upper: Tensor, ranks: Tensor, segments: Tensor
+    ) -> Tensor: ...
+
+    def sweep(
+        self, part: Tensor, upper: Tensor, limits: Tensor | None, groups: Groups | None
+    ) -> Tensor: ...
+
+
+def _kernels(fused: bool) -> _Kernels:
+    """The module with the sweep."""
+    if not fused:
+        return sweep_torch
+    # Triton comes with torch for GPUs alone.
     from lrm.compression.pruning import sweep_triton
 
     return sweep_triton
 
 
 def _ranks(sizes: Sequence[int], sparsities: Sequence[float], like: Tensor) -> Tensor:
-    """The thresholds' places [layers, K] among so many scores in sorted order, where `like` is."""
-    places = [[min(int(size * sparsity), size - 1) for sparsity in sparsities] for size in sizes]
-    return torch.tensor(places, dtype=torch.int32, device=like.device)
+    """The thresholds' indices [layers, K] among so many scores in sorted order, on the device of
+    `like`."""
+    ranks = [[min(int(size * sparsity), size - 1) for sparsity in sparsities] for size in sizes]
+    return torch.tensor(ranks, dtype=torch.int32, device=like.device)
 
 
 def power(dense: Tensor, hessian: Tensor) -> Tensor:

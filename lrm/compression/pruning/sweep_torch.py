@@ -18,46 +18,47 @@ STEP = 16
 """Columns that make up for each other one by one before a product makes up for them all."""
 
 
-def segments(sizes: Sequence[int], device: torch.device) -> Sequence[int]:
-    """How `thresholds` wants to be told the rows of each layer."""
-    return sizes
+def segments(sizes: Sequence[int], device: torch.device) -> Tensor:
+    """The number of rows of each layer [layers], in the form that `thresholds` takes."""
+    return torch.tensor(sizes, device=device)
 
 
-def thresholds(part: Tensor, upper: Tensor, ranks: Tensor, segments: Sequence[int]) -> Tensor:
-    """The score [layers, K] below or at which a layer's weight of part [columns, K, rows] goes.
+def thresholds(part: Tensor, upper: Tensor, ranks: Tensor, segments: Tensor) -> Tensor:
+    """The score [layers, K] below or at which a layer's weight of part [columns, K, rows] is
+    pruned.
 
     It is the element at index `ranks[l, k]` of layer l's scores at level k in sorted order.
     Algorithm 1 line 7 ranks by w^2 / [H^-1]_cc^2; its root |w| / U_cc ranks alike and cannot
     underflow.
     """
     scores = (part / upper.diagonal()[:, None, None]).abs().transpose(0, 1)
-    found = np.empty(ranks.shape, dtype=scores.numpy().dtype)
-    for layer, rows in enumerate(torch.split(scores, list(segments), 2)):
+    limits = np.empty(ranks.shape, dtype=scores.numpy().dtype)
+    for layer, rows in enumerate(torch.split(scores, segments.tolist(), 2)):
         for level, (row, rank) in enumerate(
             zip(rows.flatten(1).numpy(), ranks[layer].tolist(), strict=True)
         ):
-            found[layer, level] = np.partition(row, rank)[rank]
-    return torch.from_numpy(found)
+            limits[layer, level] = np.partition(row, rank)[rank]
+    return torch.from_numpy(limits)
 
 
 def sweep(part: Tensor, upper: Tensor, limits: Tensor | None, groups: Groups | None) -> Tensor:
     """Prunes part [columns, problems] in place (lines 8 to 13); returns its errors, as large.
 
-    What scores at most `limits` [problems] goes; without limits, what `groups` say as the sweep
-    comes to them. `upper` is the block's own piece of U. Column i's error is w_i / U_ii where w_i
-    goes, else 0, with w_i as the errors before have left it.
+    What scores at most `limits` [problems] is pruned; without limits, what `groups` say as the
+    sweep comes to them. `upper` is the block's own piece of U. Column i's error is w_i / U_ii where
+    w_i is pruned, else 0, with w_i as the errors before have left it.
     """
     errors = torch.empty_like(part)
     scale = upper.diagonal()[:, None]
-    gone = None if limits is None else (part / scale).abs() <= limits
+    low = None if limits is None else (part / scale).abs() <= limits
     step = STEP if groups is None else groups.of
     for start in range(0, len(part), step):
         end = min(start + step, len(part))
         near = part[start:end]
         if start:
             near.addmm_(upper[:start, start:end].T, errors[:start], alpha=-1)
-        if gone is not None:
-            mask = gone[start:end]
+        if low is not None:
+            mask = low[start:end]
         elif groups is not None:
             mask = lowest_in_groups((near / scale[start:end]).abs().T.contiguous(), groups).T
         share = mask / scale[start:end]

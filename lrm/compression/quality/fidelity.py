@@ -33,15 +33,15 @@ def fidelity(
     tokenizer = AutoTokenizer.from_pretrained(dense.path, local_files_only=True)
     prompts = [tokenizer(prompt)["input_ids"] for prompt, _ in replies]
     rows = [[*prompt, *reply] for prompt, (_, reply) in zip(prompts, replies, strict=True)]
-    models = [load(Weights(one.path)) for one in (dense, compressed)]
+    models = [load(Weights(checkpoint.path)) for checkpoint in (dense, compressed)]
     before, after = (list(last_hidden(model, rows)) for model in models)
     losses = [
         float(
             cross_entropy(
-                found[len(prompt) - 1 : -1], torch.tensor(row[len(prompt) :]).to(found.device)
+                output[len(prompt) - 1 : -1], torch.tensor(row[len(prompt) :]).to(output.device)
             )
         )
-        for found, prompt, row in zip(logits(models[1], after), prompts, rows, strict=True)
+        for output, prompt, row in zip(logits(models[1], after), prompts, rows, strict=True)
     ]
     lost = sum(_power(old - new) for old, new in zip(before, after, strict=True))
     return Fidelity(tuple(losses), lost / sum(map(_power, before)))

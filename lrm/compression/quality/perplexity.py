@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +19,6 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer
 
 from lrm.compression.checkpoint.folder import Weights
-from lrm.compression.gguf import logits as llama_logits
 from lrm.compression.streaming.forward import last_hidden, logits
 from lrm.compression.streaming.load import load
 from lrm.digests import of_json
@@ -34,8 +32,14 @@ TEXTS: Sequence[tuple[str, str]] = [
 
 DIGEST = of_json(TEXTS)
 
-ROOM = 512
+LENGTH = 512
 """Tokens of a text that are read; what is behind them is left out."""
+
+Encode = Callable[[str, bool], list[int]]
+"""Token ids of a text; the flag says whether the beginning-of-text token is added."""
+
+Logits = Callable[[Sequence[Sequence[int]]], Iterable[Tensor]]
+"""The next-token logits, [tokens, vocabulary], of each row of token ids."""
 
 
 def of_folder(folder: Path) -> float:
@@ -50,31 +54,24 @@ def of_folder(folder: Path) -> float:
         decoder = load(Weights(folder))
         return logits(decoder, list(last_hidden(decoder, rows)))
 
-    return _perplexity(encode, read, folder)
+    return perplexity(encode, read, folder)
 
 
-def of_gguf(file: Path) -> float:
-    """Of a GGUF file, through llama.cpp."""
-    with llama_logits.opened(file, ROOM) as reader:
-        return _perplexity(reader.encode, partial(map, reader.logits), file)
+def perplexity(encode: Encode, read: Logits, path: Path) -> float:
+    """e to the mean negative log-likelihood of a reply's token, by the model at `path`.
 
-
-def _perplexity(
-    encode: Callable[[str, bool], list[int]],
-    read: Callable[[Sequence[Sequence[int]]], Iterator[Tensor]],
-    path: Path,
-) -> float:
-    """e to the mean negative log-likelihood of a reply's token; `read` gives each row's logits."""
+    Raises CompressionFailed if that is not finite.
+    """
     prompts = [encode(prompt, True) for prompt, _ in TEXTS]
     rows = [
-        (asked + encode(reply, False))[:ROOM]
+        (asked + encode(reply, False))[:LENGTH]
         for asked, (_, reply) in zip(prompts, TEXTS, strict=True)
     ]
     lost, count = 0.0, 0
-    for asked, ids, found in zip(prompts, rows, read(rows), strict=True):
-        told = torch.tensor(ids[len(asked) :])
-        lost += float(cross_entropy(found.cpu()[len(asked) - 1 : -1], told, reduction="sum"))
-        count += len(told)
+    for asked, ids, output in zip(prompts, rows, read(rows), strict=True):
+        reply = torch.tensor(ids[len(asked) :])
+        lost += float(cross_entropy(output.cpu()[len(asked) - 1 : -1], reply, reduction="sum"))
+        count += len(reply)
     mean = math.exp(lost / count) if lost < math.inf else math.inf
     if not math.isfinite(mean):
         raise CompressionFailed(f"{path} gives probabilities that are not finite")

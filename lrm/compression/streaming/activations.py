@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from lrm.compression.streaming.decoder import Decoder
-from lrm.compression.streaming.offload import Aside, how_aside
+from lrm.compression.streaming.offload import Offload, offload_for
 from lrm.errors import BadInput
 
 BATCH_TOKENS = 8192
@@ -37,17 +37,17 @@ class Shared:
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows of one length on their way: which they are, their hidden states, and what else each
-    block is called with."""
+    """Rows of one length: their indices among those given, their hidden states [rows, tokens,
+    size], and what else each block is called with."""
 
     rows: list[int]
     hidden: Tensor
-    arguments: list[dict[str, Any]]
-    aside: Aside | None
+    arguments: list[dict[str, object]]
+    offload: Offload | None
 
     def move(self, output: Tensor) -> None:
-        """Replaces the hidden states; those that were set aside are written over where they are."""
-        if self.aside:
+        """Replaces the hidden states; offloaded ones are overwritten where they are."""
+        if self.offload:
             # On one stream: a block that reads it later waits for this copy.
             self.hidden.copy_(output, non_blocking=self.hidden.is_pinned())
         else:
@@ -75,12 +75,12 @@ def squares(x: Tensor) -> Tensor:
     return x.float().square().sum(0)
 
 
-class Flow:
-    """Rows of token ids on their way through a model's blocks, one block after the other.
+class ActivationStream:
+    """The activations of rows of token ids, which pass a model's blocks one after the other.
 
-    A block must be held while it is run. Between two blocks there is one hidden state per token, in
-    the model's dtype, where it fits (see `lrm.compression.streaming.offload`) together with `forks`
-    others. BadInput if a row does not fit the model.
+    A block must be materialized while it runs. Between two blocks there is one hidden state per
+    token, in the model's dtype, kept where it fits together with those of as many `forks` (see
+    `lrm.compression.streaming.offload`). BadInput if a row does not fit the model.
     """
 
     def __init__(self, decoder: Decoder, rows: Sequence[Sequence[int]], forks: int = 0) -> None:
@@ -92,10 +92,10 @@ class Flow:
         self._batches = list(_enter(decoder, rows, self._tokens * (1 + forks)))
 
     def fork(self) -> Self:
-        """The same rows at the same place, on a way of their own."""
+        """The same rows in front of the same block; from here on they pass the blocks apart."""
         other = copy(self)
         other._batches = [
-            replace(batch, hidden=batch.aside(batch.hidden) if batch.aside else batch.hidden)
+            replace(batch, hidden=batch.offload(batch.hidden) if batch.offload else batch.hidden)
             for batch in self._batches
         ]
         return other
@@ -106,14 +106,14 @@ class Flow:
         return [batch.hidden for batch in self._batches]
 
     def by_row(self) -> dict[int, Tensor]:
-        """The same by the rows' places among those given, [tokens, size] each."""
+        """The same by the rows' indices among those given, [tokens, size] each."""
         return {
             row: hidden
             for batch in self._batches
             for row, hidden in zip(batch.rows, batch.hidden, strict=True)
         }
 
-    def arguments(self, index: int) -> dict[str, Any]:
+    def arguments(self, index: int) -> dict[str, object]:
         """What block `index` is called with beside the first batch's hidden states."""
         return self._batches[0].arguments[index]
 
@@ -129,13 +129,14 @@ class Flow:
     ) -> list[Shared]:
         """Runs block `index` and returns the Hessians of its layers.
 
-        With `stay` the rows are in front of the block afterwards, as before. With `sum_up` =
-        `squares` only the Hessians' diagonals come out.
+        With `stay` the rows remain in front of the block. With `sum_up` = `squares` only the
+        Hessians' diagonals are returned.
         """
         sums: dict[nn.Linear, _Sum] = {}
         seen: list[tuple[Tensor, nn.Linear]] = []
 
         def watch(layer: nn.Linear, args: tuple[Tensor, ...]) -> None:
+            # Layers that are handed the same tensor share the sum of the first of them.
             first = next((other for value, other in seen if value is args[0]), None)
             if first is None:
                 seen.append((args[0], first := layer))
@@ -156,21 +157,21 @@ class Flow:
                 seen.clear()
                 if not stay:
                     batch.move(output)
-        self._check_reach(index, {layer for one in sums.values() for layer in one.layers})
+        self._check_reach(index, {layer for total in sums.values() for layer in total.layers})
         return [
             Shared(
-                {self._names[layer]: layer for layer in one.layers},
-                one.total.mul_(2 / self._tokens),
+                {self._names[layer]: layer for layer in shared.layers},
+                shared.total.mul_(2 / self._tokens),
             )
-            for one in sums.values()
+            for shared in sums.values()
         ]
 
     def _run(self, index: int, batch: _Batch) -> Tensor:
-        onto = next(self._blocks[index].parameters()).device
-        here = batch.hidden.to(onto, non_blocking=True)
-        output = self._blocks[index](here, **batch.arguments[index])
-        hidden: Tensor = output[0] if isinstance(output, tuple) else output
-        return hidden
+        device = next(self._blocks[index].parameters()).device
+        hidden = batch.hidden.to(device, non_blocking=True)
+        output = self._blocks[index](hidden, **batch.arguments[index])
+        passed: Tensor = output[0] if isinstance(output, tuple) else output
+        return passed
 
     def _check_reach(self, index: int, reached: set[nn.Linear]) -> None:
         for module in self._blocks[index].modules():
@@ -181,15 +182,15 @@ class Flow:
 
 
 class _Recorder(nn.Module):
-    """Stands in for a block: keeps what it was called with and hands its input on."""
+    """Stands in for a block: keeps what it was called with and returns its input."""
 
-    def forward(self, hidden_states: Tensor, **arguments: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, **arguments: object) -> Tensor:
         self.hidden, self.arguments = hidden_states, arguments
         return hidden_states
 
 
 def _check_rows(decoder: Decoder, rows: Sequence[Sequence[int]]) -> None:
-    config: Any = decoder.model.config
+    config = decoder.config
     most = max(map(len, rows))
     if most > config.max_position_embeddings:
         raise BadInput(
@@ -204,33 +205,34 @@ def _check_rows(decoder: Decoder, rows: Sequence[Sequence[int]]) -> None:
 def _enter(decoder: Decoder, rows: Sequence[Sequence[int]], tokens: int) -> Iterator[_Batch]:
     """What the first block receives, and the further arguments of each, batch by batch.
 
-    So many `tokens` have hidden states at the same time.
+    `tokens` is how many have hidden states at the same time.
     """
-    body: Any = decoder.model.base_model
+    body = decoder.body
     outside = [part for part in body.children() if part is not decoder.blocks]
     recorders = [_Recorder() for _ in decoder.blocks]
-    with decoder.held(*outside):
+    with decoder.materialized(*outside):
         weight = next(body.parameters())
-        size = tokens * body.config.hidden_size * weight.element_size()
-        aside = how_aside(size, weight.device)
+        size = tokens * decoder.config.hidden_size * weight.element_size()
+        offload = offload_for(size, weight.device)
         body.layers = nn.ModuleList(recorders)
         try:
-            for places in _batched(rows):
-                ids = torch.tensor([rows[place] for place in places], device=weight.device)
+            for indices in _batched(rows):
+                ids = torch.tensor([rows[index] for index in indices], device=weight.device)
                 body(input_ids=ids, use_cache=False)
-                hidden, arguments = recorders[0].hidden, [one.arguments for one in recorders]
-                yield _Batch(places, aside(hidden) if aside else hidden, arguments, aside)
+                hidden = recorders[0].hidden
+                arguments = [recorder.arguments for recorder in recorders]
+                yield _Batch(indices, offload(hidden) if offload else hidden, arguments, offload)
         finally:
             body.layers = decoder.blocks
 
 
 def _batched(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Rows of equal length together, by their places, so that none needs padding."""
+    """Indices of rows of equal length together, so that none needs padding."""
     batch: list[int] = []
-    for place in sorted(range(len(rows)), key=lambda place: len(rows[place])):
-        size = len(rows[place])
+    for index in sorted(range(len(rows)), key=lambda index: len(rows[index])):
+        size = len(rows[index])
         if batch and (size != len(rows[batch[0]]) or size * (len(batch) + 1) > BATCH_TOKENS):
             yield batch
             batch = []
-        batch.append(place)
+        batch.append(index)
     yield batch

@@ -1,9 +1,10 @@
-"""A decoder that need not fit into memory: its parts are there while somebody holds them."""
+"""A decoder that need not fit into memory: its parts have weights only while they are used."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
@@ -13,11 +14,24 @@ Read = Callable[[str], Tensor]
 """A weight by its full name, on the device and in the dtype that it is computed with."""
 
 
+class DecoderConfig(Protocol):
+    """What is read of a model's config."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def hidden_size(self) -> int: ...
+
+    @property
+    def max_position_embeddings(self) -> int: ...
+
+
 class Decoder:
     """A causal language model, a list of blocks in it.
 
     With `read` the model itself has no weights (they are on torch's device "meta"): those of a
-    part are read when it is held, and released afterwards. Without, all of them are there.
+    part are read when it is materialized, and released afterwards. Without, all of them are there.
     BadInput if its blocks are not blocks of linear layers.
     """
 
@@ -26,11 +40,13 @@ class Decoder:
         self.kind = type(model).__name__
         self.blocks = blocks_of(model)
         self.linears = linears_of(model)
+        self.body = cast(nn.Module, model.base_model)
+        self.config = cast(DecoderConfig, model.config)
         self._read = read
         self._names = {part: name for name, part in model.named_modules()}
 
     @contextmanager
-    def held(self, *parts: nn.Module) -> Iterator[None]:
+    def materialized(self, *parts: nn.Module) -> Iterator[None]:
         """Modules of the model have their weights meanwhile."""
         if self._read is None:
             yield
@@ -48,7 +64,7 @@ class Decoder:
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
         """Block `index` with its weights."""
-        with self.held(self.blocks[index]):
+        with self.materialized(self.blocks[index]):
             yield self.blocks[index]
 
     def linears_in(self, index: int) -> dict[str, nn.Linear]:

@@ -1,4 +1,4 @@
-"""A folder's model, read part by part, if what would be pruned is what is stored."""
+"""A folder's model, read part by part, after a check that its layers are those in the files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def device() -> str:
 
 
 def load(source: Weights) -> Decoder:
-    """The model without its weights, which are read from the files as they are held: on a GPU in
-    the dtype its blocks are stored in, on a CPU in float32.
+    """The model without its weights, which are read from the files when a part is materialized: on
+    a GPU in the dtype its blocks are stored in, on a CPU in float32.
 
     BadInput if it cannot be loaded, or if its layers are not those in the files.
     """
-    place = device()
-    dtype = source.dtype(source.linears()[0]) if place == "cuda" else torch.float32
+    target = device()
+    dtype = source.dtype(source.linears()[0]) if target == "cuda" else torch.float32
     try:
         config = AutoConfig.from_pretrained(
             source.folder, local_files_only=True, trust_remote_code=False
@@ -32,23 +32,23 @@ def load(source: Weights) -> Decoder:
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     except (OSError, ValueError) as error:
         raise BadInput(f"{source.folder} cannot be loaded, save it again: {error}") from error
-    _compute_buffers(model, place)
+    _compute_buffers(model, target)
     names = _stored_names(model)
     decoder = Decoder(
         model.eval().requires_grad_(False),
         # A copy, since torch's sums may depend on how a file's mapped bytes are aligned.
-        lambda name: source.read(names[name]).to(place, dtype, copy=True),
+        lambda name: source.read(names[name]).to(target, dtype, copy=True),
     )
     _check(decoder, source, model.state_dict(), names)
     return decoder
 
 
-def _compute_buffers(model: nn.Module, place: str) -> None:
+def _compute_buffers(model: nn.Module, target: str) -> None:
     """Makes the modules again that compute what they hold: the rotary embeddings."""
     for name, module in list(model.named_modules()):
         if any(buffer.is_meta for buffer in module.buffers(recurse=False)):
             try:
-                model.set_submodule(name, type(module)(model.config).to(place))
+                model.set_submodule(name, type(module)(model.config).to(target))
             except TypeError as error:
                 raise BadInput(
                     f"{type(model).__name__} cannot be pruned: {name} is not made from the config "

@@ -1,5 +1,5 @@
-"""Where hidden states wait while no block reads them: on the device, or else in the host's memory,
-or else on disk.
+"""Where hidden states are kept while no block reads them: on the device, or else in the host's
+memory, or else on disk.
 
 They take rows x tokens x hidden size x bytes of a value, times the sparsities in sequential mode.
 128 x 2,048 tokens of a 70B model (8,192 values of 2 bytes) are 4.3 GB, and 34 GB at 8 sparsities.
@@ -18,12 +18,12 @@ ON_DEVICE, ON_HOST = 8, 4
 """They may fill one part in so many of a GPU's memory, or of the host's. The rest is for a block,
 its Hessians and its sparser copies, and for other processes."""
 
-Aside = Callable[[Tensor], Tensor]
-"""Copies hidden states to where they wait; what it returns is written over later."""
+Offload = Callable[[Tensor], Tensor]
+"""Copies hidden states to where they are kept; what it returns is written over later."""
 
 
-def how_aside(size: int, device: torch.device) -> Aside | None:
-    """How to set aside hidden states that take `size` bytes in all; None if they may stay."""
+def offload_for(size: int, device: torch.device) -> Offload | None:
+    """How to offload hidden states that take `size` bytes in all; None if they stay on `device`."""
     on_host = size * ON_HOST <= host_memory()
     if device.type != "cuda":
         return None if on_host else _on_disk

@@ -1,4 +1,4 @@
-"""What a report is made of: its variants on what all of them were asked."""
+"""The data of a report: its variants on the questions that all of them were asked."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from lrm.analysis.collapse import CollapseAxis
 from lrm.analysis.compare import Setting
 from lrm.analysis.first_correct import FirstCorrect
 from lrm.analysis.fronts import Spot
-from lrm.analysis.grid import Grid, Variant, base_of
+from lrm.analysis.variant import Variant, base_of
 from lrm.errors import BadInput
+from lrm.records import Unit
 from lrm.report.theme import OKABE_ITO
+from lrm.scoring.grid import Grid
 from lrm.scoring.published import Published
-from lrm.scoring.scores import Unit
 from lrm.tables import some
 
 SHOWN = 6
-"""Questions or variants named of those that are left out."""
+"""The most questions or variants to name of those that are left out."""
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportData:
     """The variants of a report, the densest first, all with the same benchmarks and questions.
 
-    `firsts` is when the right answer first stands, by variant and benchmark, `against` the paper's
-    figures by variant, `volumes` a study's hypervolume by trial.
+    `first_correct` is when the correct answer first appears, by variant and benchmark; `published`
+    the paper's figures by variant; `hypervolumes` a study's hypervolume by trial.
     """
 
     variants: Sequence[Variant]
-    firsts: Mapping[tuple[str, str], FirstCorrect]
-    against: Mapping[str, Published]
-    volumes: Mapping[int, float]
+    first_correct: Mapping[tuple[str, str], FirstCorrect]
+    published: Mapping[str, Published]
+    hypervolumes: Mapping[int, float]
 
     @cached_property
     def benchmarks(self) -> list[str]:
@@ -43,8 +44,10 @@ class Material:
     @cached_property
     def budgets(self) -> list[int | None]:
         """Those that every variant was measured at, the smallest first; [None] if there is none."""
-        of = [set(variant.grids[self.benchmarks[0]]) for variant in self.variants]
-        return sorted(set.intersection(*of) - {None}, key=lambda budget: budget or 0) or [None]
+        measured = [set(variant.grids[self.benchmarks[0]]) for variant in self.variants]
+        return sorted(set.intersection(*measured) - {None}, key=lambda budget: budget or 0) or [
+            None
+        ]
 
     @property
     def largest(self) -> int | None:
@@ -61,7 +64,7 @@ class Material:
         """What lengths are counted in. Raises BadInput where variants differ."""
         units = sorted({variant.unit for variant in self.variants})
         if len(units) > 1:
-            raise BadInput(f"lengths are in {' and in '.join(units)}: report such runs apart.")
+            raise BadInput(f"lengths are in {' and in '.join(units)}: report such runs separately.")
         return self.variants[0].unit
 
     def base(self, variant: Variant) -> Variant | None:
@@ -74,20 +77,22 @@ class Material:
         where that is not clear."""
         if all(variant.dense for variant in self.variants):
             raise BadInput("only dense models were measured.")
-        pairs = [(variant, self.base(variant)) for variant in self.compressed]
-        found = [(variant, base) for variant, base in pairs if base is not None]
-        if len(found) < len(pairs):
-            raise BadInput("it takes one dense model among the runs, which the others come from.")
-        return found
+        bases = [(variant, self.base(variant)) for variant in self.compressed]
+        pairs = [(variant, base) for variant, base in bases if base is not None]
+        if len(pairs) < len(bases):
+            raise BadInput(
+                "this needs one dense model among the runs, from which the others were made."
+            )
+        return pairs
 
     @property
     def compressed(self) -> list[Variant]:
         return [variant for variant in self.variants if not variant.dense]
 
     @cached_property
-    def ladder(self) -> CollapseAxis | None:
-        """What the variants are a ladder of, if they are one model and method at several levels,
-        each once: sparsities, or bits per weight."""
+    def level_axis(self) -> CollapseAxis | None:
+        """What the levels of compression are counted in, sparsity or bits per weight, if the
+        variants are one model and one method at several levels, each once; else None."""
         methods = {variant.method for variant in self.compressed}
         models = {variant.model for variant in self.variants}
         if len(self.variants) < 2 or not len(methods) == len(models) == 1:
@@ -100,29 +105,32 @@ class Material:
         return None
 
     @property
-    def need_ladder(self) -> CollapseAxis:
+    def required_level_axis(self) -> CollapseAxis:
         """The same. Raises BadInput where there is none."""
-        if self.ladder is None:
-            raise BadInput("it takes one model and one method at two levels or more.")
-        return self.ladder
+        if self.level_axis is None:
+            raise BadInput("this needs one model and one method at two levels or more.")
+        return self.level_axis
 
-    def step(self, variant: Variant) -> float:
-        """Where a variant stands on the ladder."""
-        return float(getattr(variant, self.need_ladder))
+    def level(self, variant: Variant) -> float:
+        """A variant's level of compression: its sparsity in [0, 1], or its bits per weight."""
+        return float(getattr(variant, self.required_level_axis))
 
     @property
     def crowded(self) -> bool:
         """Whether there are more variants than colours to tell them apart."""
-        return self.ladder is None and len(self.variants) > len(OKABE_ITO)
+        return self.level_axis is None and len(self.variants) > len(OKABE_ITO)
 
     def label(self, variant: Variant) -> str:
-        """A variant's name in a legend: its sparsity where that is all that tells them apart, and
-        where there are too many its model and method alone, with its study if several have them."""
-        if self.ladder == "sparsity":
+        """A variant's name in a legend.
+
+        Where sparsity is all that differs, it is the sparsity. Where there are too many variants,
+        it is model and method, with the study if several studies have them.
+        """
+        if self.level_axis == "sparsity":
             return f"{variant.sparsity:.0%}"
         if self.crowded:
-            alike = {one.study for one in self.variants if one.origin == variant.origin}
-            return variant.origin if len(alike) == 1 else f"{variant.origin} ({variant.study})"
+            studies = {other.study for other in self.variants if other.origin == variant.origin}
+            return variant.origin if len(studies) == 1 else f"{variant.origin} ({variant.study})"
         return variant.name
 
     def settings(self) -> list[Setting]:
@@ -130,35 +138,36 @@ class Material:
         return [Setting(variant, budget) for variant in self.variants for budget in self.budgets]
 
     def spots(self, benchmarks: Sequence[str]) -> list[Spot]:
-        """These, measured."""
+        """Every setting, measured on the average over these benchmarks."""
         return [
-            Spot(one, one.accuracy(benchmarks), one.tokens(benchmarks)) for one in self.settings()
+            Spot(setting, setting.accuracy(benchmarks), setting.tokens(benchmarks))
+            for setting in self.settings()
         ]
 
 
-def in_common(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
-    """The variants on the benchmarks and questions that all have, and sentences on what is left
-    out. Raises BadInput where nothing is in common."""
-    told, shared = [], {}
+def common_questions(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
+    """The variants on the benchmarks and questions that all of them answered, and sentences on
+    what is left out. Raises BadInput where nothing is in common."""
+    messages, shared = [], {}
     for name in dict.fromkeys(name for variant in variants for name in variant.grids):
         lacking = [variant.name for variant in variants if name not in variant.grids]
         if lacking:
-            told.append(f"{name} is left out: it was not asked of {some(lacking, SHOWN)}.")
+            messages.append(f"{name} is left out: it was not asked of {some(lacking, SHOWN)}.")
             continue
         asked = [variant.grids[name][None].questions for variant in variants]
         common = set.intersection(*map(set, asked))
-        left = sorted(set.union(*map(set, asked)) - common)
+        rest = sorted(set.union(*map(set, asked)) - common)
         if not common:
-            told.append(f"{name} is left out: no question was asked of all variants.")
+            messages.append(f"{name} is left out: no question was asked of all variants.")
             continue
-        if left:
-            told.append(
+        if rest:
+            messages.append(
                 f"{name}: the variants did not answer the same questions. Shown are the "
-                f"{len(common)} that all answered; left out are {some(left, SHOWN)}."
+                f"{len(common)} that all answered; left out are {some(rest, SHOWN)}."
             )
         shared[name] = [question for question in asked[0] if question in common]
     if not shared:
-        raise BadInput(f"These runs have no questions in common: {' '.join(told)}")
+        raise BadInput(f"These runs have no questions in common: {' '.join(messages)}")
     return [
         replace(
             variant,
@@ -168,11 +177,11 @@ def in_common(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
             },
         )
         for variant in variants
-    ], told
+    ], messages
 
 
 def _take(grid: Grid, questions: Sequence[str]) -> Grid:
     if tuple(questions) == grid.questions:
         return grid
-    place = {question: i for i, question in enumerate(grid.questions)}
-    return grid.take(np.array([place[question] for question in questions]))
+    index = {question: i for i, question in enumerate(grid.questions)}
+    return grid.take(np.array([index[question] for question in questions]))

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm.analysis.grid import Grid
 from lrm.errors import BadInput
 from lrm.generation.budgets import ends_at
-from lrm.records import THINK_CLOSE, Policy
-from lrm.scoring.scores import Unit
+from lrm.records import THINK_CLOSE, Policy, Unit
+from lrm.scoring.grid import Grid
 from lrm.tables import some
 
 NUMBERS = np.dtype(

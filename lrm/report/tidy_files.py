@@ -1,4 +1,4 @@
-"""A report's numbers as tidy tables, for people who draw their own figures: CSV and Parquet."""
+"""A report's numbers as tidy tables in CSV and Parquet, for people who draw their own figures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from lrm.analysis import tidy
-from lrm.analysis.grid import Variant
+from lrm.analysis.variant import Variant
 
 
 def tidy_files(variants: Sequence[Variant]) -> dict[str, bytes]:
-    """By path: a row for each setting, and a row for each reply under each budget."""
+    """Files by path: a table of all settings, and one of all replies under each budget."""
     settings = pa.Table.from_pylist(tidy.settings(variants))
     replies = pa.table(tidy.replies(variants))
     return {

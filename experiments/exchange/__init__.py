@@ -1,0 +1,1 @@
+"""Studies and imports, carried from one store to another in a file."""
