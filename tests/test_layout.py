@@ -28,7 +28,7 @@ ARROWS = {
     "stats": SHARED,
     "generation": SHARED | {"benchmarks"},  # calibration reads its texts as benchmarks read theirs
     "scoring": SHARED | {"generation", "stats"},
-    "analysis": SHARED | {"benchmarks", "scoring", "stats"},
+    "analysis": SHARED | {"scoring", "stats"},
     "report": SHARED | {"analysis", "scoring", "stats"},
     "tiny": SHARED | {"benchmarks"},
 }

@@ -7,8 +7,8 @@
 * **AES** (O1-Pruner, arXiv 2501.12570): against the base model, relative shortening + 3 times the
   relative gain in accuracy, or - 5 times the relative loss.
 
-Intervals are by bootstrap over questions; where every reply is right (or wrong) they know of the
-lengths alone.
+Intervals are by bootstrap over questions. Where every reply is correct (or wrong), they know of the
+lengths alone, and are too narrow.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ GAIN, LOSS = 3.0, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:
-    """Scores of one setting on one benchmark; None where a score is not defined: nothing to divide
-    by, no base, or a base that is never right."""
+    """Scores of one setting on one benchmark.
+
+    A score is None where it is not defined: there is nothing to divide by, no base, or a base that
+    is never correct.
+    """
 
     per_thousand: Interval | None
     ock_score: Interval | None
@@ -37,12 +40,12 @@ class Efficiency:
 
 
 def efficiency(grid: Grid, base: Grid | None = None) -> Efficiency:
-    """Scores of a grid in tokens. `base` is the base model's on the same questions in the same
-    order (`lrm.analysis.compare.aligned`)."""
-    rows = [grid.per_question(values) for values in (grid.score, grid.tokens)]
+    """Scores of a grid whose lengths are in tokens. `base` is the base model's grid on the same
+    questions in the same order (`lrm.analysis.compare.aligned`)."""
+    quantities = [grid.per_question(values) for values in (grid.score, grid.tokens)]
     if base is not None:
-        rows += [base.per_question(values) for values in (base.score, base.tokens)]
-    means = bootstrap.resampled(np.array(rows))
+        quantities += [base.per_question(values) for values in (base.score, base.tokens)]
+    means = bootstrap.resampled(np.array(quantities))
     return Efficiency(
         per_thousand=bootstrap.percentile(per_thousand(means[0], means[1])),
         ock_score=bootstrap.percentile(ock_score(means[0], means[1])),
@@ -51,7 +54,8 @@ def efficiency(grid: Grid, base: Grid | None = None) -> Efficiency:
 
 
 def per_thousand(accuracy: Floats, tokens: Floats) -> Floats:
-    """Percentage points of accuracy per 1,000 tokens; NaN where there are no tokens."""
+    """Percentage points of accuracy per 1,000 tokens, each [draws + 1]; NaN where there are no
+    tokens."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(tokens > 0, 1e5 * accuracy / tokens, np.nan)
 
@@ -66,5 +70,5 @@ def aes(accuracy: Floats, tokens: Floats, base_accuracy: Floats, base_tokens: Fl
     with np.errstate(divide="ignore", invalid="ignore"):
         shorter = (base_tokens - tokens) / base_tokens
         better = (accuracy - base_accuracy) / base_accuracy
-    found = shorter + np.where(better >= 0, GAIN, LOSS) * better
-    return np.where(np.isfinite(found), found, np.nan)
+    score = shorter + np.where(better >= 0, GAIN, LOSS) * better
+    return np.where(np.isfinite(score), score, np.nan)

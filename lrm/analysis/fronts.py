@@ -1,4 +1,4 @@
-"""The frontier of variants under budgets, and what of it the data can tell apart."""
+"""The frontier of variants under budgets, its knee, and which neighbours differ significantly."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Spot:
 
 @dataclass(frozen=True)
 class Front:
-    """All spots in the order given, and the front among them; places are indices of `spots`.
+    """All spots in the order given, and the front among them, by indices into `spots`.
 
-    `front` has the spots that no other beats, cheapest first, `knee` where it bends (None: it does
-    not). `hypervolume` is in accuracy x tokens up to accuracy 0 and `worst_tokens`.
+    `front` has the spots that no other dominates, cheapest first; `knee` is where it bends (None:
+    nowhere). `hypervolume` is in accuracy x tokens up to accuracy 0 and `worst_tokens`.
     `front_with_bytes` and `volume` count the bytes of the weights as a third cost, up to
     `worst_bytes`; None where they were not measured for every spot.
     """
@@ -64,7 +64,7 @@ class Front:
 
     @property
     def history(self) -> list[float]:
-        """What the hypervolume was after each spot."""
+        """The hypervolume after each spot, in the order given."""
         gains = [spot.accuracy.value for spot in self.spots]
         costs = [spot.tokens.value for spot in self.spots]
         return frontier.history(gains, costs, self.worst_tokens)
@@ -79,8 +79,9 @@ def front(
 ) -> Front:
     """The frontier over one benchmark, or over the average of several.
 
-    The reference point is named in the result; left out, it is the dearest spot, which then adds
-    nothing itself. Raises BadInput where lengths come in different units.
+    The reference point is part of the result. If left out, it is at the longest spot's length and
+    the largest spot's bytes, and those spots then add nothing themselves. Raises BadInput
+    where lengths come in different units.
     """
     if not settings:
         raise BadInput("No variant was measured: a frontier needs one point or more.")
@@ -91,14 +92,13 @@ def front(
     gains = [spot.accuracy.value for spot in spots]
     costs = [spot.tokens.value for spot in spots]
     reference = max(costs) if worst_tokens is None else worst_tokens
-    kept = tuple(frontier.nondominated(gains, costs))
     sizes = [spot.bytes for spot in spots if spot.bytes is not None]
     sized = len(sizes) == len(spots)
     largest = (max(sizes) if worst_bytes is None else worst_bytes) if sized else None
     return Front(
         benchmarks=tuple(benchmarks),
         spots=spots,
-        front=kept,
+        front=tuple(frontier.nondominated(gains, costs)),
         knee=frontier.knee(gains, costs),
         worst_tokens=reference,
         hypervolume=frontier.area(gains, costs, reference),

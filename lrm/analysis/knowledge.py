@@ -1,8 +1,8 @@
 """Does compression cost knowledge more than reasoning? Relative losses, side by side.
 
-Three contrasts, each made where its benchmarks are there: the same questions closed book and open
-book; questions of the fewest hops against those of more; benchmarks whose answers must be
-remembered against those whose answers can be worked out (`Benchmark.knowledge`).
+Three contrasts, each made where its benchmarks were measured: the same questions closed book and
+open book; questions of more hops against those of the fewest; benchmarks that ask for knowledge
+against those whose answers can be worked out (`Benchmark.knowledge`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _HOPS = re.compile(r"(\d+)-hop")
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What share of the dense accuracy is gone on some questions: 1 - accuracy / dense accuracy.
+    """The relative loss on some questions: 1 - accuracy / dense accuracy.
 
-    `lost` is negative where the variant is better; None where the dense model is right too rarely
-    for a share of it to be known.
+    `lost` is negative where the variant is better; None where the dense model is correct too rarely
+    to estimate it.
     """
 
     name: str
@@ -63,25 +63,28 @@ class Contrast:
         sides = f"{self.knowledge.name} and {self.reasoning.name}"
         if self.gap is None:
             return (
-                f"{self.variant}: the dense model is right too rarely on {sides} for their "
-                "relative losses to be compared."
+                f"{self.variant}: the dense model is correct too rarely on {sides} for "
+                "their relative losses to be compared."
             )
         gap = f"{self.gap.value:+.0%} [{self.gap.low:+.0%}, {self.gap.high:+.0%}]"
         if self.gap.low <= 0 <= self.gap.high:
             return (
                 f"{self.variant}: no significant difference between the losses on {sides} ({gap})."
             )
-        more, less = sides.split(" and ") if self.gap.value > 0 else sides.split(" and ")[::-1]
+        more, less = self.knowledge.name, self.reasoning.name
+        if self.gap.value < 0:
+            more, less = less, more
         return f"{self.variant}: significantly more is lost on {more} than on {less} ({gap})."
 
 
 Part = Sequence[tuple[Grid, Grid]]
-"""The variant's grids and the dense model's, aligned, one pair a benchmark."""
+"""The questions of one side of a contrast: the variant's grid and the dense model's, aligned, one
+pair a benchmark."""
 
 
 def contrasts(variant: Variant, dense: Variant, budget: int | None) -> list[Contrast]:
-    """All contrasts that can be made of what both were asked. Raises BadInput where they were asked
-    other questions of the same benchmark."""
+    """All contrasts that the benchmarks of both allow. Raises BadInput where the two were asked
+    different questions of a benchmark."""
     pairs = {
         name: aligned(grids[budget], dense.grids[name][budget], (variant.name, dense.name))
         for name, grids in variant.grids.items()
@@ -110,6 +113,7 @@ def contrasts(variant: Variant, dense: Variant, budget: int | None) -> list[Cont
 
 
 def _parameters(variant: Variant) -> float | None:
+    """How many weights the model has, from their bytes and bits per weight."""
     if variant.bytes is None or not variant.bits:
         return None
     return variant.bytes * 8 / variant.bits
@@ -117,21 +121,24 @@ def _parameters(variant: Variant) -> float | None:
 
 def loss(name: str, part: Part) -> Loss:
     """The relative loss over benchmarks, each counting the same."""
-    both = [[intervals.accuracy(grid.padded(grid.score)) for grid in pair] for pair in part]
-    now, dense = (intervals.average(list(side)) for side in zip(*both, strict=True))
-    share = paired.retained(now, dense, _correlation(part))
+    accuracies = [[intervals.accuracy(grid.padded(grid.score)) for grid in pair] for pair in part]
+    compressed, dense = (intervals.average(list(side)) for side in zip(*accuracies, strict=True))
+    share = paired.retained(compressed, dense, _correlation(part))
     lost = None if share is None else Interval(1 - share.value, 1 - share.high, 1 - share.low)
-    return Loss(name, sum(len(grid.questions) for grid, _ in part), dense, now, lost)
+    return Loss(name, sum(len(grid.questions) for grid, _ in part), dense, compressed, lost)
 
 
 def _correlation(part: Part) -> float:
-    """Of the two averages over benchmarks, over questions."""
+    """Correlation of the two averages over benchmarks, from their variances over questions.
+
+    Benchmarks are independent, so variances and covariances of their means add up.
+    """
     covariance, variances = 0.0, np.zeros(2)
     for grid, base in part:
         means = np.array([grid.per_question(grid.score), base.per_question(base.score)])
-        spread = np.cov(means, ddof=0) / means.shape[1]
-        covariance += float(spread[0, 1])
-        variances += np.diag(spread)
+        covariances = np.cov(means, ddof=0) / means.shape[1]
+        covariance += float(covariances[0, 1])
+        variances += np.diag(covariances)
     scale = float(np.sqrt(variances.prod()))
     return max(-1.0, min(1.0, covariance / scale)) if scale else 0.0
 
@@ -139,7 +146,7 @@ def _correlation(part: Part) -> float:
 def _parts(
     pairs: dict[str, tuple[Grid, Grid]],
 ) -> Iterator[tuple[str, tuple[str, str], tuple[Part, Part]]]:
-    """Kind, names and questions of each contrast, knowledge first."""
+    """Kind, the two names and the questions of the two sides of each contrast, knowledge first."""
     for open_book in (name for name in registry.BENCHMARKS if name in pairs):
         closed = registry.benchmark(open_book).open_book_of
         if closed in pairs:
@@ -154,13 +161,14 @@ def _parts(
             )
             names = f"{name}, more hops", f"{name}, {counts[0]}-hop"
             yield "hops", names, (many, few)  # type: ignore[misc]
-    remembered = [name for name in pairs if registry.benchmark(name).knowledge]
-    worked_out = [name for name in pairs if name not in remembered]
-    if remembered and worked_out:
-        parts = [pairs[name] for name in remembered], [pairs[name] for name in worked_out]
+    knowledge = [name for name in pairs if registry.benchmark(name).knowledge]
+    reasoning = [name for name in pairs if name not in knowledge]
+    if knowledge and reasoning:
+        parts = [pairs[name] for name in knowledge], [pairs[name] for name in reasoning]
         yield "benchmarks", ("knowledge benchmarks", "reasoning benchmarks"), parts
 
 
 def _hops(group: str) -> int:
+    """The number of hops that a group such as "2-hop" names; 0 for any other."""
     match = _HOPS.fullmatch(group)
     return int(match[1]) if match else 0

@@ -1,4 +1,4 @@
-"""Compressed and smaller models at equal bytes: where each line of them collapses, and pairs."""
+"""Compressed and smaller models at equal bytes: collapse points by size, and pairs of models."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lrm.stats.paired import Difference
 
 @dataclass(frozen=True)
 class SizeLine:
-    """One model by one method at one size or several.
+    """One model by one method at one or more sizes.
 
-    `points` are what is smaller than the original, the largest first: compressed models, and a
-    dense one where another model is the original. `dense` is what they are measured against, None
-    where it is not clear.
+    `points` are the models other than the original, the largest first: compressed ones, and a dense
+    one of another model than the original's. `dense` is the model that they are measured against,
+    None where it is not clear which.
     """
 
     name: str
@@ -30,34 +30,44 @@ class SizeLine:
     @property
     def below(self) -> list[Variant]:
         """The points with fewer bytes than the dense model."""
-        return [one for one in self.points if self.dense and _size(one) < _size(self.dense)]
+        if self.dense is None:
+            return []
+        return [point for point in self.points if _size(point) < _size(self.dense)]
 
     def collapse(self, benchmark: str, budget: int | None) -> Collapse:
         """The first size, from the dense model's down, with less than half of its accuracy.
 
-        Of several points of one size the best counts. Raises BadInput where nothing can fall.
+        Of several points of one size the best counts. Raises BadInput where the dense model is not
+        known or no point is smaller.
         """
         if self.dense is None or not self.below:
-            raise BadInput(f"{self.name}: it takes the dense model and a smaller one made of it.")
-        worst_first = sorted(self.below, key=lambda one: _right(one, benchmark, budget))
-        best = {_size(one): one for one in worst_first}
+            raise BadInput(
+                f"{self.name}: this needs the dense model and a smaller one made from it."
+            )
+        # Later entries replace earlier ones, so the best of each size stays.
+        worst_first = sorted(self.below, key=lambda point: _accuracy(point, benchmark, budget))
+        best = {_size(point): point for point in worst_first}
         return collapse([self.dense, *best.values()], benchmark, budget, axis="size")
 
     def smallest(self, benchmark: str, budget: int | None) -> Variant | None:
-        """The smallest model with half of the dense accuracy or more, where larger ones may have
-        less; None if all have less."""
+        """The smallest model with half of the dense accuracy or more; None if all have less.
+
+        Larger ones than it may have less than half.
+        """
         if self.dense is None:
             return None
-        half = HALF * _right(self.dense, benchmark, budget)
-        enough = [one for one in self.below if _right(one, benchmark, budget) >= half]
+        half = HALF * _accuracy(self.dense, benchmark, budget)
+        enough = [point for point in self.below if _accuracy(point, benchmark, budget) >= half]
         return min(enough, key=_size, default=None)
 
 
 @dataclass(frozen=True)
 class SizePair:
-    """A model, and of another line the one that is nearest in bytes from above; on each benchmark
-    the accuracy of the `smaller` minus that of the `larger`, on the same questions. `lines` names
-    the line of either."""
+    """A model, and the one of another line that is nearest in bytes from above.
+
+    `differences` has the accuracy of the `smaller` minus that of the `larger` by benchmark, on the
+    same questions. `lines` names the line of the smaller and that of the larger.
+    """
 
     lines: tuple[str, str]
     smaller: Variant
@@ -71,69 +81,69 @@ class SizePair:
 
 
 def lines(variants: Sequence[Variant]) -> list[SizeLine]:
-    """The lines that variants of known size form, a study's levels being one.
+    """The lines that variants of known size form; the levels of a study are one line.
 
-    The original is the dense model of the most bytes.
+    The original is the dense model with the most bytes.
     """
     sized = [variant for variant in variants if variant.size is not None]
     dense = [variant for variant in sized if variant.dense]
     original = max(dense, key=_size).model if dense else None
     groups: dict[tuple[str, ...], list[Variant]] = {}
-    for one in sized:
-        own = (one.study,) if one.study else (one.method, one.engine)
-        groups.setdefault((one.model, *own), []).append(one)
-    found = []
+    for variant in sized:
+        source = (variant.study,) if variant.study else (variant.method, variant.engine)
+        groups.setdefault((variant.model, *source), []).append(variant)
+    made = []
     for group in groups.values():
-        points = [one for one in group if not (one.dense and one.model == original)]
+        points = [variant for variant in group if not (variant.dense and variant.model == original)]
         if points:
             points.sort(key=_size, reverse=True)
             hardest = points[-1]
             base = hardest if hardest.dense else base_of(hardest, sized)
-            found.append(SizeLine(hardest.origin, base, tuple(points)))
-    names = [line.name for line in found]
+            made.append(SizeLine(hardest.origin, base, tuple(points)))
+    names = [line.name for line in made]
     return [
-        SizeLine(f"{one.name} ({one.points[0].study})", one.dense, one.points)
-        if names.count(one.name) > 1
-        else one
-        for one in found
+        SizeLine(f"{line.name} ({line.points[0].study})", line.dense, line.points)
+        if names.count(line.name) > 1
+        else line
+        for line in made
     ]
 
 
 def pairs(
-    found: Sequence[SizeLine], benchmarks: Sequence[str], budget: int | None
+    size_lines: Sequence[SizeLine], benchmarks: Sequence[str], budget: int | None
 ) -> list[SizePair]:
-    """Every point of a line with the nearest from above of each other line, where there is one.
+    """Every point of a line with the nearest from above in each other line, where there is one.
 
     Raises BadInput where the two did not answer the same questions.
     """
     matched: dict[frozenset[str], SizePair] = {}
-    for line in found:
-        for one in line.points:
-            for other in found:
-                above = [w for w in other.points if _size(w) >= _size(one)]
+    for line in size_lines:
+        for point in line.points:
+            for other in size_lines:
+                above = [rival for rival in other.points if _size(rival) >= _size(point)]
                 if other is line or not above:
                     continue
                 nearest = min(above, key=_size)
-                both = frozenset((one.run_id, nearest.run_id))
+                # Two models of one size may be each other's nearest: that is one pair.
+                both = frozenset((point.run_id, nearest.run_id))
                 if both not in matched:
-                    found_in = (line.name, other.name)
-                    differences = _differences(one, nearest, benchmarks, budget)
-                    matched[both] = SizePair(found_in, one, nearest, differences)
+                    differences = _differences(point, nearest, benchmarks, budget)
+                    matched[both] = SizePair((line.name, other.name), point, nearest, differences)
     return list(matched.values())
 
 
 def _differences(
-    one: Variant, other: Variant, benchmarks: Sequence[str], budget: int | None
+    smaller: Variant, larger: Variant, benchmarks: Sequence[str], budget: int | None
 ) -> dict[str, Difference]:
     differences = {}
     for name in benchmarks:
-        grids = one.grid(name, budget), other.grid(name, budget)
-        scores = [grid.padded(grid.score) for grid in aligned(*grids, (one.name, other.name))]
+        grids = smaller.grid(name, budget), larger.grid(name, budget)
+        scores = [grid.padded(grid.score) for grid in aligned(*grids, (smaller.name, larger.name))]
         differences[name] = paired.paired_difference(*scores)
     return differences
 
 
-def _right(variant: Variant, benchmark: str, budget: int | None) -> float:
+def _accuracy(variant: Variant, benchmark: str, budget: int | None) -> float:
     grid = variant.grid(benchmark, budget)
     return float(grid.per_question(grid.score).mean())
 

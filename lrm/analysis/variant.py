@@ -14,12 +14,12 @@ from lrm.scoring.grid import Grid
 class Variant:
     """One compressed model (or the dense one) as it was measured, by one run.
 
-    `name` is how people read it, unique within a report; `method` is "none" for the dense model.
+    `name` is what people read, unique within a report; `method` is "none" for the dense model.
     `study` is the search that measured it and `engine` what ran it, "" where there was none.
-    `sparsity` is what was asked for, `bits` bits per weight, `bytes` the size of the weights and
-    `packed_bytes` that without stored zeros (see `lrm.compression.checkpoint.folder.measure`), None
-    where nobody measured them. `grids` has a grid for each benchmark and budget; budget None: the
-    longest generation, with no budget set.
+    `sparsity` is the share of zeros that was asked for, `bits` bits per weight, `bytes` the size of
+    the weights, and `packed_bytes` their size without stored zeros (see
+    `lrm.compression.checkpoint.folder.measure`); None where it was not measured. `grids` has a grid
+    for each benchmark and budget; budget None is the longest generation, with no budget set.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Variant:
 
     @property
     def origin(self) -> str:
-        """Its model and method, as people read them."""
+        """Its model and method, for people to read."""
         return f"{self.model} {'dense' if self.dense else self.method}"
 
     @property
@@ -51,22 +51,26 @@ class Variant:
 
     def grid(self, benchmark: str, budget: int | None) -> Grid:
         """Raises BadInput where this benchmark was not measured at this budget."""
-        found = self.grids.get(benchmark, {}).get(budget)
-        if found is None:
-            told = "without a budget" if budget is None else f"at {budget} thinking {self.unit}"
+        grid = self.grids.get(benchmark, {}).get(budget)
+        if grid is None:
+            where = "without a budget" if budget is None else f"at {budget} thinking {self.unit}"
             raise BadInput(
-                f"{self.name} was not measured on {benchmark} {told}: take what all variants have."
+                f"{self.name} was not measured on {benchmark} {where}: choose benchmarks and "
+                "budgets that all variants have."
             )
-        return found
+        return grid
 
 
 def base_of(variant: Variant, among: Sequence[Variant]) -> Variant | None:
-    """The dense model that a compressed one is measured against: that of its study, else of its
-    engine, else the only one of its model. None for a dense one, or where it is not clear."""
-    own = [one for one in among if one.dense and one.model == variant.model]
-    same_study = [one for one in own if one.study == variant.study]
-    same_engine = [one for one in own if one.engine == variant.engine]
-    for candidates in (same_study, same_engine, own):
+    """The dense model that a compressed one is measured against.
+
+    It is that of the same study, else of the same engine, else the only one of the same model. None
+    for a dense model, or where several would do.
+    """
+    same_model = [other for other in among if other.dense and other.model == variant.model]
+    same_study = [other for other in same_model if other.study == variant.study]
+    same_engine = [other for other in same_model if other.engine == variant.engine]
+    for candidates in (same_study, same_engine, same_model):
         if len(candidates) == 1 and not variant.dense:
             return candidates[0]
     return None

@@ -96,11 +96,11 @@ def _summary(group: Front) -> str:
         sentences.append("The front has no knee: nowhere do more tokens begin to buy less.")
     else:
         name = group.spots[group.knee].name
-        sentences.append(f"Its knee is {name}: beyond it, more tokens buy little accuracy.")
+        sentences.append(f"Its knee is {name}: beyond it, accuracy rises more slowly.")
     unit = group.spots[0].setting.variant.unit
     sentences.append(
-        f"Its hypervolume is {group.hypervolume:,.1f} (accuracy x {unit}), up to accuracy 0 and "
-        f"{group.worst_tokens:,.1f} {unit}, the length of the longest point."
+        f"Its hypervolume is {group.hypervolume:,.1f} (accuracy x {unit}); the reference point is "
+        f"accuracy 0 and {group.worst_tokens:,.1f} {unit}, the length of the longest point."
     )
     return " ".join(sentences)
 
@@ -143,8 +143,8 @@ def _with_bytes(group: Front) -> list[Table]:
     unit = group.spots[0].setting.variant.unit
     note = (
         "No other point beats one of these in accuracy, length and size together. The hypervolume "
-        f"is {group.volume or 0:,.4g} (accuracy x {unit} x bytes), up to accuracy 0, "
-        f"{group.worst_tokens:,.1f} {unit} and {group.worst_bytes or 0:,.0f} bytes."
+        f"is {group.volume or 0:,.4g} (accuracy x {unit} x bytes); the reference point is accuracy "
+        f"0, {group.worst_tokens:,.1f} {unit} and {group.worst_bytes or 0:,.0f} bytes."
     )
     header = ("point", "bytes of the weights", "accuracy", f"{unit} per question", "run")
     return [Table("The first front, with bytes of the weights as a third cost", header, rows, note)]
@@ -165,9 +165,9 @@ def hypervolume(data: ReportData) -> Figure:
     ]
     return Figure(
         text=(
-            "The area, in accuracy x tokens, that all points so far dominate, up to accuracy 0 and "
-            "the search's cap on tokens. The search logged it after each trial. It is computed "
-            "from the estimates and has no interval.",
+            "The area, in accuracy x tokens, that all points so far dominate, as the search logged "
+            "it after each trial. The reference point is accuracy 0 and the search's cap on "
+            "tokens. The area is computed from the estimates and has no interval.",
         ),
         panels=[Panel("", curves(dots, ChartAxis("trial"), ChartAxis("hypervolume")))],
         tables=[],

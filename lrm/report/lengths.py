@@ -52,8 +52,9 @@ def short_against_long(data: ReportData) -> Figure:
     header = ("split", "variant", "benchmark", "shortest", "longest", "difference", "verdict")
     return Figure(
         text=(
-            f"The shortest {SHARE:.0%} of the replies against the longest {SHARE:.0%}. Above 0, "
-            f"the shorter ones are correct more often. {LONGEST}",
+            f"The shortest {SHARE:.0%} against the longest {SHARE:.0%}: of the questions by the "
+            "mean length of their replies, and of the replies to each question. Above 0, the "
+            f"shorter ones are correct more often. {LONGEST}",
             ACROSS,
             WITHIN,
             *lacking,
@@ -157,11 +158,11 @@ def first_correct(data: ReportData) -> Figure:
                 text = amount(first.tokens)
                 details = {
                     "whole reply": amount(first.whole),
-                    "it appears in": percent(first.found),
+                    "it appears in": percent(first.share),
                 }
                 values.append(VariantValue(variant, name, first.tokens, text, details))
             whole = amount(first.whole) if first.whole else ""
-            rows.append((variant.name, name, percent(first.found), text, whole))
+            rows.append((variant.name, name, percent(first.share), text, whole))
     if not values:
         raise BadInput("the correct answer appears in no reply.")
     axis = ChartAxis(f"{data.unit} until the correct answer")

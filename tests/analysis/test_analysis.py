@@ -328,7 +328,7 @@ def test_losses_of_what_was_never_known_are_not_told() -> None:
     found = knowledge.contrasts(dense, dense, 64)[0]
     assert found.gap is None
     assert found.knowledge.lost is None
-    assert "right too rarely" in found.sentence
+    assert "correct too rarely" in found.sentence
 
 
 @pytest.mark.parametrize("score", [[1.0] * 5, [0.0] * 5, [1.0], [0.0], [[1.0, 0.0]]])
@@ -408,7 +408,7 @@ def test_tokens_until_the_first_right_answer() -> None:
         stored("aime", "33", ["33"], question="a", budget=8),
     ]
     found = first.first(rows)
-    assert found.found.value == 0.5
+    assert found.share.value == 0.5
     assert found.tokens is not None
     assert found.whole is not None
     assert (found.tokens.value, found.whole.value) == (pytest.approx(2), 17)

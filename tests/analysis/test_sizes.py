@@ -80,7 +80,7 @@ def test_collapse_goes_by_bytes_and_the_last_that_holds_is_told() -> None:
     assert smallest is not None
     assert smallest.name == "e"
     assert pruned.smallest("aime", 64) is pruned.points[0]
-    with pytest.raises(BadInput, match="it takes the dense model and a smaller one"):
+    with pytest.raises(BadInput, match="this needs the dense model and a smaller one"):
         distilled.collapse("aime", 64)
 
 
