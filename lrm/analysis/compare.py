@@ -52,13 +52,13 @@ class Setting:
 class Comparison:
     """One setting against another on the same questions, both by name.
 
-    `accuracy` is that of `one` minus that of `other`, over several benchmarks the mean of the
-    differences. `tokens` is the ratio of `one` to `other`, over several benchmarks the geometric
+    `accuracy` is that of `first` minus that of `second`, over several benchmarks the mean of the
+    differences. `tokens` is the ratio of `first` to `second`, over several benchmarks the geometric
     mean of the ratios; for a model and its own base it is the length inflation.
     """
 
-    one: str
-    other: str
+    first: str
+    second: str
     accuracy: Difference
     tokens: Interval
 
@@ -77,7 +77,7 @@ class Comparison:
         more = "fewer" if ratio.high < 1 else "more" if ratio.low > 1 else None
         length = f"significantly {more} tokens" if more else "no significant difference in tokens"
         return (
-            f"{self.one} against {self.other}: {verdict} "
+            f"{self.first} against {self.second}: {verdict} "
             f"[{difference.low:+.1%}, {difference.high:+.1%}]; "
             f"{length} ({ratio.value:.2f} times [{ratio.low:.2f}, {ratio.high:.2f}]); "
             f"{difference.questions} questions."
@@ -97,40 +97,40 @@ def share(grid: Grid, flags: np.ndarray) -> Interval:
     return intervals.accuracy(grid.padded(flags))
 
 
-def compare(one: Setting, other: Setting, benchmarks: Sequence[str]) -> Comparison:
+def compare(first: Setting, second: Setting, benchmarks: Sequence[str]) -> Comparison:
     """One setting against another. Raises BadInput where the two did not answer the same questions,
     or count lengths in different units."""
-    if one.variant.unit != other.variant.unit:
+    if first.variant.unit != second.variant.unit:
         raise BadInput(
-            f"{one.name} counts in {one.variant.unit}, {other.name} in {other.variant.unit}: "
+            f"{first.name} counts in {first.variant.unit}, {second.name} in {second.variant.unit}: "
             "count both in the same unit (score_traces --tokenizer)."
         )
     differences, ratios = [], []
     for name in benchmarks:
-        grids = aligned(one.grid(name), other.grid(name), (one.name, other.name))
+        grids = aligned(first.grid(name), second.grid(name), (first.name, second.name))
         differences.append(paired.paired_difference(*(grid.padded(grid.score) for grid in grids)))
         ratios.append(paired.paired_ratio(*(grid.padded(grid.tokens) for grid in grids)))
-    return Comparison(one.name, other.name, pooled(differences), geometric(ratios))
+    return Comparison(first.name, second.name, pooled(differences), geometric(ratios))
 
 
-def aligned(one: Grid, other: Grid, names: tuple[str, str]) -> tuple[Grid, Grid]:
+def aligned(first: Grid, second: Grid, names: tuple[str, str]) -> tuple[Grid, Grid]:
     """Both grids with the questions in the order of the first.
 
     `names` are what to call the two in an error. Raises BadInput naming the side that lacks
     questions, and some of them.
     """
-    if one.questions == other.questions:
-        return one, other
-    sides = (one, names[0]), (other, names[1])
-    for (lacking, name), (complete, other_name) in (sides, sides[::-1]):
+    if first.questions == second.questions:
+        return first, second
+    sides = (first, names[0]), (second, names[1])
+    for (lacking, name), (complete, second_name) in (sides, sides[::-1]):
         missing = sorted(set(complete.questions) - set(lacking.questions))
         if missing:
             raise BadInput(
-                f"{name} did not answer {some(missing)}, which {other_name} did: compare models "
+                f"{name} did not answer {some(missing)}, which {second_name} did: compare models "
                 "that were asked the same questions."
             )
-    index = {question: i for i, question in enumerate(other.questions)}
-    return one, other.take(np.array([index[question] for question in one.questions]))
+    index = {question: i for i, question in enumerate(second.questions)}
+    return first, second.take(np.array([index[question] for question in first.questions]))
 
 
 def pooled(differences: Sequence[Difference]) -> Difference:

@@ -199,7 +199,7 @@ def test_the_frontier_of_variants() -> None:
     assert found.hypervolume == pytest.approx(0.55 * 0.5 + 0.6 * 79.5 + 1.0 * 100)
     assert found.history[-1] == pytest.approx(found.hypervolume)
     assert found.history[0] == pytest.approx(100)
-    assert [pair.one for pair in found.neighbours] == ["close at 64", "dense at 64"]
+    assert [pair.first for pair in found.neighbours] == ["close at 64", "dense at 64"]
     assert not found.neighbours[0].accuracy.significant
     assert found.neighbours[1].accuracy.significant
     assert found.knee == 3
