@@ -66,6 +66,11 @@ def write_generations(run: LevelRun, benchmark: str, rows: Iterable[Mapping[str,
         run.attach_generations(benchmark, file)
 
 
+def stored_lines(file: Path) -> list[bytes]:
+    """The lines of a file of generations."""
+    return gzip.decompress(file.read_bytes()).splitlines()
+
+
 def level_rows(benchmark: str, sparsity: float, questions: int = 12) -> Iterator[dict[str, Any]]:
     """Longer thinking from question to question; the sparser, the fewer are right."""
     for i in range(questions):
