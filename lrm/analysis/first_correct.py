@@ -43,7 +43,7 @@ class FirstCorrectSearch:
     _whole: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, reply: StoredReply) -> None:
-        """Looks at a reply. Raises BadInput as `first_correct` does."""
+        """Takes a reply. Raises BadInput as `first_correct` does."""
         if reply.budget is not None:
             return
         self._benchmark = reply.benchmark
