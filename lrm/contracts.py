@@ -94,9 +94,9 @@ class Engine(Protocol):
     * **One completion per prompt, in the order of the prompts.**
     * **`on_completion(index, completion)` is called once for each, as soon as it is finished**,
       so that a caller can store it; an exception it raises ends the call. The prompts that it
-      returns join the queue, before all that wait and numbered on from the last; what they need
-      beyond their forerunner was announced by its `Prompt.reserved_tokens`. Replies handed over are
-      not kept, so that memory is bounded: the list returned is empty then.
+      returns join the queue, in front of all that wait, and are numbered on from the last; the
+      tokens they need beyond the prompt before them were announced by its `reserved_tokens`.
+      Replies given to it are not kept, so that memory is bounded: the list returned is then empty.
     * Counts come from the engine's own token ids; **newly decoded tokens never exceed
       `Prompt.max_tokens`**, and `stop` is "length" exactly when a cap cut the reply.
     * **The same prompts and decoding give the same completions**; a reply's randomness comes from
@@ -106,8 +106,8 @@ class Engine(Protocol):
     * What cannot be answered (a prompt longer than the context) raises. **An error never becomes
       a wrong answer.**
     * The beginning-of-text token and the chat template (where `Prompt.chat` asks for it, with
-      `<think>` opened) are the engine's business, done in one place; `Prompt.text` is otherwise
-      used as it is. A model without a template refuses a chat.
+      `<think>` opened) are added by the engine; `Prompt.text` is otherwise used as it is. A model
+      without a template refuses a chat.
     """
 
     @property

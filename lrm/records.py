@@ -89,7 +89,7 @@ class Prompt:
 
     `thinking` above 0 asks the engine to end the thinking itself after that many tokens, which some
     can. `reserved_tokens` is how many tokens must fit behind `text` in the model's context, where
-    more may be asked later than `max_tokens` now: a forced answer begins from what was spoken.
+    more may be asked later than `max_tokens` now: a forced answer continues the thinking so far.
     """
 
     text: str
@@ -104,7 +104,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One reply: everything after `Prompt.text`, whether given (spoken, closing) or decoded.
+    """One reply: all that follows `Prompt.text`, given (`prefix_ids`, `closing`) or decoded.
 
     `prompt_ids` are the tokens of `Prompt.text` as the model read them, its chat template and
     beginning-of-text token included; empty where nobody knows them. `token_ids` leaves out the
@@ -234,7 +234,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One place on the accuracy-versus-conciseness plane, and the run it comes from.
+    """One point of the accuracy-versus-conciseness plane, and the run it comes from.
 
     `accuracy` is in [0, 1], the mean over benchmarks; `tokens` is tokens per question.
     `sparsity` is what was asked for, `sparsity_achieved` what was measured, None where nobody did.

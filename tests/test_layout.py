@@ -28,9 +28,10 @@ ARROWS = {
     "stats": SHARED,
     "generation": SHARED | {"benchmarks"},  # calibration reads its texts as benchmarks read theirs
     "scoring": SHARED | {"generation", "stats"},
-    "analysis": SHARED | {"benchmarks", "scoring", "stats"},
+    "analysis": SHARED | {"scoring", "stats"},
     "report": SHARED | {"analysis", "scoring", "stats"},
-    "tiny": SHARED | {"benchmarks"},
+    # Trains the embedded models, and scores them as a search would.
+    "tiny": SHARED | {"benchmarks", "engines", "generation", "scoring"},
 }
 
 

@@ -15,9 +15,12 @@ ORIGIN_RUN = "origin.run_id"
 def store_id(backend: Backend) -> str:
     """Names a store, by whatever address it is reached and wherever its folder is moved: a digest
     of its experiments' ids and times of creation."""
-    ids = dict.fromkeys(backend.experiments.values())
-    experiments = [backend.client.get_experiment(experiment_id) for experiment_id in ids]
-    return of_json([[one.name, one.experiment_id, one.creation_time] for one in experiments])[:16]
+    experiments = [
+        backend.client.get_experiment(experiment_id)
+        for experiment_id in dict.fromkeys(backend.experiments.values())
+    ]
+    facts = [[item.name, item.experiment_id, item.creation_time] for item in experiments]
+    return of_json(facts)[:16]
 
 
 def origin(run: StoredRun, store: str) -> str:

@@ -123,14 +123,14 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
 
 
 def read_options(
-    text: str, what: str, kind: Callable[..., object], level_fields: Collection[str]
+    text: str, role: str, kind: Callable[..., object], level_fields: Collection[str]
 ) -> tuple[str | None, dict[str, Option]]:
     """What --method says to calibrate on, None if `kind` needs nothing, and its other options.
 
     The options are the fields of `kind`, but for those that the level says.
     """
     known = options.parameters(kind)
-    named = options.parse("--method", text, what, set(known) - set(level_fields))
+    named = options.parse("--method", text, role, set(known) - set(level_fields))
     values = {key: named.value(key, known[key]) for key in named.options if key != "calibration"}
     if "calibration" not in known:
         return None, values

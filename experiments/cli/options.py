@@ -37,15 +37,16 @@ class Named:
         return tuple(text.split("+")) if get_origin(kind) is tuple else text
 
 
-def parse(flag: str, text: str, what: str, known: Collection[str]) -> Named:
-    """Splits "name:key=value,..."; `known` are the options of the `what` called so."""
+def parse(flag: str, text: str, role: str, known: Collection[str]) -> Named:
+    """Splits "name:key=value,..."; `known` are the options of the one named, an engine, a method or
+    a quantizer by its `role`."""
     name, _, rest = text.partition(":")
     options = {}
     for word in filter(None, rest.split(",")):
         key, equals, value = word.partition("=")
         if not known:
-            raise BadInput(f"{flag} {text}: {what} {name} has no options; leave them out.")
-        registry.require(f"option of {what} {name}", key, known)
+            raise BadInput(f"{flag} {text}: {role} {name} has no options; leave them out.")
+        registry.require(f"option of {role} {name}", key, known)
         if not equals:
             raise BadInput(f"{flag} {text}: write {key}=VALUE.")
         options[key] = value

@@ -76,8 +76,8 @@ def _differences(pairs: Sequence[EntryPair]) -> list[Dot]:
             position=pair.level,
             value=Interval(*(100 * end for end in _ends(pair))),
             hover={
-                "one": pair.comparison.one,
-                "other": pair.comparison.other,
+                "one": pair.comparison.first,
+                "other": pair.comparison.second,
                 "accuracy": signed(pair.comparison.accuracy.interval),
             },
         )

@@ -1,6 +1,6 @@
-"""Variants measured and compared: on one benchmark, or on the average of several.
+"""Variants measured and compared, on one benchmark or on the average of several.
 
-A comparison is paired by question, so both sides must have answered the same ones.
+A comparison is paired by question, so both sides must have answered the same questions.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lrm.stats.paired import Difference
 from lrm.tables import some
 
 PAPER = ("aime", "folio", "temporal")
-"""What the paper's Avg is the mean of: MuSiQue is not in it."""
+"""The benchmarks of the paper's Avg. MuSiQue is not among them."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A variant under a budget (None: no budget set): one point of the plane."""
+    """A variant under a budget (None: no budget set): one point of accuracy and tokens."""
 
     variant: Variant
     budget: int | None
@@ -50,14 +50,15 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One setting against another on the same questions.
+    """One setting against another on the same questions, both by name.
 
-    `accuracy` is the difference one minus other; `tokens` the ratio one over other, of several
-    benchmarks the geometric mean of their ratios: against its own base, a model's length inflation.
+    `accuracy` is that of `first` minus that of `second`, over several benchmarks the mean of the
+    differences. `tokens` is the ratio of `first` to `second`, over several benchmarks the geometric
+    mean of the ratios; for a model and its own base it is the length inflation.
     """
 
-    one: str
-    other: str
+    first: str
+    second: str
     accuracy: Difference
     tokens: Interval
 
@@ -68,18 +69,18 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        apart = self.accuracy
-        if apart.significant:
-            told = f"{apart.verdict} accuracy by {abs(apart.value):.1%}"
+        difference, ratio = self.accuracy, self.tokens
+        if difference.significant:
+            verdict = f"{difference.verdict} accuracy by {abs(difference.value):.1%}"
         else:
-            told = f"{apart.verdict} in accuracy ({apart.value:+.1%})"
-        ratio = self.tokens
+            verdict = f"{difference.verdict} in accuracy ({difference.value:+.1%})"
         more = "fewer" if ratio.high < 1 else "more" if ratio.low > 1 else None
         length = f"significantly {more} tokens" if more else "no significant difference in tokens"
         return (
-            f"{self.one} against {self.other}: {told} [{apart.low:+.1%}, {apart.high:+.1%}]; "
+            f"{self.first} against {self.second}: {verdict} "
+            f"[{difference.low:+.1%}, {difference.high:+.1%}]; "
             f"{length} ({ratio.value:.2f} times [{ratio.low:.2f}, {ratio.high:.2f}]); "
-            f"{apart.questions} questions."
+            f"{difference.questions} questions."
         )
 
 
@@ -96,48 +97,50 @@ def share(grid: Grid, flags: np.ndarray) -> Interval:
     return intervals.accuracy(grid.padded(flags))
 
 
-def compare(one: Setting, other: Setting, benchmarks: Sequence[str]) -> Comparison:
-    """Raises BadInput where the two did not answer the same questions, or count in other units."""
-    if one.variant.unit != other.variant.unit:
+def compare(first: Setting, second: Setting, benchmarks: Sequence[str]) -> Comparison:
+    """One setting against another. Raises BadInput where the two did not answer the same questions,
+    or count lengths in different units."""
+    if first.variant.unit != second.variant.unit:
         raise BadInput(
-            f"{one.name} counts in {one.variant.unit}, {other.name} in {other.variant.unit}: "
+            f"{first.name} counts in {first.variant.unit}, {second.name} in {second.variant.unit}: "
             "count both in the same unit (score_traces --tokenizer)."
         )
     differences, ratios = [], []
     for name in benchmarks:
-        mine, its = aligned(one.grid(name), other.grid(name), (one.name, other.name))
-        differences.append(paired.paired_difference(mine.padded(mine.score), its.padded(its.score)))
-        ratios.append(paired.paired_ratio(mine.padded(mine.tokens), its.padded(its.tokens)))
-    return Comparison(one.name, other.name, pooled(differences), geometric(ratios))
+        grids = aligned(first.grid(name), second.grid(name), (first.name, second.name))
+        differences.append(paired.paired_difference(*(grid.padded(grid.score) for grid in grids)))
+        ratios.append(paired.paired_ratio(*(grid.padded(grid.tokens) for grid in grids)))
+    return Comparison(first.name, second.name, pooled(differences), geometric(ratios))
 
 
-def aligned(one: Grid, other: Grid, names: tuple[str, str]) -> tuple[Grid, Grid]:
+def aligned(first: Grid, second: Grid, names: tuple[str, str]) -> tuple[Grid, Grid]:
     """Both grids with the questions in the order of the first.
 
-    Raises BadInput naming some of the questions that one side lacks, and which side it is.
+    `names` are what to call the two in an error. Raises BadInput naming the side that lacks
+    questions, and some of them.
     """
-    if one.questions == other.questions:
-        return one, other
-    for lacking, having, name in ((one, other, names[0]), (other, one, names[1])):
-        missing = sorted(set(having.questions) - set(lacking.questions))
+    if first.questions == second.questions:
+        return first, second
+    sides = (first, names[0]), (second, names[1])
+    for (lacking, name), (complete, second_name) in (sides, sides[::-1]):
+        missing = sorted(set(complete.questions) - set(lacking.questions))
         if missing:
             raise BadInput(
-                f"{name} did not answer {some(missing)}, which "
-                f"{names[1] if name == names[0] else names[0]} did: compare what was asked the "
-                "same questions."
+                f"{name} did not answer {some(missing)}, which {second_name} did: compare models "
+                "that were asked the same questions."
             )
-    place = {question: i for i, question in enumerate(other.questions)}
-    return one, other.take(np.array([place[question] for question in one.questions]))
+    index = {question: i for i, question in enumerate(second.questions)}
+    return first, second.take(np.array([index[question] for question in first.questions]))
 
 
 def pooled(differences: Sequence[Difference]) -> Difference:
     """Mean of the differences on several benchmarks, each counting the same."""
-    mean = intervals.average([one.interval for one in differences])
-    return Difference(mean.value, mean.low, mean.high, sum(one.questions for one in differences))
+    mean = intervals.average([item.interval for item in differences])
+    return Difference(mean.value, mean.low, mean.high, sum(item.questions for item in differences))
 
 
 def geometric(ratios: Sequence[Interval]) -> Interval:
-    """Geometric mean of ratios on several benchmarks."""
+    """Geometric mean of ratios on several benchmarks; MOVER combines the logarithms' intervals."""
     if any(ratio.value == 0 for ratio in ratios):
         return Interval(0.0, 0.0, inf)
     value = exp(sum(log(ratio.value) for ratio in ratios) / len(ratios))
@@ -148,14 +151,17 @@ def geometric(ratios: Sequence[Interval]) -> Interval:
 
 
 def averages(variants: Sequence[Variant]) -> Mapping[str, tuple[str, ...]]:
-    """The averages that can be formed: "average" of all benchmarks that every variant has, and
-    "paper average" where the paper's three are among them. Of one benchmark there is none."""
+    """The averages that can be formed, by name, with their benchmarks.
+
+    "average" is over all benchmarks that every variant has, if there is more than one; "paper
+    average" over the paper's three, if every variant has them.
+    """
     shared = [
         name
         for name in (variants[0].grids if variants else ())
         if all(name in variant.grids for variant in variants)
     ]
-    found = {"average": tuple(shared)} if len(shared) > 1 else {}
+    groups = {"average": tuple(shared)} if len(shared) > 1 else {}
     if set(PAPER) <= set(shared):
-        found["paper average"] = PAPER
-    return found
+        groups["paper average"] = PAPER
+    return groups

@@ -21,15 +21,16 @@ from lrm.stats import intervals
 
 @dataclass(frozen=True, slots=True)
 class FirstCorrect:
-    """When the right answer first stands in the longest generations to one benchmark.
+    """When the correct answer first appears in the longest generations to one benchmark.
 
-    `found` is the share of replies in which it stands at all; `tokens` how long it took in those,
-    `whole` how long they were, both in `unit` and None where it stands in none.
+    `share` is the share of replies in which it appears at all; `tokens` is how much of those had
+    been written by then, and `whole` how long they were, both in `unit` and None where it appears
+    in none.
     """
 
     benchmark: str
     unit: Unit
-    found: Interval
+    share: Interval
     tokens: Interval | None
     whole: Interval | None
 
@@ -40,34 +41,34 @@ class FirstCorrectSearch:
 
     unit: Unit = "tokens"
     _benchmark: str = ""
-    _places: dict[str, list[float | None]] = field(default_factory=dict)
+    _ends: dict[str, list[float | None]] = field(default_factory=dict)
     _whole: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Looks at a row. Raises BadInput as `first_correct` does."""
+        """Takes a row. Raises BadInput as `first_correct` does."""
         if row.get("budget") is not None:
             return
         self._benchmark = row["benchmark"]
-        self._places.setdefault(row["question"], []).append(first_correct(row, self.unit))
+        self._ends.setdefault(row["question"], []).append(first_correct(row, self.unit))
         self._whole.setdefault(row["question"], []).append(float(sum(lengths(row, self.unit))))
 
     def first(self) -> FirstCorrect:
-        """What was found. Raises BadInput where no row was a longest generation."""
-        if not self._places:
+        """The figures of all rows. Raises BadInput where none was a longest generation."""
+        if not self._ends:
             raise BadInput("The file holds no longest generation: the run is unfinished.")
         pairs = (
-            [(at, of) for at, of in zip(row, whole, strict=True) if at is not None]
-            for row, whole in zip(self._places.values(), self._whole.values(), strict=True)
+            [(end, size) for end, size in zip(row, whole, strict=True) if end is not None]
+            for row, whole in zip(self._ends.values(), self._whole.values(), strict=True)
         )
         said = [row for row in pairs if row]
         return FirstCorrect(
             benchmark=self._benchmark,
             unit=self.unit,
-            found=intervals.accuracy(
-                [[float(at is not None) for at in row] for row in self._places.values()]
+            share=intervals.accuracy(
+                [[float(end is not None) for end in row] for row in self._ends.values()]
             ),
-            tokens=intervals.mean([[at for at, _ in row] for row in said]) if said else None,
-            whole=intervals.mean([[of for _, of in row] for row in said]) if said else None,
+            tokens=intervals.mean([[end for end, _ in row] for row in said]) if said else None,
+            whole=intervals.mean([[size for _, size in row] for row in said]) if said else None,
         )
 
 

@@ -1,4 +1,4 @@
-"""Are shorter replies better? Asked across questions, as the paper does, and within them."""
+"""Are shorter replies better? Compared across questions, as in the paper, and within questions."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ WITHIN = (
 class Split:
     """Accuracy of the shortest against the longest replies, and shortest minus longest.
 
-    `short_count` and `long_count` are questions across questions, and replies within them;
-    `questions` is how many questions went in. `sentence` says what it can and cannot show.
+    `short_count` and `long_count` count questions in a split across questions, and replies in one
+    within questions; `questions` is how many questions took part. `sentence` says what the split
+    can and cannot show.
     """
 
     short: Interval
@@ -62,34 +63,35 @@ def across(grid: Grid, part: float = SHARE) -> Split | None:
     size = max(1, round(part * count))
     order = np.argsort(grid.per_question(grid.tokens), kind="stable")
     short, long = accuracy(grid.take(order[:size])), accuracy(grid.take(order[-size:]))
-    apart = paired.difference(short, long)
-    return Split(short, long, apart, size, size, count, ACROSS)
+    difference = paired.difference(short, long)
+    return Split(short, long, difference, size, size, count, ACROSS)
 
 
 def within(grid: Grid, part: float = SHARE) -> Split | None:
-    """The same over the samples of each question, which has two or more; None if none has.
+    """The split over the replies to each question that has two or more; None if no question has.
 
-    Of a question's replies the shortest and longest `part` are taken, one of each at least;
-    replies of equal length keep their order.
+    Of a question's replies the shortest and the longest `part` are taken, at least one of each.
+    Replies of equal length keep their order.
     """
-    several = np.flatnonzero(grid.present.sum(axis=1) > 1)
-    if not len(several):
+    repeated = np.flatnonzero(grid.present.sum(axis=1) > 1)
+    if not len(repeated):
         return None
-    asked = grid.take(several)
+    asked = grid.take(repeated)
+    # Samples that are not there come last in the order, and are counted out below.
     lengths = np.where(asked.present, asked.tokens, np.inf)
     rank = np.argsort(np.argsort(lengths, axis=1, kind="stable"), axis=1)
     samples = asked.present.sum(axis=1, keepdims=True)
     size = np.maximum(1, np.rint(part * samples))
-    short = _only(asked, rank < size)
-    long = _only(asked, (rank >= samples - size) & (rank < samples))
-    apart = paired.paired_difference(short, long)
+    short = _chosen_scores(asked, rank < size)
+    long = _chosen_scores(asked, (rank >= samples - size) & (rank < samples))
+    difference = paired.paired_difference(short, long)
     return Split(
         short=intervals.accuracy(short),
         long=intervals.accuracy(long),
-        difference=apart.interval,
+        difference=difference.interval,
         short_count=int(size.sum()),
         long_count=int(size.sum()),
-        questions=len(several),
+        questions=len(repeated),
         sentence=WITHIN,
     )
 
@@ -98,9 +100,9 @@ def within(grid: Grid, part: float = SHARE) -> Split | None:
 class Endings:
     """Shares of replies by how they ended, with intervals over questions.
 
-    `unclosed`: the thinking was never closed; `looping`: ran into a cap repeating itself;
-    `truncated`: a cap cut it; `forced`: the budget ended its thinking; `unanswered`: no answer was
-    found in it.
+    `unclosed`: the thinking was never closed; `looping`: the reply repeated itself until a cap;
+    `truncated`: a cap cut the reply; `forced`: the budget ended the thinking; `unanswered`: no
+    answer was found in the reply.
     """
 
     unclosed: Interval
@@ -120,5 +122,6 @@ def endings(grid: Grid) -> Endings:
     )
 
 
-def _only(grid: Grid, chosen: Bools) -> np.ndarray:
+def _chosen_scores(grid: Grid, chosen: Bools) -> np.ndarray:
+    """Scores [questions, samples], NaN except where `chosen`."""
     return np.where(chosen, grid.score, np.nan)

@@ -1,10 +1,9 @@
-"""The same data as tidy tables, for people who draw their own figures."""
+"""Settings and replies as tidy tables, for people who draw their own figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,14 @@ from numpy.typing import NDArray
 from lrm.analysis.compare import accuracy, tokens
 from lrm.analysis.lengths import endings
 from lrm.analysis.variant import Variant
+from lrm.records import Interval
 from lrm.scoring.grid import Grid
 
+Cell = str | float | None
+Column = NDArray[np.generic]
 
-def settings(variants: Sequence[Variant]) -> list[dict[str, Any]]:
+
+def settings(variants: Sequence[Variant]) -> list[dict[str, Cell]]:
     """One flat record for each variant, benchmark and budget (null: no budget set)."""
     return [
         _named(variant, benchmark, budget) | _numbers(grid)
@@ -25,12 +28,12 @@ def settings(variants: Sequence[Variant]) -> list[dict[str, Any]]:
     ]
 
 
-def replies(variants: Sequence[Variant]) -> dict[str, NDArray[Any]]:
+def replies(variants: Sequence[Variant]) -> dict[str, Column]:
     """Columns of equal length, one row for each question, sample, variant and budget.
 
     `pandas.DataFrame(replies(...))` is the table. `budget` is NaN where none was set.
     """
-    parts: dict[str, list[NDArray[Any]]] = {}
+    parts: dict[str, list[Column]] = {}
     for variant in variants:
         for benchmark, grids in variant.grids.items():
             for budget, grid in grids.items():
@@ -39,7 +42,7 @@ def replies(variants: Sequence[Variant]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate(columns) for name, columns in parts.items()}
 
 
-def _named(variant: Variant, benchmark: str, budget: int | None) -> dict[str, Any]:
+def _named(variant: Variant, benchmark: str, budget: int | None) -> dict[str, Cell]:
     return {
         "variant": variant.name,
         "run_id": variant.run_id,
@@ -55,45 +58,43 @@ def _named(variant: Variant, benchmark: str, budget: int | None) -> dict[str, An
     }
 
 
-def _numbers(grid: Grid) -> dict[str, Any]:
-    right, length, shares = accuracy(grid), tokens(grid), endings(grid)
-    numbers: dict[str, Any] = {
+def _numbers(grid: Grid) -> dict[str, Cell]:
+    correct, length, shares = accuracy(grid), tokens(grid), endings(grid)
+    numbers: dict[str, Cell] = {
         "questions": len(grid.questions),
         "replies": grid.replies,
-        "accuracy": right.value,
-        "accuracy_low": right.low,
-        "accuracy_high": right.high,
+        "accuracy": correct.value,
+        "accuracy_low": correct.low,
+        "accuracy_high": correct.high,
         "tokens": length.value,
         "tokens_low": length.low,
         "tokens_high": length.high,
         "thinking": float(grid.per_question(grid.thinking).mean()),
     }
-    for each in fields(shares):
-        found = getattr(shares, each.name)
+    for item in fields(shares):
+        share: Interval = getattr(shares, item.name)
         numbers |= {
-            each.name: found.value,
-            f"{each.name}_low": found.low,
-            f"{each.name}_high": found.high,
+            item.name: share.value,
+            f"{item.name}_low": share.low,
+            f"{item.name}_high": share.high,
         }
     return numbers
 
 
-def _columns(
-    variant: Variant, benchmark: str, budget: int | None, grid: Grid
-) -> dict[str, NDArray[Any]]:
+def _columns(variant: Variant, benchmark: str, budget: int | None, grid: Grid) -> dict[str, Column]:
     question, sample = np.nonzero(grid.present)
-    told = {
+    facts = {
         "variant": variant.name,
         "run_id": variant.run_id,
         "benchmark": benchmark,
         "budget": np.nan if budget is None else float(budget),
     }
-    columns: dict[str, NDArray[Any]] = {
-        name: np.full(len(question), value) for name, value in told.items()
+    columns: dict[str, Column] = {
+        name: np.full(len(question), value) for name, value in facts.items()
     }
     columns["question"] = np.array(grid.questions)[question]
     columns["group"] = np.array(grid.groups)[question]
     columns["sample"] = sample
-    for each in fields(grid)[2:]:
-        columns[each.name] = getattr(grid, each.name)[question, sample]
+    for item in fields(grid)[2:]:
+        columns[item.name] = getattr(grid, item.name)[question, sample]
     return columns

@@ -1,8 +1,8 @@
-"""What a model is measured on while it is compressed: its own reasoning, prompts, or plain text.
+"""Calibration data for compression: the model's own reasoning, prompts, or plain text.
 
 Calibration on the dense model's own reasoning keeps more accuracy than web text does (RAC,
-arXiv 2509.12464), and needs no data: the questions are the practice side of the twins, which no
-benchmark asks.
+arXiv 2509.12464), and needs no downloads: the questions are practice questions of the twins, which
+no benchmark asks.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TEXTS = {
         ),
     ),
 }
-"""Plain text to calibrate on, by the name of the option: what it is and where its rows are."""
+"""Plain text to calibrate on, by the name of the option: its description and its source."""
 
 
 def own_reasoning(
@@ -58,6 +58,7 @@ def own_reasoning(
     """64 x 512 tokens of the model's replies, prompts included, to practice questions."""
     replies = practised(twins, QUESTIONS, decoding, store, engine, on_reply)
     texts = [prompt.text + reply.text for prompt, reply in replies]
+    # The twins take turns, so that all of them are among the first 64 x 512 tokens.
     mixed = [texts[i] for start in range(QUESTIONS) for i in range(start, len(texts), QUESTIONS)]
     names = ", ".join(twin.name for twin in twins)
     return _packed(checkpoint, f"own reasoning on practice questions of {names}", mixed)
@@ -93,13 +94,17 @@ def practice_prompts(checkpoint: Checkpoint, twins: Sequence[Benchmark], seed: i
 
 def plain_text(checkpoint: Checkpoint, name: str) -> Calibration:
     """64 x 512 tokens of one of TEXTS, from the folder LRM_DATA or online."""
-    told, source = TEXTS[name]
+    description, source = TEXTS[name]
     # WikiText stores a blank line as an empty row.
     texts = [row.text("text") for row in rows(source) if row.values.get("text") != ""]
-    return _packed(checkpoint, told, texts)
+    return _packed(checkpoint, description, texts)
 
 
 def _packed(checkpoint: Checkpoint, source: str, texts: Iterable[str]) -> Calibration:
+    """The texts as one stream of tokens, an end token after each, cut into rows of 512 tokens.
+
+    Raises BadInput where there are fewer tokens than one row.
+    """
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     stream: list[int] = []
@@ -112,4 +117,4 @@ def _packed(checkpoint: Checkpoint, source: str, texts: Iterable[str]) -> Calibr
             f"Calibration on {source} has {len(stream)} tokens; at least {ROW_TOKENS} are needed."
         )
     starts = range(0, min(len(stream), ROWS * ROW_TOKENS) - ROW_TOKENS + 1, ROW_TOKENS)
-    return Calibration(source, tuple(tuple(stream[at : at + ROW_TOKENS]) for at in starts))
+    return Calibration(source, tuple(tuple(stream[i : i + ROW_TOKENS]) for i in starts))

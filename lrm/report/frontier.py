@@ -110,8 +110,8 @@ def _neighbours(group: Front) -> list[Table]:
         return []
     rows = [
         (
-            pair.one,
-            pair.other,
+            pair.first,
+            pair.second,
             signed(pair.accuracy.interval),
             times(pair.tokens),
             "yes" if pair.separable else "no significant difference",

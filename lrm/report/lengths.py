@@ -158,11 +158,11 @@ def first_correct(data: ReportData) -> Figure:
                 text = amount(first.tokens)
                 details = {
                     "whole reply": amount(first.whole),
-                    "it appears in": percent(first.found),
+                    "it appears in": percent(first.share),
                 }
                 values.append(VariantValue(variant, name, first.tokens, text, details))
             whole = amount(first.whole) if first.whole else ""
-            rows.append((variant.name, name, percent(first.found), text, whole))
+            rows.append((variant.name, name, percent(first.share), text, whole))
     if not values:
         raise BadInput("the correct answer appears in no reply.")
     axis = ChartAxis(f"{data.unit} until the correct answer")

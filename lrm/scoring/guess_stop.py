@@ -1,4 +1,4 @@
-"""Why a reply ended, guessed from its text: for replies made elsewhere that do not say it."""
+"""Why a reply ended, guessed from its text, for replies from elsewhere that do not say it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LABELLED = re.compile(r"\w\W*:\W*\w")
 def guess_stop(text: str) -> Stop:
     """ "length" if the text ends in a loop, or if its thinking was never closed and it breaks off.
 
-    It breaks off if it ends in no full stop, bracket, quote or markup, and its last line is no
-    "Answer: ...".
+    It breaks off if it does not end in a full stop, bracket, quote or markup, and its last line is
+    not of the form "Answer: ...".
     """
     if text_loops(text):
         return "length"
@@ -29,6 +29,6 @@ def guess_stop(text: str) -> Stop:
 
 
 def text_loops(text: str) -> bool:
-    """Whether a text ends in a loop, words standing for tokens; its last word may be cut off."""
+    """Whether a text ends in a loop of words. The last word may be cut off."""
     words = text.split()
     return loops(words) or loops(words[:-1])

@@ -199,7 +199,7 @@ def test_the_frontier_of_variants() -> None:
     assert found.hypervolume == pytest.approx(0.55 * 0.5 + 0.6 * 79.5 + 1.0 * 100)
     assert found.history[-1] == pytest.approx(found.hypervolume)
     assert found.history[0] == pytest.approx(100)
-    assert [pair.one for pair in found.neighbours] == ["close at 64", "dense at 64"]
+    assert [pair.first for pair in found.neighbours] == ["close at 64", "dense at 64"]
     assert not found.neighbours[0].accuracy.significant
     assert found.neighbours[1].accuracy.significant
     assert found.knee == 3
@@ -408,7 +408,7 @@ def test_tokens_until_the_first_right_answer() -> None:
         stored("aime", "33", ["33"], question="a", budget=8),
     ]
     found = first.first(rows)
-    assert found.found.value == 0.5
+    assert found.share.value == 0.5
     assert found.tokens is not None
     assert found.whole is not None
     assert (found.tokens.value, found.whole.value) == (pytest.approx(2), 17)

@@ -8,22 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrm.benchmarks.aime import Aime
-from lrm.benchmarks.arithmetic import ARITHMETIC
-from lrm.benchmarks.deduction import DEDUCTION
-from lrm.benchmarks.folio import Folio
-from lrm.benchmarks.hops import HOPS
-from lrm.benchmarks.musique import MUSIQUE, MUSIQUE_DEV, MUSIQUE_DEV_OPEN, MUSIQUE_OPEN
-from lrm.benchmarks.temporal import Temporal
-from lrm.benchmarks.timeline import TIMELINE
+from lrm import registry
 from lrm.contracts import Benchmark
-from lrm.records import Completion, Question, Stop
+from lrm.records import Completion, Stop
 from tests.support import small_data
 
-MUSIQUES = (MUSIQUE, MUSIQUE_OPEN, MUSIQUE_DEV, MUSIQUE_DEV_OPEN)
-REAL = (Aime(), Folio(), Temporal(), *MUSIQUES)
-TWINS = (ARITHMETIC, DEDUCTION, TIMELINE, HOPS)
-BENCHMARKS = pytest.mark.parametrize("benchmark", [*REAL, *TWINS], ids=lambda b: b.name)
+TWINS = ("arithmetic", "deduction", "timeline", "hops")
+
+
+@pytest.fixture(params=registry.BENCHMARKS, scope="module")
+def benchmark(request: pytest.FixtureRequest) -> Benchmark:
+    return registry.benchmark(request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +31,6 @@ def reply(text: str, stop: Stop = "stop") -> Completion:
     return Completion((), text, (), 0, 0, "</think>" in text, stop, False)
 
 
-@BENCHMARKS
 def test_questions_are_the_same_every_time(benchmark: Benchmark) -> None:
     questions = benchmark.load()
     assert questions
@@ -45,7 +39,6 @@ def test_questions_are_the_same_every_time(benchmark: Benchmark) -> None:
     assert questions == benchmark.load(limit=len(questions) + 1)
 
 
-@BENCHMARKS
 def test_questions_are_whole(benchmark: Benchmark) -> None:
     questions = benchmark.load()
     assert len({question.id for question in questions}) == len(questions)
@@ -57,14 +50,23 @@ def test_questions_are_whole(benchmark: Benchmark) -> None:
         assert all(question.gold)
 
 
-@BENCHMARKS
 def test_names_and_versions(benchmark: Benchmark) -> None:
     assert benchmark.name == benchmark.name.lower()
+    assert benchmark.name in registry.BENCHMARKS
     assert benchmark.version >= 1
-    assert benchmark.knowledge is (benchmark.name in {"musique", "musique-dev", "hops"})
 
 
-@BENCHMARKS
+def test_what_the_benchmarks_here_are() -> None:
+    known = {name: registry.benchmark(name) for name in registry.BENCHMARKS}
+    assert {n for n, b in known.items() if b.knowledge} == {"musique", "musique-dev", "hops"}
+    assert tuple(n for n, b in known.items() if b.calibrates) == TWINS  # their order counts
+    assert {n: b.open_book_of for n, b in known.items() if b.open_book_of} == {
+        "musique-open": "musique",
+        "musique-dev-open": "musique-dev",
+    }
+    assert {n for n, b in known.items() if b.practice(1, seed=1)} == set(TWINS)
+
+
 def test_every_accepted_answer_scores(benchmark: Benchmark) -> None:
     for question in benchmark.load():
         for gold in question.gold:
@@ -75,7 +77,6 @@ def test_every_accepted_answer_scores(benchmark: Benchmark) -> None:
             assert grade == benchmark.grade(question, completion)
 
 
-@BENCHMARKS
 def test_another_answer_is_wrong_and_no_answer_is_none(benchmark: Benchmark) -> None:
     questions = benchmark.load()
     other = next(q for q in questions if q.gold[0] != questions[0].gold[0])
@@ -87,7 +88,6 @@ def test_another_answer_is_wrong_and_no_answer_is_none(benchmark: Benchmark) -> 
         assert (silent.answer, silent.score) == (None, 0)
 
 
-@BENCHMARKS
 def test_both_rules_grade_and_one_is_the_headline(benchmark: Benchmark) -> None:
     question = benchmark.load()[0]
     for text in (f"</think>\\boxed{{{question.gold[0]}}}", "</think>So I see.", "</think>"):
@@ -97,24 +97,39 @@ def test_both_rules_grade_and_one_is_the_headline(benchmark: Benchmark) -> None:
         assert grade.marks["strict"].score <= grade.marks["lenient"].score
 
 
-@BENCHMARKS
 def test_practice_never_shows_a_question(benchmark: Benchmark) -> None:
     practice = benchmark.practice(300, seed=1)
     assert practice == benchmark.practice(300, seed=1)
-    assert len(practice) == (300 if benchmark.name in {twin.name for twin in TWINS} else 0)
+    assert len(practice) in ((300,) if benchmark.calibrates else (300, 0))
     if practice:
         assert practice != benchmark.practice(300, seed=2)
     assert not {q.prompt for q in practice} & {q.prompt for q in benchmark.load()}
 
 
-@BENCHMARKS
 @settings(max_examples=50)
 @given(text=st.text(), stop=st.sampled_from(["stop", "length"]))
 def test_any_text_is_graded(benchmark: Benchmark, text: str, stop: Stop) -> None:
-    gold = {"aime": "7", "arithmetic": "7", "folio": "True", "deduction": "True"}
-    asked = benchmark.load(1)[0].prompt
-    question = Question("q", asked, (gold.get(benchmark.name, "(A)"),))
+    [question] = benchmark.load(1)
     grade = benchmark.grade(question, reply(text, stop))
     assert 0 <= grade.score <= 1
     assert grade.score == 0 or grade.answer is not None
     assert all(0 <= value <= 1 for value in grade.also.values())
+    end = benchmark.first_said(question, text)
+    assert end is None or 0 < end <= len(text)
+
+
+def test_the_gold_is_first_said_where_it_first_stands(benchmark: Benchmark) -> None:
+    for question in benchmark.load():
+        said = f"So the answer is {question.gold[0]}."
+        for before in ("", "Let me see.\n"):
+            end = benchmark.first_said(question, f"{before}{said}\n{said}")
+            assert end is not None
+            assert abs(len(before + said) - end) <= 2  # with full stop and line end, or without
+        assert benchmark.first_said(question, "") is None
+        assert benchmark.first_said(question, "Let me see.") is None
+
+
+def test_another_answer_is_not_the_gold(benchmark: Benchmark) -> None:
+    questions = benchmark.load()
+    other = next(q for q in questions if q.gold[0] != questions[0].gold[0])
+    assert benchmark.first_said(questions[0], f"The answer is {other.gold[0]}.") is None

@@ -2,17 +2,23 @@
 
 import re
 import shutil
+import sqlite3
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import optuna
 import pytest
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, InMemoryStorage, _CachedStorage
 
 from experiments.coordination.leases import LeaseLost
 from experiments.coordination.membership import lease_of
 from experiments.search.open_study import open_search
+from experiments.search.storage import RetryingStorage
 from lrm.errors import BadInput
 from lrm.records import Budget, Interval, Point
+from tracking.retry import Retry
 
 LEVELS, BUDGETS = (0.0, 0.3, 0.6, 0.9), (8, 16, 32)
 IDENTITY = {"model": "abc", "budgets": [8, 16, 32], "seed": 0}
@@ -210,3 +216,36 @@ def test_a_worker_elsewhere_that_died_is_replaced_within_a_heartbeat(tmp_path) -
 def test_two_studies_share_a_storage(tmp_path) -> None:
     with opened(tmp_path, name="a"), opened(tmp_path, name="b/c") as second:
         assert second.levels() == set()
+
+
+class Locked(InMemoryStorage):
+    """A storage whose database is locked when the first trial is made."""
+
+    locked: sqlalchemy.exc.OperationalError | None = None
+
+    def create_new_trial(self, study_id, template_trial=None) -> int:
+        error, self.locked = self.locked, None
+        if error:
+            raise StorageInternalError("An exception is raised during the commit.") from error
+        return super().create_new_trial(study_id, template_trial)
+
+
+def test_an_outage_of_its_database_is_waited_for(tmp_path, capsys) -> None:
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/x.db", connect_args={"timeout": 0})
+    storage = Locked()
+    study = optuna.create_study(storage=RetryingStorage(storage, Retry("sqlite:///x.db")))
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlalchemy.exc.OperationalError) as raised, engine.connect() as session:
+            session.execute(sqlalchemy.text("SELECT * FROM sqlite_master"))
+    storage.locked = raised.value
+    study.tell(study.ask(), 1.0)
+    assert [trial.value for trial in study.trials] == [1.0]
+    assert "(database is locked); waiting" in capsys.readouterr().err
+    engine.dispose()
+
+
+def test_every_call_of_the_storage_is_repeated() -> None:
+    calls = {name for name in vars(_CachedStorage) if name in vars(BaseStorage) and name[0] != "_"}
+    assert BaseStorage.__abstractmethods__ <= set(vars(RetryingStorage))
+    assert calls - {"get_best_trial"} <= set(vars(RetryingStorage))

@@ -64,10 +64,10 @@ class Cluster:
         done = [trial for trial in trials if trial.state.name == "COMPLETE"]
         values: dict[tuple[float, int], list[float]] = {}
         run_ids: dict[tuple[float, int], str] = {}
-        for one in done:
-            place = one.params["sparsity"], one.params["budget"]
-            assert values.setdefault(place, one.values) == one.values
-            assert run_ids.setdefault(place, one.user_attrs[RUN_ID]) == one.user_attrs[RUN_ID]
+        for trial in done:
+            setting = trial.params["sparsity"], trial.params["budget"]
+            assert values.setdefault(setting, trial.values) == trial.values
+            assert run_ids.setdefault(setting, trial.user_attrs[RUN_ID]) == trial.user_attrs[RUN_ID]
         return values
 
     def start(self, folder: Path, study: str, *flags: str) -> subprocess.Popen[str]:
@@ -83,9 +83,9 @@ class Cluster:
         )
 
     def runs(self, kind: Any, study: str) -> list[Any]:
-        found = open_store(self.record.address)._backend.runs(kind, study)
-        assert {one.entity.info.status for one in found} == {"FINISHED"}
-        return found
+        runs = open_store(self.record.address)._backend.runs(kind, study)
+        assert {run.entity.info.status for run in runs} == {"FINISHED"}
+        return runs
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +109,9 @@ def stopped(*processes: subprocess.Popen[str]) -> Iterator[None]:
 
 def ended(*processes: subprocess.Popen[str]) -> list[str]:
     """What they printed; all have reached the end of the study."""
-    told = [process.communicate(timeout=480) for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), told
-    return [out for out, _ in told]
+    outputs = [process.communicate(timeout=480) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), outputs
+    return [out for out, _ in outputs]
 
 
 def measured(folder: Path, study: str) -> list[dict[str, Any]]:
@@ -127,13 +127,13 @@ def replies(folder: Path) -> Counter[tuple[str, str]]:
     return Counter((name, json.loads(x)["key"]) for name, x in lines if x.endswith(b"\n"))
 
 
-def until(what: Any, seconds: float = 240) -> Any:
-    """What `what` returns as soon as it returns something."""
+def until(condition: Any, seconds: float = 240) -> Any:
+    """What `condition` returns, as soon as it is true."""
     end = time.monotonic() + seconds
-    while not (found := what()):
+    while not (result := condition()):
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
-    return found
+    return result
 
 
 @pytest.mark.database
@@ -207,9 +207,9 @@ def test_workers_wait_through_an_outage(cluster: Cluster, tmp_path: Path, victim
         server.stop()
         time.sleep(4)
         server.start()
-        told = [process.communicate(timeout=480)[1] for process in workers]
-        assert [process.returncode for process in workers] == [0, 0], told
-    assert any("does not answer" in err and "answers again" in err for err in told), told
+        errors = [process.communicate(timeout=480)[1] for process in workers]
+        assert [process.returncode for process in workers] == [0, 0], errors
+    assert any("does not answer" in err and "answers again" in err for err in errors), errors
     assert len(cluster.complete(victim)) == len(LEVELS) * len(BUDGETS)
     assert set(replies(tmp_path).values()) == {1}
     assert len(cluster.runs("trial", victim)) == len(LEVELS) * len(BUDGETS)
@@ -289,7 +289,7 @@ def test_without_gpus_none_are_given(tmp_path: Path, capfd: pytest.CaptureFixtur
 def test_each_worker_sees_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert [found["CUDA_VISIBLE_DEVICES"] for found in on_gpus(["0+1", "3"]).values()] == [
+    assert [item["CUDA_VISIBLE_DEVICES"] for item in on_gpus(["0+1", "3"]).values()] == [
         "0,1", "3"
     ]  # fmt: skip
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")

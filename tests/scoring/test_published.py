@@ -106,15 +106,16 @@ def test_difference_is_newcombes(
 )
 def test_verdicts_by_hand(benchmark: str, ours: float, theirs: float, verdict: str) -> None:
     n = published.QUESTIONS[benchmark]
-    (found,) = compare(made(benchmark, theirs), {benchmark: (ours, n)})
-    assert found.verdict == verdict
+    (comparison,) = compare(made(benchmark, theirs), {benchmark: (ours, n)})
+    assert comparison.verdict == verdict
 
 
 @given(sides, sides)
 def test_swapping_the_sides_negates_the_difference(
-    one: tuple[float, int], other: tuple[float, int]
+    first: tuple[float, int], second: tuple[float, int]
 ) -> None:
-    there, back = difference(wilson(*one), wilson(*other)), difference(wilson(*other), wilson(*one))
+    sides = wilson(*first), wilson(*second)
+    there, back = difference(*sides), difference(*sides[::-1])
     assert (there.value, there.low, there.high) == (-back.value, -back.high, -back.low)
     assert there.low >= -1 - 1e-12
     assert there.high <= 1 + 1e-12
@@ -135,8 +136,8 @@ def test_a_better_score_never_gets_a_worse_verdict(
 
 def test_only_what_both_have_is_compared() -> None:
     ours = {"arithmetic": (1.0, 50), "temporal": (0.832, 100), "aime": (16 / 30, 30)}
-    found = compare(AWQ, ours)
-    assert [(one.benchmark, one.ours_n, one.theirs_n, one.runs) for one in found] == [
+    comparisons = compare(AWQ, ours)
+    assert [(item.benchmark, item.ours_n, item.theirs_n, item.runs) for item in comparisons] == [
         ("aime", 30, 30, 3),
         ("temporal", 100, 250, 3),
     ]

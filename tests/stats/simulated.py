@@ -18,7 +18,9 @@ STUDIES = 2000
 def covered(interval: Callable[[int], Interval | Difference], truth: float) -> float:
     """How often the interval of a simulated study holds the truth."""
     return float(
-        np.mean([found.low <= truth <= found.high for found in map(interval, range(STUDIES))])
+        np.mean(
+            [estimate.low <= truth <= estimate.high for estimate in map(interval, range(STUDIES))]
+        )
     )
 
 
@@ -28,12 +30,12 @@ def difficulties(
     """Chances [studies, questions] that each of two models is right, with these means (beta), which
     go along with one another as far as `alike` says."""
     shared = rng.standard_normal((STUDIES, QUESTIONS))
-    found = []
+    chances = []
     for truth in truths:
         own = rng.standard_normal(shared.shape)
         ranks = stats.norm.cdf(np.sqrt(alike) * shared + np.sqrt(1 - alike) * own)
-        found.append(stats.beta.ppf(ranks, 2 * truth, 2 * (1 - truth)))
-    return found
+        chances.append(stats.beta.ppf(ranks, 2 * truth, 2 * (1 - truth)))
+    return chances
 
 
 def sampled(

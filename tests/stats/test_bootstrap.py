@@ -22,8 +22,8 @@ def test_resamples_are_the_same_each_time_and_paired() -> None:
 
 def test_percentiles_agree_with_the_t_interval_where_nothing_is_skewed() -> None:
     values = np.random.default_rng(8).normal(10, 1, 400)
-    found = bootstrap.percentile(bootstrap.resampled(values[None])[0])
+    interval = bootstrap.percentile(bootstrap.resampled(values[None])[0])
     expected = intervals.mean(values[:, None])
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=0.02)
     assert bootstrap.percentile(np.array([np.nan, 1.0])) is None

@@ -46,10 +46,10 @@ def test_the_front_is_what_the_definition_says(points: list[tuple[int, int, int]
     def beats(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
         return one[0] >= other[0] and one[1] <= other[1] and one[2] <= other[2] and one != other
 
-    expected = {one for one in points if not any(beats(other, one) for other in points)}
-    found = [points[i] for i in nondominated(*zip(*points, strict=True))]
-    assert set(found) == expected
-    assert len(found) == len(expected)
+    expected = {point for point in points if not any(beats(other, point) for other in points)}
+    front = [points[i] for i in nondominated(*zip(*points, strict=True))]
+    assert set(front) == expected
+    assert len(front) == len(expected)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 5)] * 3), max_size=8))
@@ -72,10 +72,10 @@ def test_volumes_count_the_cells_below(points: list[tuple[int, int, int]]) -> No
 
 def test_history_never_falls_and_ends_at_the_whole() -> None:
     accuracy, tokens = [0.2, 0.9, 0.5, 0.9], [50, 100, 20, 80]
-    found = history(accuracy, tokens, 200)
-    assert found == sorted(found)
-    assert found[0] == pytest.approx(0.2 * 150)
-    assert found[-1] == area(accuracy, tokens, 200)
+    areas = history(accuracy, tokens, 200)
+    assert areas == sorted(areas)
+    assert areas[0] == pytest.approx(0.2 * 150)
+    assert areas[-1] == area(accuracy, tokens, 200)
 
 
 def test_the_knee_is_farthest_above_the_chord() -> None:

@@ -29,8 +29,8 @@ def test_single_samples_cover_on_average() -> None:
     held = [
         sum(
             stats.binom.pmf(right, QUESTIONS, truth)
-            for right, found in enumerate(outcomes)
-            if found.low <= truth <= found.high
+            for right, interval in enumerate(outcomes)
+            if interval.low <= truth <= interval.high
         )
         for truth in truths
     ]

@@ -15,8 +15,8 @@ from tests.stats.simulated import QUESTIONS, STUDIES, covered, difficulties, sam
 def test_paired_differences_cover(truths: tuple[float, float], samples: int) -> None:
     rng = np.random.default_rng(2)
     one, other = (sampled(rng, chances, samples) for chances in difficulties(rng, truths, 0.6))
-    found = covered(lambda i: paired.paired_difference(one[i], other[i]), truths[0] - truths[1])
-    assert 0.93 <= found <= 0.97
+    share = covered(lambda i: paired.paired_difference(one[i], other[i]), truths[0] - truths[1])
+    assert 0.93 <= share <= 0.97
 
 
 def test_pairing_pays() -> None:
@@ -35,8 +35,8 @@ def test_token_ratios_cover(between: float, own: float) -> None:
     base, longer = (
         np.exp(question + rng.normal(shift, own, (STUDIES, QUESTIONS, 2))) for shift in (0, 0.2)
     )
-    found = covered(lambda i: paired.paired_ratio(longer[i], base[i]), np.exp(0.2))
-    assert 0.93 <= found <= 0.97
+    share = covered(lambda i: paired.paired_ratio(longer[i], base[i]), np.exp(0.2))
+    assert 0.93 <= share <= 0.97
 
 
 @pytest.mark.parametrize("truths", [(0.6, 0.8), (0.4, 0.9), (0.1, 0.5)])
@@ -64,8 +64,8 @@ def test_verdicts_are_plain() -> None:
     assert same.low < -0.05 < 0.05 < same.high  # all right says little of thirty questions
     assert paired.paired_difference(right, wrong).verdict == "higher"
     assert paired.paired_difference(wrong, right).verdict == "lower"
-    one = paired.paired_difference(np.ones((1, 4)), np.zeros((1, 4)))
-    assert (one.value, one.questions, one.verdict) == (1, 1, "no significant difference")
+    single = paired.paired_difference(np.ones((1, 4)), np.zeros((1, 4)))
+    assert (single.value, single.questions, single.verdict) == (1, 1, "no significant difference")
 
 
 def test_unequal_questions_cannot_be_paired() -> None:
@@ -92,7 +92,7 @@ def test_a_ratio_goes_no_further_than_the_question_that_differs_most(differ: int
     base = np.random.default_rng(3).uniform(50, 200, (50, 1))
     other = base.copy()
     other[:differ] *= 1.5
-    found = paired.paired_ratio(other, base)
-    assert 1 < found.value < 1.1
-    assert 0.9 < found.low <= found.value
-    assert found.high <= 1.5 + 1e-9
+    ratio = paired.paired_ratio(other, base)
+    assert 1 < ratio.value < 1.1
+    assert 0.9 < ratio.low <= ratio.value
+    assert ratio.high <= 1.5 + 1e-9

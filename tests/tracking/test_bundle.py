@@ -98,22 +98,22 @@ def runs(store: Store) -> dict[str, StoredRun]:
     """All runs of the study in a store, by their id in the first one."""
     study, levels = store.study_runs("demo")
     trials = store._backend.runs("trial", "demo")
-    return {one.tags.get("origin.run_id", one.id): one for one in (study, *levels, *trials)}
+    return {run.tags.get("origin.run_id", run.id): run for run in (study, *levels, *trials)}
 
 
 def assert_same(here: Store, there: Store) -> None:
     """Everything that runs hold is the same in two stores, and refers to what is there."""
     mine, its = runs(here), runs(there)
     assert set(mine) == set(its)
-    for run_id, one in mine.items():
+    for run_id, run in mine.items():
         other = its[run_id]
-        assert (one.name, one.kind, one.params) == (other.name, other.kind, other.params)
-        assert (one.entity.info.status, one.entity.info.start_time, one.entity.info.end_time) == (
+        assert (run.name, run.kind, run.params) == (other.name, other.kind, other.params)
+        assert (run.entity.info.status, run.entity.info.start_time, run.entity.info.end_time) == (
             other.entity.info.status, other.entity.info.start_time, other.entity.info.end_time
         )  # fmt: skip
-        assert repr(history(here, one)) == repr(history(there, other))
-        assert files(one) == files(other)
-        for tag, value in one.tags.items():
+        assert repr(history(here, run)) == repr(history(there, other))
+        assert files(run) == files(other)
+        for tag, value in run.tags.items():
             if tag == "mlflow.note.content":
                 for old, moved in its.items():
                     value = value.replace(old, moved.id)
@@ -145,7 +145,7 @@ def test_a_study_is_the_same_elsewhere_and_a_second_import_changes_nothing(
     here, elsewhere = open_store(None, alpha), open_store(None, there)
     assert_same(here, elsewhere)
     mine, its = (variants.read(variants.of_study(s, "demo")) for s in (here, elsewhere))
-    assert [one.name for one in mine.variants] == [one.name for one in its.variants]
+    assert [variant.name for variant in mine.variants] == [variant.name for variant in its.variants]
     assert mine.samples == its.samples
     before = everything(there)
     assert "all 5 runs are here already; nothing was changed" in brought(capfd, there, str(bundle))
@@ -213,7 +213,7 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
     said = brought(capfd, there, str(bundle))
     assert "1 runs are new, 2 were completed, 2 were here already." in said
     assert_same(open_store(None, alpha), open_store(None, there))
-    assert not [one for one in runs(half).values() if "reason" in one.tags]
+    assert not [run for run in runs(half).values() if "reason" in run.tags]
 
 
 def test_two_at_once_make_nothing_twice(alpha: Path, bundle: Path, there: Path) -> None:
@@ -223,10 +223,10 @@ def test_two_at_once_make_nothing_twice(alpha: Path, bundle: Path, there: Path) 
         from tracking.bundles import open_bundle
         from tracking.store import open_store
         quiet = lambda *words: None
-        store, told = open_store(None, Path(sys.argv[1])), open_bundle(Path(sys.argv[2]), quiet)
+        store, content = open_store(None, Path(sys.argv[1])), open_bundle(Path(sys.argv[2]), quiet)
         print("ready", flush=True)
         input()
-        print(store.bring_in(told, None, quiet).new)
+        print(store.bring_in(content, None, quiet).new)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(there), str(bundle)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -267,7 +267,7 @@ def test_what_another_machine_brings_in_is_left_to_it(
     brought(capfd, there, str(bundle))
     store = open_store(None, there)
     client, study = store._backend.client, store.study_runs("demo")[0]
-    client.update_run(study.id, status="RUNNING")
+    client.reopen_run(study.id)
     client.set_tag(study.id, "host", "elsewhere")
     said = refused(there, capfd, "import", str(bundle))
     assert "'demo' is being brought in by process" in said
@@ -395,13 +395,13 @@ def test_stores_that_cannot_be_used(
     bundle: Path, there: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = there / "x.zip"
-    with socket.socket() as unused, unwilling() as place:
+    with socket.socket() as unused, unwilling() as address:
         unused.bind(("127.0.0.1", 0))
         silent = f"http://me:hunter2@127.0.0.1:{unused.getsockname()[1]}"
         for flags in (("import", str(bundle)), ("export", "--study", "demo", "--out", str(out))):
             said = refused(there, capfd, *flags, "--tracking-uri", silent)
             assert "Cannot use the store http://***@127.0.0.1" in said
-            denied = refused(there, capfd, *flags, "--tracking-uri", place)
+            denied = refused(there, capfd, *flags, "--tracking-uri", address)
             assert "does not let you in: set MLFLOW_TRACKING_USERNAME" in denied
             assert "hunter2" not in said + denied
     assert not out.exists()
@@ -426,29 +426,29 @@ Change = Callable[[dict[str, bytes]], None]
 
 def _edit(change: Callable[[dict[str, Any]], None], *, digest: bool) -> Change:
     def edited(members: dict[str, bytes]) -> None:
-        told = json.loads(members["manifest.json"])
-        change(told)
+        content = json.loads(members["manifest.json"])
+        change(content)
         if digest:
-            told["digest"] = of_json({k: v for k, v in told.items() if k != "digest"})
-        members["manifest.json"] = json.dumps(told).encode()
+            content["digest"] = of_json({k: v for k, v in content.items() if k != "digest"})
+        members["manifest.json"] = json.dumps(content).encode()
 
     return edited
 
 
-def _better(told: dict[str, Any]) -> None:
-    told["runs"][-1]["metrics"]["accuracy"][0][1] = 0.99
+def _better(content: dict[str, Any]) -> None:
+    content["runs"][-1]["metrics"]["accuracy"][0][1] = 0.99
 
 
-def _other_sum(told: dict[str, Any]) -> None:
-    run = told["runs"][1]
+def _other_sum(content: dict[str, Any]) -> None:
+    run = content["runs"][1]
     path = next(iter(run["files"]))
     run["files"][path][1] = "0" * 64
-    (listed,) = (one for one in told["files"] if one["name"] == f"runs/{run['id']}/{path}")
+    (listed,) = (file for file in content["files"] if file["name"] == f"runs/{run['id']}/{path}")
     listed["sha256"] = "0" * 64
 
 
-def _climbing(told: dict[str, Any]) -> None:
-    run = told["runs"][1]
+def _climbing(content: dict[str, Any]) -> None:
+    run = content["runs"][1]
     run["files"]["../../evil"] = run["files"].pop(next(iter(run["files"])))
 
 
@@ -478,10 +478,10 @@ def _one_byte(members: dict[str, bytes]) -> None:
         (_edit(_better, digest=False), "manifest.json has another checksum"),
         (_edit(_other_sum, digest=True), "has another checksum"),
         (_edit(_climbing, digest=True), "'../../evil' is not safe"),
-        (_edit(lambda told: told["runs"].pop(0), digest=True), "list of files"),
-        (_edit(lambda told: told.update(format=2), digest=True), "The bundle has format 2"),
-        (_edit(lambda told: told["runs"][1].update(id="' or 1"), digest=True), "no run's id"),
-        (_edit(lambda told: told["runs"][1].update(kind="x"), digest=True), "no kind of run"),
+        (_edit(lambda content: content["runs"].pop(0), digest=True), "list of files"),
+        (_edit(lambda content: content.update(format=2), digest=True), "The bundle has format 2"),
+        (_edit(lambda content: content["runs"][1].update(id="' or 1"), digest=True), "no run's id"),
+        (_edit(lambda content: content["runs"][1].update(kind="x"), digest=True), "no kind of run"),
     ],
 )
 def test_a_changed_bundle_is_refused_and_nothing_is_written(
@@ -550,18 +550,20 @@ def test_whatever_byte_is_flipped_no_other_content_is_read(bundle: Path, tmp_pat
     """What zip has of dates and the like may change unseen; what is brought in may not."""
     whole, good = bundle.read_bytes(), open_bundle(bundle, lambda *words: None).manifest
     draw, seen = random.Random(0), 0
-    directory = [(place, bit) for place in range(len(whole) - 22, len(whole)) for bit in range(8)]
+    directory = [
+        (position, bit) for position in range(len(whole) - 22, len(whole)) for bit in range(8)
+    ]
     anywhere = [(draw.randrange(len(whole)), draw.randrange(8)) for _ in range(300)]
-    for place, bit in directory + anywhere:
+    for position, bit in directory + anywhere:
         data = bytearray(whole)
-        data[place] ^= 1 << bit
+        data[position] ^= 1 << bit
         (tmp_path / "flipped.zip").write_bytes(data)
         try:
-            found = open_bundle(tmp_path / "flipped.zip", lambda *words: None)
+            opened = open_bundle(tmp_path / "flipped.zip", lambda *words: None)
         except BadInput:
             seen += 1
         else:
-            assert repr(found.manifest) == repr(good)
+            assert repr(opened.manifest) == repr(good)
     assert seen > 250
 
 
@@ -586,6 +588,6 @@ def test_a_server_and_no_secret(
     assert not [path for path in tmp_path.glob("*.zip") if b"hunter2" in path.read_bytes()]
     printed = capfd.readouterr()
     assert "hunter2" not in printed.out + printed.err
-    told = open_bundle(tmp_path / "own.zip", lambda *words: None).manifest
-    assert told.store == address.replace("//", "//***@")
+    manifest = open_bundle(tmp_path / "own.zip", lambda *words: None).manifest
+    assert manifest.store == address.replace("//", "//***@")
     assert os.fspath(alpha) in open_bundle(out, lambda *words: None).manifest.store

@@ -23,15 +23,15 @@ def test_what_a_person_wrote_holds_no_markup(text: str) -> None:
 
 
 def test_a_purpose_is_one_line_without_secrets() -> None:
-    told = notes.of_study(PAGES, STUDY, "see\n\n# http://me:hunter2@host api_key=hunter3")
-    purpose, _, links = told.partition("\n\n")
+    note = notes.of_study(PAGES, STUDY, "see\n\n# http://me:hunter2@host api_key=hunter3")
+    purpose, _, links = note.partition("\n\n")
     assert html.unescape(purpose) == "see # http://***@host api_key=***"
     assert links.startswith("[Report](#/experiments/1/runs/")
 
 
 def test_links_survive_what_takes_secrets_out() -> None:
-    told = notes.of_study(PAGES, STUDY, "")
-    assert notes.redact(told) == told
+    note = notes.of_study(PAGES, STUDY, "")
+    assert notes.redact(note) == note
 
 
 def test_links_follow_a_run_to_another_store() -> None:

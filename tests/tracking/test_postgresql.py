@@ -72,21 +72,21 @@ def _start(uri: str, processes: int) -> Started:
 
 @pytest.fixture(params=["direct", "served"])
 def started(request: pytest.FixtureRequest) -> Started:
-    found: Started = request.getfixturevalue(request.param)
-    return found
+    store: Started = request.getfixturevalue(request.param)
+    return store
 
 
 def test_several_processes_start_a_store_and_a_study_at_once(started: Started) -> None:
     assert not any(started.statuses), started.outputs
     (run_id,) = {output.strip() for output in started.outputs}
     client = MlflowClient(started.uri)
-    names = Counter(found.name for found in client.search_experiments())
+    names = Counter(experiment.name for experiment in client.search_experiments())
     assert names == Counter(["Default", "lrm/studies", "lrm/levels", "lrm/trials"])
     run = client.get_run(run_id)
     assert (run.info.status, run.data.params) == ("FINISHED", {"seed": "0"})
     assert not [tag for tag in run.data.tags if tag.startswith("worker/")]
-    everywhere = [found.experiment_id for found in client.search_experiments()]
-    assert [found.info.run_id for found in client.search_runs(everywhere)] == [run_id]
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert [run.info.run_id for run in client.search_runs(everywhere)] == [run_id]
 
 
 def _write(store: Store, name: str, outage: Callable[[], None]) -> None:
@@ -100,9 +100,14 @@ def _write(store: Store, name: str, outage: Callable[[], None]) -> None:
                 run.log_generations("hops", [{"id": "q1", "text": f"naïve {level}"}])
                 run.log_curve({"accuracy": {16: 0.25, 32: 0.75}})
             for budget in (16, 32):
-                place = f"{level} at {budget}"
+                setting = f"{level} at {budget}"
                 study.trial(
-                    place, place, {"budget": budget}, {"tokens": 9.0}, number=0, level_run_id=run.id
+                    setting,
+                    setting,
+                    {"budget": budget},
+                    {"tokens": 9.0},
+                    number=0,
+                    level_run_id=run.id,
                 )
         study.log_curve({"pareto/accuracy": {0: 0.2, 1: 0.9}})
         study.artifact("frontier/front.json", b"[1]")
@@ -114,21 +119,21 @@ def _check(store: Store, name: str) -> None:
     assert study.unfinished is None
     assert study.history("pareto/accuracy") == {0: 0.2, 1: 0.9}
     assert study.artifact("frontier/front.json") == b"[1]"
-    assert [one.tags["identity"] for one in levels] == ["0.5", "0.0"]
-    for one in levels:
-        assert one.unfinished is None
-        assert one.history("accuracy") == {16: 0.25, 32: 0.75}
-        text = f"naïve {one.tags['identity']}"
-        assert list(one.rows("hops")) == [{"id": "q1", "text": text}]
-        table = json.loads(one.artifact("samples.json") or b"")
-        assert table["data"] == [[1.0, False, 4, one.tags["identity"]]]
+    assert [level.tags["identity"] for level in levels] == ["0.5", "0.0"]
+    for level in levels:
+        assert level.unfinished is None
+        assert level.history("accuracy") == {16: 0.25, 32: 0.75}
+        text = f"naïve {level.tags['identity']}"
+        assert list(level.rows("hops")) == [{"id": "q1", "text": text}]
+        table = json.loads(level.artifact("samples.json") or b"")
+        assert table["data"] == [[1.0, False, 4, level.tags["identity"]]]
     client = MlflowClient(store.uri)
     trials = client.get_experiment_by_name("lrm/trials").experiment_id
-    found = client.search_runs([trials], f"tags.study = '{name}'")
-    assert Counter(one.data.tags["identity"] for one in found) == Counter(
+    runs = client.search_runs([trials], f"tags.study = '{name}'")
+    assert Counter(run.data.tags["identity"] for run in runs) == Counter(
         f"{level} at {budget}" for level in ("0.0", "0.5") for budget in (16, 32)
     )
-    assert {one.info.status for one in found} == {"FINISHED"}
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 @pytest.mark.parametrize("stopped", ["direct", "served", "served itself"])

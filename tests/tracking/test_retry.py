@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sqlite3
@@ -18,17 +17,22 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 
 from tests.support.postgres import postgres
-from tracking.client import RetryingClient
+from tracking.client import RetryingArtifacts, RetryingClient
 from tracking.outages import find_outage
 from tracking.processes import dead_marks, is_alive, started, this_mark, this_process
 from tracking.retry import Retry, StoreUnavailable
 
-EXPERIMENT = {"experiment": {"experiment_id": "1", "name": "lrm/levels"}}
+EXPERIMENT = b'{"experiment": {"experiment_id": "1", "name": "lrm/levels"}}'
+ARTIFACT = b"the bytes"
+HALF = 206
+"""Instead of a status: the connection breaks within the body."""
 
 
 def test_a_locked_database_is_waited_for_and_told_once(
@@ -164,14 +168,18 @@ def serving(*statuses: int | None, port: int = 0) -> Iterator[Web]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status = web.next() if "experiments" in self.path else 404
+            known = "experiments" in self.path or "artifacts" in self.path
+            status = web.next() if known else 404
             if status is None:
                 return
-            body = json.dumps(EXPERIMENT if status == 200 else {"message": "no"}).encode()
-            self.send_response(status)
+            body = b'{"message": "no"}'
+            if status in (200, HALF):
+                listed = b'{"files": []}' if "?" in self.path else ARTIFACT
+                body = EXPERIMENT if "experiments" in self.path else listed
+            self.send_response(200 if status == HALF else status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[:4] if status == HALF else body)
 
         def log_message(self, *words: object) -> None:
             """Says nothing."""
@@ -195,6 +203,29 @@ def test_a_server_that_recovers_is_waited_for(
     verb = "answers with an error" if out == 500 else "does not answer"
     assert first.startswith(f"The store http://***@x {verb} ({f'HTTP {out}' if out else 'Remote'}")
     assert last == "The store http://***@x answers again."
+
+
+@pytest.mark.parametrize("out", [503, 500, None, HALF])
+@pytest.mark.parametrize("longer", [True, False])
+def test_an_artifact_is_read_through_an_outage(
+    out: int | None, longer: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # MLflow lists before it reads; its own error says nothing of the cause, so we list again.
+    listed_again = [503 if out == HALF else out] if longer else []
+    with serving(200, out, *listed_again, 200) as web:
+        uri = f"http://127.0.0.1:{web.port}/api/2.0/mlflow-artifacts/artifacts/run"
+        artifacts = RetryingArtifacts(HttpArtifactRepository(uri), Retry("http://x"))
+        assert artifacts.download("report.html", tmp_path).read_bytes() == ARTIFACT
+    assert ("answers again" in capsys.readouterr().err) == longer
+
+
+def test_an_artifact_that_is_not_there_is_raised_at_once(tmp_path: Path) -> None:
+    with serving(404) as web:
+        uri = f"http://127.0.0.1:{web.port}/api/2.0/mlflow-artifacts/artifacts/run"
+        artifacts = RetryingArtifacts(HttpArtifactRepository(uri), Retry("http://x"))
+        with pytest.raises(requests.HTTPError):
+            artifacts.paths()
+        assert len(web.asked) == 1
 
 
 def test_a_server_that_is_not_up_yet_is_waited_for() -> None:
@@ -243,6 +274,7 @@ def test_once_waits_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert not capsys.readouterr().err
 
 
+@pytest.mark.database
 def test_postgresql_that_is_away_is_an_outage_and_a_refused_login_is_an_error() -> None:
     with postgres() as database:
         url = database.url("x")

@@ -297,13 +297,13 @@ class TestResume:
         assert (run.info.status, run.data.tags["note"]) == ("FINISHED", "again")
 
     def test_a_note_stays_until_another_is_given(self, store: Store) -> None:
-        for given, told in (("why?", "why?"), (None, "why?"), ("so.", "so."), (None, "so.")):
+        for given, shown in (("why?", "why?"), (None, "why?"), ("so.", "so."), (None, "so.")):
             tags = {"note": given} if given else {}
             with store.study("demo", PARAMS, tags, {}) as study:
                 pass
-            found = _read(store, study.id).data.tags
-            assert found["note"] == told
-            assert found["mlflow.note.content"].startswith(f"{escape(told)}\n\n[Report]")
+            tags = _read(store, study.id).data.tags
+            assert tags["note"] == shown
+            assert tags["mlflow.note.content"].startswith(f"{escape(shown)}\n\n[Report]")
 
     def test_other_params_are_refused_and_nothing_changes(self, store: Store) -> None:
         with store.study("demo", PARAMS, {}, {}) as first:
@@ -463,8 +463,10 @@ class TestStore:
     def test_two_processes_may_open_a_fresh_store_at_once(self, fresh: Fresh) -> None:
         assert fresh.statuses == [0, 0]
         names = {
-            found.name
-            for found in MlflowClient(f"sqlite:///{fresh.folder}/mlflow.db").search_experiments()
+            experiment.name
+            for experiment in MlflowClient(
+                f"sqlite:///{fresh.folder}/mlflow.db"
+            ).search_experiments()
         }
         assert names == {"Default", "lrm/studies", "lrm/levels", "lrm/trials"}
 
@@ -554,9 +556,9 @@ class TestProvenance:
 
     def test_outside_git_it_says_so(self, tmp_path: Path) -> None:
         assert code(tmp_path) == {"git.commit": "none: not a git checkout with a commit"}
-        found = provenance(tmp_path)
-        assert found["version.mlflow"]
-        assert all(found.values())
+        facts = provenance(tmp_path)
+        assert facts["version.mlflow"]
+        assert all(facts.values())
 
     def test_in_git_commit_and_dirt_are_told(self, tmp_path: Path) -> None:
         def git(*words: str) -> str:

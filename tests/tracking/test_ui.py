@@ -98,15 +98,15 @@ def page(browser: BrowserContext) -> Iterator[Page]:
     wrong: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:
-        place = message.location["url"]
-        if message.type == "error" and "static-files" not in place and "ajax-api" not in place:
-            wrong.append(f"{message.text} ({place})")
+        url = message.location["url"]
+        if message.type == "error" and "static-files" not in url and "ajax-api" not in url:
+            wrong.append(f"{message.text} ({url})")
 
     browser.on("console", hear)
     yield browser.new_page()
     browser.remove_listener("console", hear)
-    for one in browser.pages:
-        one.close()
+    for tab in browser.pages:
+        tab.close()
     assert not wrong
 
 
@@ -119,8 +119,8 @@ def follow(page: Page, link: str) -> Page:
 
 def test_from_the_studies_to_the_frontier(page: Page, ui: str, store: Store, study: str) -> None:
     page.goto(ui + store.pages.studies)
-    for told in ("best/accuracy", "alpha", PURPOSE):
-        expect(page.get_by_text(told, exact=True).first).to_be_visible()
+    for text in ("best/accuracy", "alpha", PURPOSE):
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
     page.get_by_role("link", name="seen", exact=True).click()
     expect(page.get_by_text(PURPOSE, exact=True).first).to_be_visible()
     chart = follow(page, "Frontier: accuracy over tokens")

@@ -55,7 +55,7 @@ class PerplexityReport(TypedDict):
     text: str
 
 
-class Step(TypedDict):
+class LineageStep(TypedDict):
     """One method applied to the checkpoint of revision `parent`."""
 
     method: str
@@ -70,7 +70,7 @@ def is_complete(path: Path) -> bool:
     return (path / RECEIPT).is_file()
 
 
-def steps_of(folder: Path) -> list[Step]:
+def steps_of(folder: Path) -> list[LineageStep]:
     """What was done to a checkpoint, oldest first; empty without a receipt.
 
     Raises BadInput if the receipt cannot be read.
@@ -79,7 +79,7 @@ def steps_of(folder: Path) -> list[Step]:
     if not path.is_file():
         return []
     try:
-        steps: list[Step] = json.loads(path.read_text())["steps"]
+        steps: list[LineageStep] = json.loads(path.read_text())["steps"]
         missing = [key for step in steps for key in KEYS if key not in step]
         if missing:
             raise KeyError(missing[0])

@@ -27,7 +27,7 @@ CHUNK = 1 << 24
 def open_quantized(folder: Path) -> Checkpoint:
     """A folder that the method wrote, with what was measured.
 
-    Beside what any GGUF file says: bits per weight of parts (`gguf_plan.bits`);
+    Beside what any GGUF file says: bits per weight of parts (`lrm.compression.gguf.plan.bits`);
     `reconstruction/error`, ||W - Q||^2 / ||W||^2 over the linear layers of the blocks, W in
     float16; `fallback/tensors`, how many got a larger type than asked for; `protected/share`, the
     share of those layers' weights that stayed in float16; `tensors/TYPE`, how many are stored in a

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FILE = "model.safetensors"
 
 
-class Job(TypedDict):
+class QuantizationJob(TypedDict):
     """See the top of this file."""
 
     model: str
@@ -96,7 +96,7 @@ class Scaled(Modifier):  # type: ignore[misc]
         return True
 
 
-def recipe(job: Job) -> list[Modifier]:
+def recipe(job: QuantizationJob) -> list[Modifier]:
     """What the library is to do. GPTQ's values are symmetric around zero, AWQ's are not, as in the
     libraries that its models are usually made with."""
     weights = QuantizationArgs(
@@ -117,7 +117,7 @@ def recipe(job: Job) -> list[Modifier]:
     return [awq, QuantizationModifier(**common), Scaled(file=job["scaled"])]
 
 
-def quantize(job: Job) -> None:
+def quantize(job: QuantizationJob) -> None:
     """The packed folder."""
     rows = load_file(job["rows"])
     tokens = [part.tolist() for part in rows["tokens"].split(rows["lengths"].tolist())]
@@ -143,7 +143,7 @@ def quantize(job: Job) -> None:
     model.save_pretrained(job["out"], save_compressed=True)
 
 
-def unpack(job: Job) -> None:
+def unpack(job: QuantizationJob) -> None:
     """The weights that the packed folder stands for, by the names of the model's own files."""
     model = AutoModelForCausalLM.from_pretrained(
         job["out"],
@@ -175,7 +175,7 @@ def leave_with_stdin() -> None:
 
 if __name__ == "__main__":
     answers = os.fdopen(int(sys.argv[1]), "w")
-    asked: Job = json.loads(sys.stdin.readline())
+    asked: QuantizationJob = json.loads(sys.stdin.readline())
     threading.Thread(target=leave_with_stdin, daemon=True).start()
     try:
         quantize(asked)

@@ -49,17 +49,17 @@ def thresholds(part: Tensor, upper: Tensor, ranks: Tensor, segments: Tensor) -> 
     """
     columns, levels, _ = part.shape
     left = ranks.clone()
-    found = torch.zeros_like(left)
+    settled = torch.zeros_like(left)
     width = triton.next_power_of_2(columns)
     passes = left.new_zeros(32 // DIGIT, *left.shape, 2**DIGIT)
     for shift, counts in zip(range(32 - DIGIT, -1, -DIGIT), passes, strict=True):
         _count[segments.shape[1], levels](
-            part, part.stride(0), part.stride(1), upper, upper.stride(0), found, counts,
+            part, part.stride(0), part.stride(1), upper, upper.stride(0), settled, counts,
             columns, levels, segments, segments.stride(0), shift,
             WIDTH=width, ROWS=ROWS, DIGIT=DIGIT,
         )  # fmt: skip
-        _settle[(left.numel(),)](counts, left, found, shift, BINS=2**DIGIT)
-    return found.view(torch.float32)
+        _settle[(left.numel(),)](counts, left, settled, shift, BINS=2**DIGIT)
+    return settled.view(torch.float32)
 
 
 def sweep(part: Tensor, upper: Tensor, limits: Tensor | None, groups: Groups | None) -> Tensor:
@@ -82,7 +82,7 @@ def _count(
     level_stride: tl.tensor,
     upper: tl.tensor,
     upper_stride: tl.tensor,
-    found: tl.tensor,
+    settled: tl.tensor,
     counts: tl.tensor,
     columns: tl.tensor,
     levels: tl.tensor,
@@ -93,19 +93,19 @@ def _count(
     ROWS: tl.constexpr,
     DIGIT: tl.constexpr,
 ) -> None:
-    """Counts the next digits of the scores that begin with the bits found so far."""
+    """Counts the next digits of the scores that begin with the bits settled so far."""
     segment = segments + tl.program_id(0)
     level = tl.program_id(1)
     problem = tl.load(segment + 2 * segments_stride) * levels + level
     column = tl.arange(0, WIDTH)[:, None]
     row = tl.load(segment) + tl.arange(0, ROWS)[None, :]
     inside = (column < columns) & (row < tl.load(segment + segments_stride))
-    place = column * column_stride + level * level_stride + row
-    weights = tl.load(part + place, inside, 0.0)
+    offset = column * column_stride + level * level_stride + row
+    weights = tl.load(part + offset, inside, 0.0)
     diagonal = tl.load(upper + column * (upper_stride + 1), column < columns, 1.0)
     bits = tl.abs(weights / diagonal).to(tl.int32, bitcast=True)
     # In two shifts: one by all 32 bits is undefined.
-    same = ((bits ^ tl.load(found + problem)) >> shift) >> DIGIT == 0
+    same = ((bits ^ tl.load(settled + problem)) >> shift) >> DIGIT == 0
     # What does not count goes into a second set of bins, which is dropped.
     digits = tl.where(inside & same, (bits >> shift) & (2**DIGIT - 1), 2**DIGIT)
     histogram = tl.histogram(tl.ravel(digits), 2 * 2**DIGIT)
@@ -115,7 +115,7 @@ def _count(
 
 @triton.jit
 def _settle(
-    counts: tl.tensor, left: tl.tensor, found: tl.tensor, shift: tl.tensor, BINS: tl.constexpr
+    counts: tl.tensor, left: tl.tensor, settled: tl.tensor, shift: tl.tensor, BINS: tl.constexpr
 ) -> None:
     """Finds the digit in which the wanted rank lies, and what is left of the rank inside it."""
     problem = tl.program_id(0)
@@ -124,7 +124,7 @@ def _settle(
     below = upto <= rank
     digit = tl.sum(below.to(tl.int32), 0)
     tl.store(left + problem, rank - tl.max(tl.where(below, upto, 0), 0))
-    tl.store(found + problem, tl.load(found + problem) | (digit << shift))
+    tl.store(settled + problem, tl.load(settled + problem) | (digit << shift))
 
 
 @triton.jit
@@ -154,26 +154,26 @@ def _sweep(
         limit = tl.load(limits + problem, wanted, 0.0)[None, :]
     for step in range(STEPS):
         at = step * STEP + near
-        here = (at < columns) & wanted[None, :]
-        place = part + at * stride + problem[None, :]
+        inside_step = (at < columns) & wanted[None, :]
+        address = part + at * stride + problem[None, :]
         diagonal = tl.load(upper + at * (upper_stride + 1), at < columns, 1.0)
         now = tl.sum(tl.where(steps == step, weights, 0.0), 0)
         if DROP == 0:
-            gone = tl.abs(tl.load(place, here, 0.0) / diagonal) <= limit
+            pruned = tl.abs(tl.load(address, inside_step, 0.0) / diagonal) <= limit
         else:
             score = tl.abs(now / diagonal)
             first = tl.arange(0, STEP)[None, :, None] < tl.arange(0, STEP)[:, None, None]
             other, own = score[None, :, :], score[:, None, :]
             rank = tl.sum(((other < own) | ((other == own) & first)).to(tl.int32), 1)
-            gone = rank < DROP
-        found = tl.zeros([STEP, PROBLEMS], tl.float32)
+            pruned = rank < DROP
+        shares = tl.zeros([STEP, PROBLEMS], tl.float32)
         for i in tl.static_range(STEP):
             row = upper + (step * STEP + i) * upper_stride
             valid = step * STEP + i < columns
-            share = tl.sum(tl.where((near == i) & gone, now / diagonal, 0.0), 0)
+            share = tl.sum(tl.where((near == i) & pruned, now / diagonal, 0.0), 0)
             now -= tl.load(row + at, (at < columns) & (near > i) & valid, 0.0) * share[None, :]
             beyond = tl.load(row + column, (column < columns) & valid, 0.0)
             weights -= beyond * share[None, None, :]
-            found = tl.where(near == i, share[None, :], found)
-        tl.store(errors + at * problems + problem[None, :], found, here)
-        tl.store(place, tl.where(gone, 0.0, now), here)
+            shares = tl.where(near == i, share[None, :], shares)
+        tl.store(errors + at * problems + problem[None, :], shares, inside_step)
+        tl.store(address, tl.where(pruned, 0.0, now), inside_step)

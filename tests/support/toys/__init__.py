@@ -1,0 +1,1 @@
+"""The smallest benchmark, pruner, quantizer and engine: what adding one takes."""
