@@ -55,11 +55,14 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def fresh(question: Question, track: Track, seed: int, max_tokens: int) -> Prompt:
+def fresh(
+    question: Question, track: Track, decoding: Decoding, benchmark: str, sample: int
+) -> Prompt:
     """A question on a track: the paper's exact text, or a message for the chat template."""
+    seed = seed_of(decoding.seed, benchmark, question.id, sample)
     if track == "chat":
-        return Prompt(question.message, seed, max_tokens, chat=True)
-    return Prompt(question.prompt, seed, max_tokens)
+        return Prompt(question.message, seed, decoding.max_tokens, chat=True)
+    return Prompt(question.prompt, seed, decoding.max_tokens)
 
 
 def evaluate(
@@ -83,12 +86,7 @@ def evaluate(
     reserved_tokens = views.reserved_tokens(budgets, decoding, closing)
     asked = {
         ReplyKey(benchmark.name, question.id, sample): replace(
-            fresh(
-                question,
-                track,
-                seed_of(decoding.seed, benchmark.name, question.id, sample),
-                decoding.max_tokens,
-            ),
+            fresh(question, track, decoding, benchmark.name, sample),
             reserved_tokens=reserved_tokens,
         )
         for benchmark, questions in benchmarks.items()
