@@ -12,6 +12,8 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Checkpoint, Decoding, Interval
+from lrm.scoring.grading import graded_replies
+from lrm.scoring.replies import collect
 from lrm.scoring.scores import score
 
 BUDGET = 512
@@ -51,7 +53,10 @@ def held_out_scores(checkpoint: Checkpoint, on_reply: Callable[[int, bool], None
     ):
         evaluations = evaluate(questions, decoding, [BUDGET], cache, engine, on_reply)
         # Scored in here, since replies are read from the cache's folder when they are needed.
-        scores = {each.benchmark.name: score(each.at(Budget(BUDGET))) for each in evaluations}
+        scores = {
+            each.benchmark.name: score(collect(graded_replies(each)), Budget(BUDGET))
+            for each in evaluations
+        }
     return {name: (len(each.per_question), each.accuracy) for name, each in scores.items()}
 
 

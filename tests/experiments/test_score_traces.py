@@ -290,11 +290,13 @@ import resource, sys, tempfile
 from pathlib import Path
 from experiments.external.grading import grade
 from experiments.score_traces import ScoreSettings
+from lrm.report.reading import read
 import scipy.stats, transformers
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with tempfile.TemporaryDirectory() as scratch:
-    piles = grade(ScoreSettings((Path(sys.argv[1]),)), Path(scratch))
-print(len(piles["temporal"].replies), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    traces = grade(ScoreSettings((Path(sys.argv[1]),)), Path(scratch))["temporal"]
+    read(traces.stored(), "words")
+print(traces.replies, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
@@ -322,7 +324,7 @@ def test_killed_in_the_middle_nothing_counts_as_finished(tmp_path: Path) -> None
         import sys, time
         from pathlib import Path
         from tracking.runs import LevelRun
-        LevelRun.log_samples = lambda self, rows, length: (print("now", flush=True), time.sleep(60))
+        LevelRun.log_samples = lambda self, rows: (print("now", flush=True), time.sleep(60))
         from experiments.score_traces import main
         sys.exit(main([sys.argv[2]], root=Path(sys.argv[1])))
         """

@@ -16,6 +16,8 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Decoding
+from lrm.scoring.grading import graded_replies
+from lrm.scoring.replies import collect
 from lrm.tiny import traces, training
 from lrm.tiny.tokenizer import load
 
@@ -88,7 +90,8 @@ def test_the_larger_model_answers(tmp_path) -> None:
     decoding = Decoding(max_tokens=416, answer_tokens=32)
     with ReplyCache(tmp_path, checkpoint, decoding, "transformers") as store:
         evaluations = evaluate(questions, decoding, [384], store, TransformersEngine(checkpoint))
-    right = [item.grade.score for e in evaluations for item in e.at(Budget(384))]
+        replies = [collect(graded_replies(evaluation)) for evaluation in evaluations]
+    right = [each.tables(Budget(384))["score"].sum() for each in replies]
     assert sum(right) >= 38
 
 
