@@ -14,7 +14,8 @@ from lrm.records import Completion, Decoding, Prompt, Question, Track
 
 
 class ReplyKey(NamedTuple):
-    """Which reply: to a benchmark's question, in a sample, at a budget or (None) at its longest."""
+    """Which reply: to which question of a benchmark, in which sample, and at which budget (None:
+    the longest generation)."""
 
     benchmark: str
     question: str
@@ -26,9 +27,9 @@ class ReplyKey(NamedTuple):
 class Evaluation:
     """A benchmark's questions answered by one checkpoint.
 
-    `replies` holds the longest generations, and the answers at each of `budgets` that they did not
-    fit. It reads each from the reply cache when it is asked for, so that one is in memory at a
-    time, as long as that cache is open.
+    `replies` holds the longest generations, and the forced answers at each of `budgets` that their
+    thinking exceeds. Each is read from the reply cache when it is asked for, so one at a time is in
+    memory; the cache must still be open.
     """
 
     benchmark: Benchmark
@@ -50,7 +51,7 @@ class Evaluation:
 
 
 def seed_of(*parts: object) -> int:
-    """A seed in [0, 2**63) that depends on nothing but its parts."""
+    """A seed in [0, 2**63) that depends only on its parts."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -1,4 +1,4 @@
-"""From replies to graded ones: those of an evaluation, and those made elsewhere."""
+"""Grading replies: those of an evaluation, and those made elsewhere."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Count = Callable[[str], int]
 
 
 def graded_replies(evaluation: Evaluation) -> Iterator[StoredReply]:
-    """Every reply of an evaluation, read and graded once, each longest one followed by its answers
-    at smaller budgets."""
+    """Every reply of an evaluation, read and graded once. Each longest generation is followed by
+    its answers at smaller budgets."""
     for question, key, reply in evaluation.generations():
         yield graded(evaluation.benchmark, question, reply, key.sample, key.budget)
 
@@ -30,8 +30,8 @@ def graded(
     sample: int,
     budget: int | None = None,
 ) -> StoredReply:
-    """A reply, graded. `budget` is None for a longest generation, else what the answer was forced
-    at."""
+    """A reply, graded. `budget` is None for a longest generation, else the budget at which the
+    answer was forced."""
     grade = benchmark.grade(question, reply)
     headline = Mark(grade.answer, grade.score, grade.vote)
     return StoredReply(
@@ -66,12 +66,13 @@ def graded(
 def graded_submission(
     submission: Submission, benchmark: Benchmark, count: Count | None, max_tokens: int | None
 ) -> StoredReply:
-    """A reply made elsewhere, graded. `count` counts a text's tokens, else the row's own counts are
-    taken; they are None where nobody knows them.
+    """A reply made elsewhere, graded. `count` counts a text's tokens; without it the row's own
+    counts are taken, None where it has none.
 
-    A reply has been cut where the row says so, else where the tokens that the row gives reach
-    `max_tokens`, else where its text looks it (`lrm.scoring.guess_stop`). Tokens counted here do
-    not tell: text that is encoded again may take more tokens or fewer.
+    A reply was cut if the row says so; if it does not say, then if the tokens that the row gives
+    reach `max_tokens`; and if it gives none, then if the text looks like it
+    (`lrm.scoring.guess_stop`). Tokens counted here do not decide, since text that is encoded again
+    may take more tokens or fewer.
     """
     thinking, tag, rest = submission.text.partition(THINK_CLOSE)
     after = tag + rest

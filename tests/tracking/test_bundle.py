@@ -529,7 +529,7 @@ def _doubled(source: Path, target: Path) -> None:
         (_truncated, "it is no whole zip"),
         (_deflated, "was packed by something else"),
         (_linked, "is a link"),
-        (_doubled, "stands twice"),
+        (_doubled, "appears twice"),
         (lambda source, target: target.write_text("no zip"), "it is no whole zip"),
         (lambda source, target: None, "There is no file"),
     ],
