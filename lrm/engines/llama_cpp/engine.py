@@ -203,6 +203,7 @@ def _load(lib: Any, path: Path, gpu_layers: int) -> Any:
     """The model of a file; BadInput with llama.cpp's own reason if it cannot be run."""
     params = lib.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
+    params.check_tensors = True  # values that are infinite or no numbers are refused
     heard = _listener(lib)[1]
     heard.clear()
     model = lib.llama_model_load_from_file(str(path).encode(), params)

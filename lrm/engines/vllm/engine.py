@@ -12,7 +12,7 @@ import torch
 from lrm import formats
 from lrm.contracts import OnCompletion
 from lrm.engines.shared.dtypes import native_dtype
-from lrm.engines.shared.folder import check_folder, check_same_shape, shapes
+from lrm.engines.shared.folder import check_folder, check_same_shape
 from lrm.engines.shared.prompting import Prompting
 from lrm.engines.shared.reply import Reply
 from lrm.engines.vllm.devices import check_kernels, device_of, has_kernels, shares
@@ -151,20 +151,20 @@ class VllmEngine:
         path, config = self.checkpoint.path, check_folder(self.checkpoint, VllmEngine)
         check_kernels(path, formats.of_config(config, path), self.device)
         self._check_split(config)
-        shapes(self.checkpoint)
         options = self.options()
         self._workers, self.reused_tokens = Workers(self._shares), 0
         self._carry_out("start", dict.fromkeys(range(len(self._shares)), options))
         return self
 
-    def _check_split(self, config: Mapping[str, Any]) -> None:
+    def _check_split(self, config: Mapping[str, object]) -> None:
         """BadInput if the model does not divide by as many GPUs as each layer, or the stack of
         layers, is to be split over."""
         for key, option in (
             ("num_attention_heads", "tensor_parallel_size"),
             ("num_hidden_layers", "pipeline_parallel_size"),
         ):
-            have, parts = int(config.get(key) or 0), self._options[option]
+            count, parts = config.get(key), self._options[option]
+            have = count if isinstance(count, int) else 0
             whole = have % parts == 0 if option == "tensor_parallel_size" else have >= parts
             if have and not whole:
                 raise BadInput(
