@@ -34,7 +34,8 @@ ARROWS = {
     "scoring": SHARED | {"generation", "stats"},
     "analysis": SHARED | {"scoring", "stats"},
     "report": SHARED | {"analysis", "scoring", "stats"},
-    "tiny": SHARED | {"benchmarks"},
+    # Trains the embedded models, and scores them as a search would.
+    "tiny": SHARED | {"benchmarks", "engines", "generation", "scoring"},
 }
 
 

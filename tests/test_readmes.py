@@ -111,3 +111,11 @@ def test_every_tier_is_run() -> None:
     tiers = " or ".join(marker.partition(":")[0] for marker in options["markers"])
     assert f'-m "not ({tiers})"' in options["addopts"]
     assert f"-m '{tiers}'" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_each_dependency_names_a_file_that_needs_it() -> None:
+    named = re.findall(
+        r"(?:lrm|tracking|experiments|tests)/[\w/.]*[\w/]", (ROOT / "pyproject.toml").read_text()
+    )
+    assert len(named) > 20
+    assert not [name for name in named if not (ROOT / name).exists()]

@@ -20,11 +20,11 @@ SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CONNECT_SECONDS = 10
 REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
-"""What MLflow calls wrong credentials."""
+"""MLflow's error codes for wrong credentials."""
 FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
-"""How a store fails."""
+"""The errors of a store."""
 MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
-"""A file for each schema that the installed MLflow knows, named by it."""
+"""A file for each schema that the installed MLflow knows, with its name."""
 
 
 def project_root() -> Path:
@@ -84,7 +84,7 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         raise BadInput(
             f"Cannot write the record to {folder} ({error.strerror}): make it writable, or give "
-            "another place with --tracking-uri sqlite:////PATH/mlflow.db."
+            "another database with --tracking-uri sqlite:////PATH/mlflow.db."
         ) from error
 
 

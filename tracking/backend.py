@@ -118,7 +118,7 @@ class Backend:
         return str(run.info.run_id) if run else None
 
     def run(self, run_id: str) -> StoredRun:
-        """A stored run. Raises BadInput where there is none of that id."""
+        """A stored run. Raises BadInput if there is none with that id."""
         if run := self.find_run(run_id):
             return run
         raise BadInput(
@@ -127,7 +127,7 @@ class Backend:
         )
 
     def find_run(self, run_id: str) -> StoredRun | None:
-        """A stored run, None where there is none of that id."""
+        """A stored run, None if there is none with that id."""
         try:
             return StoredRun(self.client.get_run(run_id), self.client)
         except MlflowException as error:
@@ -142,7 +142,7 @@ class Backend:
         raise BadInput(unknown("study", name, {run.tags["study"] for run in self.runs("study")}))
 
     def find_study(self, name: str) -> tuple[StoredRun, list[StoredRun]] | None:
-        """The run of a study and those of its levels, the newest first, in one search; None where
+        """The run of a study and those of its levels, the newest first, in one search; None if
         there is no study of that name."""
         # A name with a quote cannot be searched for, and is none.
         runs = [] if "'" in name else self.search(f"tags.study = '{name}'", ["study", "level"])
@@ -166,20 +166,20 @@ class Backend:
         return self.find(kind, study, condition)
 
     def fail(self, run_id: str, reason: str, status: Unfinished) -> None:
-        """Closes a run that did not reach its end, saying why."""
+        """Closes a run that did not reach its end, with the reason."""
         self.client.set_tag(run_id, "reason", redact(reason)[:REASON_CHARACTERS])
         self.client.set_terminated(run_id, status)
 
     @contextmanager
     def closing(self, run_id: str) -> Iterator[None]:
-        """FINISHED if the block ends; KILLED if it was interrupted; FAILED if it raised."""
+        """The run is FINISHED if the block ends, KILLED if interrupted, FAILED if it raises."""
         with self.failing(run_id):
             yield
         self.client.set_terminated(run_id, "FINISHED")
 
     @contextmanager
     def failing(self, run_id: str) -> Iterator[None]:
-        """KILLED if the block was interrupted, FAILED if it raised; else left open."""
+        """The run is KILLED if the block is interrupted, FAILED if it raises; else left open."""
         try:
             yield
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""One MLflow store for the record, checked and mended before any long work begins."""
+"""One MLflow store, checked and prepared before any long work begins."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Store:
     _backend: Backend
 
     def ui_command(self) -> str:
-        """What to type to look at the store, or the address of its server; without passwords."""
+        """The command that shows the store, or the address of its server; without passwords."""
         if address.is_server(self.uri):
             return redact(self.uri)
         # The link at the root is where plain `mlflow ui` looks.
@@ -56,12 +56,12 @@ class Store:
 
     @property
     def pages(self) -> Pages:
-        """Addresses in the UI, to be put behind `ui`."""
+        """Addresses in the UI, relative to `ui`."""
         return Pages(self._backend.experiments)
 
     @property
     def ui(self) -> str:
-        """Where the UI is; a local one has its usual port."""
+        """The address of the UI; a local one has its usual port."""
         return (redact(self.uri).rstrip("/") if address.is_server(self.uri) else LOCAL_UI) + "/"
 
     @contextmanager
@@ -72,19 +72,19 @@ class Store:
         tags: Mapping[str, str],
         config: Mapping[str, object],
     ) -> Iterator[StudyRun]:
-        """The run of a search, started or gone on with; provenance is added to its tags.
+        """The run of a search, started or continued; provenance is added to its tags.
 
-        Several processes may have it open. It ends FINISHED as soon as a block does, FAILED or
-        KILLED as the last one does, on SIGTERM too. `config`, the whole configuration, becomes
-        config.json. Processes of several hosts that start a study on an MLflow server must not do
-        so at once; in a database they may.
+        Several processes may have it open. It is FINISHED as soon as the block of one ends, and
+        FAILED or KILLED if the last block raises, on SIGTERM too. `config`, the whole
+        configuration, becomes config.json. Processes of several hosts may start a study at once in
+        a database, but not on an MLflow server.
 
         Raises BadInput if `name` cannot be one, if a study of that name has other params, or if
         the store fails (a full disk, a server that stayed away).
         """
         check_name(name, "a study")
-        everything = {**provenance(self.root), **tags}
-        with self._guarded(open_study(self._backend, name, params, everything, config)) as run:
+        all_tags = {**provenance(self.root), **tags}
+        with self._guarded(open_study(self._backend, name, params, all_tags, config)) as run:
             yield run
 
     def find_imported(self, name: str, identity: str) -> str | None:
@@ -96,34 +96,35 @@ class Store:
     def imported(
         self, name: str, identity: str, params: Mapping[str, object], tags: Mapping[str, str]
     ) -> Iterator[LevelRun]:
-        """The run of replies that were made elsewhere; it promises what a level's run does.
+        """The run of replies that were made elsewhere; it keeps the promises of a level's run.
 
-        Provenance is that of the grading, which its note says. Raises BadInput as `study` does.
+        The provenance is that of the grading, as its description says. Raises BadInput as `study`
+        does.
         """
         check_name(name, "an import")
-        everything = {**provenance(self.root), **tags}
-        opened = open_import(self._backend, name, identity, params, everything)
+        all_tags = {**provenance(self.root), **tags}
+        opened = open_import(self._backend, name, identity, params, all_tags)
         with self._guarded(opened) as run:
             yield run
 
     def export(
         self, run_id: str, out: Path, unfinished: bool, on_progress: ProgressCallback
     ) -> Manifest:
-        """Writes the study or import of that run into the bundle `out`; one that has not reached
-        its end only if told so.
+        """Writes the study or import of that run into the bundle `out`.
 
-        Raises BadInput for an unknown run, for a part of a study, and for an unfinished one.
+        Raises BadInput for an unknown run, for a part of a study, and for an unfinished study or
+        import if `unfinished` is not given.
         """
         with self._guarded(nullcontext(self._backend)) as backend:
             home = backend.run(run_id)
             return export(backend, redact(self.uri), home, out, unfinished, on_progress)
 
     def bring_in(self, bundle: Bundle, name: str | None, on_progress: ProgressCallback) -> Arrival:
-        """Makes the runs of a bundle, or completes them; what is here already stays as it is.
+        """Makes the runs of a bundle, or completes them; runs that are here already stay unchanged.
 
-        `name` is what the study is called here, its own name if left out. Processes that share the
-        folder of the store do so one after the other. Raises BadInput if another study has that
-        name, and if a process elsewhere is bringing the same one in.
+        `name` is the study's name here, its own if left out. Processes that share the folder of the
+        store import one after the other. Raises BadInput if another study has that name, and if a
+        process elsewhere is importing the same one.
         """
         check_name(name or bundle.manifest.study, "a study")
         database = None if address.is_server(self.uri) else address.sqlite_path(self.uri)
@@ -140,8 +141,8 @@ class Store:
         kind: Literal["report", "comparison"] = "report",
         about: Sequence[StoredRun] = (),
     ) -> Iterator[str]:
-        """The id of a run for a report on several runs, made once for the same ones and then gone
-        on with; `attach` stores its files. Its description names those that it is `about`.
+        """The id of a run for a report on several runs; the same identity gives the same run.
+        `attach` stores its files. Its description names the runs that it is `about`.
 
         Raises BadInput as `study` does.
         """
@@ -157,18 +158,18 @@ class Store:
             backend.write(run_id, curves)
 
     def runs(self, run_ids: Sequence[str]) -> list[StoredRun]:
-        """Stored runs by their ids. Raises BadInput for an id that is none, naming it."""
+        """Stored runs by their ids. Raises BadInput for an unknown id, naming it."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return [backend.run(run_id) for run_id in run_ids]
 
     def find_run(self, run_id: str) -> StoredRun | None:
-        """A stored run, None where there is none of that id."""
+        """A stored run, None if there is none with that id."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.find_run(run_id)
 
     def find_study(self, name: str) -> tuple[StoredRun, list[StoredRun]] | None:
-        """The run of a study and those of its levels, the newest first; None where there is no
-        study of that name."""
+        """The run of a study and those of its levels, the newest first; None if there is no study
+        of that name."""
         with self._guarded(nullcontext(self._backend)) as backend:
             return backend.find_study(name)
 
@@ -224,7 +225,7 @@ class Store:
 
     @contextmanager
     def _guarded(self, opened: AbstractContextManager[T]) -> Iterator[T]:
-        """Closes open runs on SIGTERM, and says in a sentence where the store failed."""
+        """Closes open runs on SIGTERM, and turns a failure of the store into a sentence."""
         try:
             with sigterm_raises(), opened as run:
                 yield run
@@ -232,21 +233,21 @@ class Store:
             raise address.unusable(self.uri, error) from error
 
 
-def check_name(name: str, what: str) -> None:
-    """Raises BadInput if `name` cannot be one."""
+def check_name(name: str, kind: str) -> None:
+    """Raises BadInput if `name` cannot be the name of `kind`, for example "a study"."""
     if not STUDY_NAME.fullmatch(name):
         raise BadInput(
-            f"{name!r} cannot name {what}: use letters, digits, spaces and . _ - / : only."
+            f"{name!r} cannot name {kind}: use letters, digits, spaces and . _ - / : only."
         )
 
 
 def open_store(uri: str | None = None, root: Path | None = None, team: str | None = None) -> Store:
     """Opens the store at `uri`, else MLFLOW_TRACKING_URI, else mlruns/mlflow.db under `root`.
 
-    Runs made through it carry the tag `team`, from LRM_TEAM if left out.
+    Runs made through it have the tag `team`, from LRM_TEAM if left out.
 
-    A new database is initialised by one process while others wait. Runs of this host that a dead
-    process left open are marked FAILED. Raises BadInput if the store cannot be used.
+    One process initialises a new database while others wait. Runs that a dead process of this host
+    left open are marked FAILED. Raises BadInput if the store cannot be used.
     """
     root = (root or address.project_root()).resolve()
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or address.default_uri(root)

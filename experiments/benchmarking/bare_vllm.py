@@ -23,7 +23,7 @@ class Sampling(TypedDict):
     top_p: float
 
 
-class Job(TypedDict):
+class BareJob(TypedDict):
     """What the other process reads: `requests` are prompt ids with a number of tokens each."""
 
     options: dict[str, object]
@@ -47,7 +47,7 @@ def bare(
     """
     engine = choice.made(checkpoint)
     assert isinstance(engine, VllmEngine)
-    job: Job = {
+    job: BareJob = {
         "options": engine.options() | {"stream_interval": 1},
         "sampling": {"temperature": decoding.temperature, "top_p": decoding.top_p},
         "requests": [(list(reply.prompt_ids), reply.tokens - reply.given) for reply in replies],
@@ -65,7 +65,7 @@ def bare(
     return [(tokens, wall) for tokens, wall in json.loads(done.stdout.splitlines()[-1])]
 
 
-def main(job: Job) -> list[tuple[int, float]]:
+def main(job: BareJob) -> list[tuple[int, float]]:
     from vllm import LLM, SamplingParams
 
     llm = LLM(**job["options"])

@@ -31,7 +31,7 @@ from lrm.benchmarks.timeline import TIMELINE
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
 from lrm.compression.gguf.tokenizer import PIECES
-from lrm.engines.llama_cpp.batch import Feed, sequences
+from lrm.engines.llama_cpp.batch import InputBuffer, open_context
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.errors import BadInput, MissingExtra
 from lrm.records import Checkpoint
@@ -128,10 +128,10 @@ def logits_of(file: Checkpoint, ids: list[int]) -> torch.Tensor:
     """llama.cpp's next-token logits after each token of `ids`, [tokens, vocabulary]."""
     with LlamaCppEngine(file) as engine:
         lib, size = engine._lib, engine._vocab.size
-        with sequences(lib, engine._model, 1, len(ids), 1) as context:
-            feed, rows = Feed(lib, context, 1), []
+        with open_context(lib, engine._model, 1, len(ids), 1) as context:
+            buffer, rows = InputBuffer(lib, context, 1), []
             for position, token in enumerate(ids):
-                feed.decode([(token, position, 0)], logits=True)
+                buffer.decode([(token, position, 0)], logits=True)
                 pointer = lib.llama_get_logits(context)
                 rows.append(np.ctypeslib.as_array(pointer, (size,)).copy())
     return torch.from_numpy(np.stack(rows))

@@ -21,7 +21,7 @@ import pytest
 from lrm.engines.server import endpoint
 from lrm.engines.server.background import in_background
 from lrm.engines.server.endpoint import KEY_VARIABLE, Endpoint
-from lrm.engines.server.engine import NEUTRAL, SEEDS, ServerEngine
+from lrm.engines.server.engine import NEUTRAL_SAMPLING, SEEDS, ServerEngine
 from lrm.errors import BadInput, LrmError, ServerFailed
 from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
 from lrm.tiny import tokenizer as tiny_tokenizer
@@ -88,7 +88,7 @@ def test_what_is_asked_and_what_comes_back(server: CompletionServer) -> None:
             "temperature": 0.6,
             "top_p": 0.9,
             "seed": seed % SEEDS,
-            **NEUTRAL,
+            **NEUTRAL_SAMPLING,
         }
     ]
     text = f"thinking about {seed % SEEDS}{THINK_CLOSE} Answer: {seed % SEEDS}"

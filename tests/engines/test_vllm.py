@@ -141,7 +141,7 @@ def test_a_budget_that_vllm_ignores_is_told(
     told = [replace(prompt, thinking=9) for prompt in asked(3)]
     with pytest.raises(BadInput, match="prompt 0 has no <think>"):
         engine.generate([replace(told[0], text="1 + 1 = ")], GREEDY)
-    monkeypatch.setattr(engine, "_own_budget", lambda reply, prompt: 0)
+    monkeypatch.setattr("lrm.engines.vllm.call.thinking_budget", lambda *_: 0)
     with pytest.raises(EngineFailed, match=r"think for \d+ tokens, though its budget was 9;"):
         engine.generate(told, GREEDY)
     assert engine.generate(asked(1), GREEDY)
@@ -247,7 +247,7 @@ def test_a_swap_that_cannot_be_is_refused_and_changes_nothing(
 def test_too_little_memory_says_what_to_lower(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lrm.engines.vllm.engine.CPU_CACHE", 1 << 16)
+    monkeypatch.setattr("lrm.engines.vllm.options.CPU_CACHE", 1 << 16)
     engine = made(checkpoint)
     if engine.device.type != "cpu":
         pytest.skip("the size of the cache is set on a CPU alone")
@@ -336,7 +336,7 @@ def test_a_split_model_reaches_vllm_as_it_was_asked_for(
     engine = parse_engine("vllm:tensor_parallel_size=2,data_parallel_size=4").made(checkpoint)
     assert isinstance(engine, VllmEngine)
     assert engine.options()["distributed_executor_backend"] is None
-    assert [share["CUDA_VISIBLE_DEVICES"] for share in engine._shares] == [
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in engine._environments] == [
         "0,1",
         "2,3",
         "4,5",

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from lrm.contracts import OnCompletion
-from lrm.engines.shared.codec import check_room, refuse_thinking
+from lrm.engines.shared.codec import check_context, refuse_thinking
 from lrm.records import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.replies import assemble
 
@@ -18,7 +18,7 @@ class ScriptedEngine:
 
     A token is one byte of UTF-8 and its id is the byte. The text ends the reply of itself; what
     is given (`prefix_ids`, `closing`) stands before it as it is, and the reply goes on with the
-    part of the text that comes after as many bytes as were spoken, or, if something closes the
+    part of the text that comes after as many bytes as were given, or, if something closes the
     thinking, after the text's own closing tag. So a forced answer says what the reply would have
     said, cut or not. `context` is the longest prompt and reply together, in tokens.
     """
@@ -51,8 +51,8 @@ class ScriptedEngine:
         refuse_thinking(prompts, self.name)
         for index, prompt in enumerate(prompts):
             given = len(prompt.prefix_ids) + len(prompt.closing.encode())
-            more = max(prompt.max_tokens, prompt.reserved_tokens - given)
-            check_room(index, len(prompt.text.encode()) + given, more, self.context)
+            reserved = max(prompt.max_tokens, prompt.reserved_tokens - given)
+            check_context(index, len(prompt.text.encode()) + given, reserved, self.context)
         if not on_completion:
             return [self._reply(prompt, decoding) for prompt in prompts]
         waiting, count = deque(enumerate(prompts)), len(prompts)

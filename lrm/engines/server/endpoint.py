@@ -1,8 +1,12 @@
-"""HTTP with an OpenAI-compatible server: what is sent, what is tried again, what is told.
+"""HTTP with an OpenAI-compatible server: requests, retries, and the errors that users read.
 
-Of the protocol only `GET /v1/models` and `POST /v1/completions` are used. The key comes from the
-environment and goes into one header; everything that a server says passes `_quoted`, which takes
-the key out, before it may become part of a message.
+Only `GET /v1/models` and `POST /v1/completions` are used. The key comes from the environment and
+goes into one header. Everything a server says passes through `_quoted`, which removes the key,
+before it becomes part of a message.
+
+Which failures are tried again is decided by exception classes and status codes alone. The waiting
+is written out, not taken from a library: it must honour Retry-After, and give up at once where that
+is longer than a try may take.
 """
 
 from __future__ import annotations
@@ -25,31 +29,39 @@ from lrm.errors import BadInput, ServerFailed
 from lrm.records import Stop
 
 KEY_VARIABLE = "LRM_SERVER_KEY"
-"""The variable that holds the key. Not OPENAI_API_KEY: who has that one set for another service
+"""The variable that holds the key. Not OPENAI_API_KEY: users who have that set for another service
 would send it to every server they try."""
 
-GREETING_SECONDS = 10.0
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-LONGEST_QUOTE = 300
-FOLLOWS, WAITS = 0, 1
+MODELS_TIMEOUT = 10.0
+"""Seconds that a server has to list its models."""
 
-PASSING = frozenset({408, 409, 425, 429})
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+"""Seconds before the first retry, and before any later one, unless the server asks for more."""
+
+LONGEST_QUOTE = 300
+"""Characters of a server's message that are shown."""
+
+FURTHER, INITIAL = 0, 1
+"""Priorities: a request that follows an answer goes before all those that wait."""
+
+TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 """Statuses below 500 that say "not now" (RFC 9110 section 15.5, RFC 8470, RFC 6585)."""
 
-Body = Mapping[str, Any]
+Body = Mapping[str, object]
+"""The JSON of one request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said to one request."""
+    """A server's reply to one request. `reported_tokens` is how many tokens it says it decoded."""
 
     text: str
     stop: Stop
     reported_tokens: int | None
 
 
-class _PassingFailure(Exception):
-    """A try failed in a way that another try may not; `wait` is what the server asks for."""
+class _TransientFailure(Exception):
+    """A try failed, but another may not; `wait` is how many seconds the server asks to wait."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -57,7 +69,7 @@ class _PassingFailure(Exception):
 
 
 class Endpoint:
-    """A server at `url`. `timeout` is in seconds, of one try; `retries` follow a failed one."""
+    """A server at `url`. A try may take `timeout` seconds; at most `retries` follow the first."""
 
     def __init__(self, url: str, timeout: float, retries: int) -> None:
         self.url = _address(url)
@@ -66,10 +78,14 @@ class Endpoint:
         self._key = _key()
 
     def models(self) -> dict[str, int | None]:
-        """Names of the models that are served, each with its context length if that is told."""
+        """Names of the models that are served, each with its context length if the server says it.
+
+        Raises BadInput if there is no such server or it refuses the key, ServerFailed if it is not
+        ready yet.
+        """
         try:
             response = httpx2.get(
-                f"{self.url}/v1/models", headers=self._headers(), timeout=GREETING_SECONDS
+                f"{self.url}/v1/models", headers=self._headers(), timeout=MODELS_TIMEOUT
             )
         except httpx2.RequestError as error:
             raise BadInput(
@@ -77,10 +93,11 @@ class Endpoint:
                 "correct the address"
             ) from error
         self._check_key(response.status_code)
-        if _may_pass(response.status_code):
+        if _is_transient(response.status_code):
             raise ServerFailed(
-                f"the server at {self.url} is not ready ({self._told(response)}); wait until it "
-                "has loaded its model and try again"
+                f"the server at {self.url} is not ready "
+                f"({self._status_and_message(response)}); wait until it has loaded its model and "
+                "try again"
             )
         try:
             return {model["id"]: model.get("max_model_len") for model in response.json()["data"]}
@@ -98,11 +115,11 @@ class Endpoint:
     ) -> None:
         """Calls `on_answer(index, answer)` as each body is answered, `concurrency` in flight.
 
-        The bodies it returns are asked before all that wait, numbered on from the last. The first
-        that fails in the end is raised, after those answered before it, and the rest are cancelled,
-        as they are by an exception of `on_answer`.
+        The bodies it returns are sent before all that wait, and numbered on from the last. The
+        first error that retries do not mend is raised, after the answers that came before it, and
+        cancels the rest, as does an exception of `on_answer`.
         """
-        first = [(WAITS, index, body) for index, body in enumerate(bodies)]
+        initial = [(INITIAL, index, body) for index, body in enumerate(bodies)]
         waiting: asyncio.PriorityQueue[tuple[int, int, Body]] = asyncio.PriorityQueue()
         loops: list[asyncio.AbstractEventLoop] = []
 
@@ -110,10 +127,10 @@ class Endpoint:
             loops.append(asyncio.get_running_loop())
             limits = httpx2.Limits(max_connections=concurrency)
             client = httpx2.AsyncClient(headers=self._headers(), timeout=None, limits=limits)
-            for entry in first:
+            for entry in initial:
                 waiting.put_nowait(entry)
 
-            async def ask() -> None:
+            async def send_waiting() -> None:
                 while True:
                     _, index, body = await waiting.get()
                     try:
@@ -123,30 +140,30 @@ class Endpoint:
 
             async with client, asyncio.TaskGroup() as tasks:
                 for _ in range(concurrency):
-                    tasks.create_task(ask())
+                    tasks.create_task(send_waiting())
 
-        count = len(bodies)
-        left = count
+        total = len(bodies)
+        unanswered = total
         with closing(in_background(work)) as outcomes:
-            while left:
+            while unanswered:
                 index, outcome = next(outcomes)
                 if isinstance(outcome, Exception):
                     raise outcome
-                left -= 1
+                unanswered -= 1
                 for body in on_answer(index, outcome):
-                    loops[0].call_soon_threadsafe(waiting.put_nowait, (FOLLOWS, count, body))
-                    count, left = count + 1, left + 1
+                    loops[0].call_soon_threadsafe(waiting.put_nowait, (FURTHER, total, body))
+                    total, unanswered = total + 1, unanswered + 1
 
     async def _complete(self, client: httpx2.AsyncClient, index: int, body: Body) -> Answer:
-        for tried in range(self.retries + 1):
+        for retry in range(self.retries + 1):
             try:
                 return await self._try(client, index, body)
-            except _PassingFailure as failure:
-                wait = max(failure.wait, _back_off(tried))
-                if tried == self.retries or wait > self.timeout:
+            except _TransientFailure as failure:
+                wait = max(failure.wait, _back_off(retry))
+                if retry == self.retries or wait > self.timeout:
                     raise ServerFailed(
                         f"the server at {self.url} did not complete prompt {index}, tried "
-                        f"{tried + 1} times ({failure}); see its log and try again"
+                        f"{retry + 1} times ({failure}); see its log and try again"
                     ) from failure
             await asyncio.sleep(wait)
         raise AssertionError("the last try either returns or raises")
@@ -156,28 +173,28 @@ class Endpoint:
             async with asyncio.timeout(self.timeout):
                 response = await client.post(f"{self.url}/v1/completions", json=body)
         except TimeoutError as error:
-            raise _PassingFailure(
+            raise _TransientFailure(
                 f"no answer within {self.timeout:g} s: raise timeout or lower concurrency"
             ) from error
         except httpx2.RequestError as error:
-            raise _PassingFailure(self._quoted(_reason(error))) from error
-        if _may_pass(response.status_code):
+            raise _TransientFailure(self._quoted(_reason(error))) from error
+        if _is_transient(response.status_code):
             wait = _retry_after(response.headers)
             asks = f", asks to wait {wait:.0f} s" if wait else ""
-            raise _PassingFailure(f"{self._told(response)}{asks}", wait)
+            raise _TransientFailure(f"{self._status_and_message(response)}{asks}", wait)
         self._check_key(response.status_code)
         if response.status_code != httpx2.codes.OK:
-            told = self._told(response)
+            message = self._status_and_message(response)
             remedy = (
                 "shorten the prompt, lower max_tokens, or give the server a longer context"
-                if "context" in told.lower()
+                if "context" in message.lower()
                 else "this engine needs the /v1/completions of vLLM, SGLang or llama.cpp"
             )
-            raise BadInput(f"the server at {self.url} refuses prompt {index} ({told}); {remedy}")
+            raise BadInput(f"the server at {self.url} refuses prompt {index} ({message}); {remedy}")
         try:
             return _parse(response.json())
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise _PassingFailure(
+            raise _TransientFailure(
                 f"what it sent is not a completion: {self._quoted(response.text)}"
             ) from error
 
@@ -192,32 +209,32 @@ class Endpoint:
                 "variable to the key the server was started with"
             )
 
-    def _told(self, response: httpx2.Response) -> str:
-        """Status and words of a refusal, wherever a server puts them."""
-        words: Any = response.text
+    def _status_and_message(self, response: httpx2.Response) -> str:
+        """Status and message of a refusal; servers put the message in different fields."""
+        message: object = response.text
         try:
-            found = response.json()
-            error = found.get("error") or found
-            words = error if isinstance(error, str) else error.get("message") or found["detail"]
+            fields = response.json()
+            error = fields.get("error") or fields
+            message = error if isinstance(error, str) else error.get("message") or fields["detail"]
         except (ValueError, KeyError, AttributeError):
             pass
-        return f"status {response.status_code}: {self._quoted(str(words))}"
+        return f"status {response.status_code}: {self._quoted(str(message))}"
 
-    def _quoted(self, words: str) -> str:
-        """Another's words as part of a sentence: without the key, on one line, not too long."""
-        hidden = words.replace(self._key, "[key]") if self._key else words
-        line = " ".join(hidden.split()).rstrip(".")
+    def _quoted(self, text: str) -> str:
+        """A server's text as part of a sentence: without the key, on one line, not too long."""
+        redacted = text.replace(self._key, "[key]") if self._key else text
+        line = " ".join(redacted.split()).rstrip(".")
         return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}..."
 
 
 def _address(url: str) -> str:
-    """The URL up to and without /v1. It enters records, so it may hold no secret."""
+    """The URL before /v1. It is recorded with results, so it may hold no secret."""
     try:
         parts = urlsplit(url.strip())
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
-        known = False
-    if not known:
+        valid = False
+    if not valid:
         raise BadInput(
             "the url of the server is not an address; give one such as http://127.0.0.1:8000"
         )
@@ -237,32 +254,35 @@ def _key() -> str:
     return key
 
 
-def _parse(found: Any) -> Answer:
-    """Raises ValueError, KeyError, TypeError, ... if this is not one whole completion."""
-    choice = found["choices"][0]
+def _parse(fields: Any) -> Answer:
+    """The JSON of a server as an answer. Raises ValueError, KeyError, TypeError, IndexError or
+    AttributeError if it is not one whole completion."""
+    choice = fields["choices"][0]
     text, stop = choice["text"], choice["finish_reason"]
     if not isinstance(text, str) or stop not in ("stop", "length"):
         raise ValueError(f"finish reason {stop!r}")
-    text.encode()
-    reported = (found.get("usage") or {}).get("completion_tokens")
+    text.encode()  # half a surrogate pair is no text
+    reported = (fields.get("usage") or {}).get("completion_tokens")
     return Answer(text, stop, reported if isinstance(reported, int) else None)
 
 
-def _may_pass(status: int) -> bool:
-    return status in PASSING or status >= httpx2.codes.INTERNAL_SERVER_ERROR
+def _is_transient(status: int) -> bool:
+    """Whether a later try may succeed."""
+    return status in TRANSIENT_STATUSES or status >= httpx2.codes.INTERNAL_SERVER_ERROR
 
 
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _back_off(tried: int) -> float:
-    """Doubles with each try; the random half keeps many clients from coming back together."""
-    return min(FIRST_WAIT * 2.0**tried, LONGEST_WAIT) * random.uniform(0.5, 1.0)
+def _back_off(retry: int) -> float:
+    """Seconds before a retry, counted from 0. They double each time; the random half keeps many
+    clients from coming back together."""
+    return min(FIRST_WAIT * 2.0**retry, LONGEST_WAIT) * random.uniform(0.5, 1.0)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that a server asks to wait, given as such or as a date (RFC 9110, 10.2.3), else 0."""
+    """Seconds that a server asks to wait, as a number or until a date (RFC 9110, 10.2.3), or 0."""
     value = headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)

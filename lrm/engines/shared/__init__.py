@@ -1,1 +1,1 @@
-"""What engines have in common."""
+"""What engines have in common. Imports no engine."""

@@ -1,4 +1,4 @@
-"""How a model's tokens stand for text: what a reply starts from, and what becomes of it."""
+"""A model's tokens and the text they stand for: what a reply starts from, and what comes of it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from lrm.records import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.replies import Decode, assemble, find_close
 
 
-def check_room(index: int, size: int, more: int, context: int) -> None:
-    """BadInput unless `more` tokens fit behind the `size` of prompt `index`."""
-    if size + more > context:
+def check_context(index: int, present: int, reserved: int, context: int) -> None:
+    """BadInput unless `reserved` more tokens fit behind the `present` ones of prompt `index` into
+    the model's `context`."""
+    if present + reserved > context:
         raise BadInput(
-            f"prompt {index} has {size} tokens and asks for up to {more} more, but the model reads "
-            f"at most {context} tokens in all; lower the budgets, or shorten the prompt"
+            f"prompt {index} has {present} tokens and asks for up to {reserved} more, but the "
+            f"model reads at most {context} tokens in all; lower the budgets, or shorten the prompt"
         )
 
 
 def refuse_thinking(prompts: Sequence[Prompt], engine: str) -> None:
-    """BadInput if a prompt asks an engine that cannot to end its thinking by itself."""
+    """BadInput if a prompt asks an engine to end its thinking by itself that cannot."""
     if any(prompt.thinking for prompt in prompts):
         raise BadInput(
             f"the {engine} engine does not end the thinking by itself; force the answers "
@@ -33,14 +34,14 @@ def closing_ids(encode: Callable[[str], list[int]], decode: Decode) -> list[int]
     ids = encode(THINK_CLOSE)
     if THINK_CLOSE not in decode(ids):
         raise BadInput(
-            f"the model's vocabulary cannot spell {THINK_CLOSE}, so nothing would tell where its "
-            "thinking ends; give a model that reasons in that tag"
+            f"the model's vocabulary cannot spell {THINK_CLOSE}, so the end of its thinking could "
+            "not be seen; give a model that reasons in that tag"
         )
     return ids
 
 
 class Codec:
-    """A model's vocabulary in both directions, where its replies end, and how much it reads.
+    """A model's vocabulary in both directions, the tokens that end a reply, and its context.
 
     `encode` adds no token of its own (no beginning of text); `eos` holds every token that ends a
     reply; `context` is the longest prompt and reply together, in tokens; `close_ids` is the closing
@@ -54,21 +55,26 @@ class Codec:
         self.close_ids = closing_ids(encode, decode)
 
     def begin(
-        self, index: int, prompt: Prompt, asked: list[int], decoding: Decoding, context: int
+        self, index: int, prompt: Prompt, prompt_ids: list[int], decoding: Decoding, context: int
     ) -> Reply:
-        """The reply to a prompt whose own text is the tokens `asked`, before anything is decoded;
-        BadInput if it cannot fit into `context`."""
+        """The reply to a prompt before anything is decoded.
+
+        `prompt_ids` are the tokens of the prompt's own text. Raises BadInput if it cannot fit into
+        `context` tokens.
+        """
         given = [*prompt.prefix_ids, *self.encode(prompt.closing)]
-        size = len(asked) + len(given)
-        if not size:
+        present = len(prompt_ids) + len(given)
+        if not present:
             raise BadInput(f"prompt {index} is empty and its tokenizer adds nothing; give it text")
-        check_room(
-            index, size, max(prompt.max_tokens, prompt.reserved_tokens - len(given)), context
+        reserved = max(prompt.max_tokens, prompt.reserved_tokens - len(given))
+        check_context(index, present, reserved, context)
+        reply = Reply(
+            index, [*prompt_ids, *given], len(prompt_ids), len(given), limit=prompt.max_tokens
         )
-        reply = Reply(index, [*asked, *given], len(asked), len(given), prompt.max_tokens)
+        # A prompt may close the thinking itself; then only the answer is decoded.
         close = find_close(given, self.decode, self.close_ids) if given else None
         if close is not None:
-            reply.close(len(given) - close, decoding.answer_tokens)
+            reply.close_thinking(len(given) - close, decoding.answer_tokens)
         return reply
 
     def completion(self, reply: Reply, stop: Stop, decoding: Decoding) -> Completion:

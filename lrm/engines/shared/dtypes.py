@@ -1,4 +1,4 @@
-"""The arithmetic an engine takes where nobody names one."""
+"""The type of the arithmetic, where the user names none."""
 
 from __future__ import annotations
 

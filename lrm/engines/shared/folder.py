@@ -1,7 +1,8 @@
-"""What every engine of Hugging Face folders asks of a checkpoint before it loads anything."""
+"""Checks of a Hugging Face folder before any weights are loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lrm import formats
@@ -11,17 +12,17 @@ from lrm.model_checks import check_model, read_config
 from lrm.records import Checkpoint
 from lrm.weight_files import stored_tensors
 
-SHAPED_BY = (
+IDENTITY_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
 )
-"""Files that decide what a model is, weights aside."""
+"""Files that, with the weights, decide what a model says."""
 
 
-def check_folder(checkpoint: Checkpoint, engine: EngineKind) -> dict[str, object]:
+def check_folder(checkpoint: Checkpoint, engine: EngineKind) -> Mapping[str, object]:
     """Returns the config; raises BadInput unless this is a folder with safetensors weights, dense
     or packed, that the engine loads, and all of them are there (`lrm.model_checks.check_model`)."""
     path = checkpoint.path
@@ -37,22 +38,26 @@ def check_folder(checkpoint: Checkpoint, engine: EngineKind) -> dict[str, object
     return config
 
 
-def check_same_shape(one: Checkpoint, other: Checkpoint) -> None:
-    """Raises BadInput unless `other` differs from `one` in the values of its weights alone."""
-    differing = [name for name in SHAPED_BY if _bytes(one.path / name) != _bytes(other.path / name)]
-    if not differing and shapes(one) != shapes(other):
+def check_same_shape(current: Checkpoint, other: Checkpoint) -> None:
+    """Raises BadInput unless `other` differs from `current` in the values of its weights alone."""
+    differing = [
+        name
+        for name in IDENTITY_FILES
+        if _content(current.path / name) != _content(other.path / name)
+    ]
+    if not differing and tensor_shapes(current) != tensor_shapes(other):
         differing = ["weights' names or shapes"]
     if differing:
         raise BadInput(
-            f"{other.path} cannot be swapped in for {one.path}: their {differing[0]} differ; start "
-            "another engine on it"
+            f"{other.path} cannot be swapped in for {current.path}: their {differing[0]} differ; "
+            "start another engine on it"
         )
 
 
-def _bytes(path: Path) -> bytes | None:
+def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor, by its name; BadInput if a file is cut or broken."""
     return {name: tensor.shape for name, tensor in stored_tensors(checkpoint.path).items()}

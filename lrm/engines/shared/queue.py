@@ -1,4 +1,4 @@
-"""The replies of one call that are decoded together, step by step."""
+"""The replies of one call, decoded together step by step until the last has ended."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from lrm.records import Completion, Decoding, Prompt, Stop
 
 @dataclass(slots=True, eq=False)
 class DecodingRow:
-    """A reply and its place: `numbers` are its uniforms, `slot` is -1 when not running.
+    """A reply, its random numbers, and where it runs.
 
     Rows of the same `text` may share the keys and values of their prompts. `length` is how many
-    tokens its place must hold.
+    tokens its slot must hold. `numbers` are its uniforms, one for each token it may decode. `slot`
+    is -1 while it does not run.
     """
 
     reply: Reply
@@ -32,9 +33,10 @@ class DecodingRow:
 
 
 class DecodingBatch(Protocol):
-    """Rows that move on together: a step decodes one token of each that runs.
+    """The rows of one call, those that wait and those that run.
 
-    `add` puts further rows before all that wait.
+    `advance` starts waiting rows, decodes one token of each running row, and returns the rows that
+    ended with the reason why. `add` puts further rows before all that wait.
     """
 
     def add(self, rows: Sequence[DecodingRow]) -> None: ...
@@ -44,58 +46,66 @@ class DecodingBatch(Protocol):
     ) -> list[tuple[DecodingRow, Stop]]: ...
 
 
-def row(index: int, prompt: Prompt, reply: Reply) -> DecodingRow:
-    """The row of a reply to a prompt, not yet in a place."""
+def decoding_row(prompt: Prompt, reply: Reply) -> DecodingRow:
+    """The row of a reply to a prompt, not yet in a slot."""
     length = max(len(reply.ids) + reply.limit, reply.prompt_tokens + prompt.reserved_tokens)
     return DecodingRow(reply, prompt.text, length, uniforms(prompt.seed, prompt.max_tokens))
 
 
-def at_once(rows: Sequence[DecodingRow], prompts: Sequence[Prompt], most: int) -> int:
-    """How many rows run together: where prompts have room for what may follow them, `most`."""
+def parallel_rows(rows: Sequence[DecodingRow], prompts: Sequence[Prompt], most: int) -> int:
+    """How many rows run at once: no more than there are, unless further prompts may follow them,
+    which is when they reserve tokens; then `most`."""
     return most if any(prompt.reserved_tokens for prompt in prompts) else min(most, len(rows))
 
 
-def finish(
+def decode_all(
     batch: DecodingBatch,
     rows: Sequence[DecodingRow],
     codec: Codec,
     decoding: Decoding,
-    made: Callable[[int, Prompt], DecodingRow],
+    make_row: Callable[[int, Prompt], DecodingRow],
     on_completion: OnCompletion | None,
 ) -> list[Completion]:
-    """Advances a batch of `rows` to its end; see `lrm.contracts.Engine.generate`.
+    """Advances a batch of `rows` until all have ended; see `lrm.contracts.Engine.generate`.
 
-    `made` makes the row of a prompt that follows a completion.
+    `make_row` makes the row of a further prompt and its index. Raises ValueError if that needs a
+    longer slot than all of `rows`, whose prompts should have reserved it.
     """
-    done: dict[int, Completion] = {}
-    ended, count = 0, len(rows)
+    completions: dict[int, Completion] = {}
+    ended, total = 0, len(rows)
     longest = max(row.length for row in rows)
-    while ended < count:
+    while ended < total:
+        # 1) One token of every running row.
+        finished = batch.advance(codec.eos, codec.close_ids)
+
+        # 2) Each finished reply is handed over, or kept if nobody takes it; prompts may follow it.
         further: list[DecodingRow] = []
-        for row, stop in batch.advance(codec.eos, codec.close_ids):
+        for row, stop in finished:
             ended += 1
             completion = codec.completion(row.reply, stop, decoding)
             if not on_completion:
-                done[row.reply.index] = completion
+                completions[row.reply.index] = completion
                 continue
             for prompt in on_completion(row.reply.index, completion) or ():
-                further.append(made(count, prompt))
-                count += 1
+                further.append(make_row(total, prompt))
+                total += 1
+
+        # 3) What follows a reply runs next, while the keys and values it shares are still there.
         if any(row.length > longest for row in further):
-            raise ValueError("a further prompt is longer than its forerunner's room announced")
+            raise ValueError("a further prompt is longer than its forerunner had reserved")
         batch.add(same_text_together(further))
-    return [done[index] for index in sorted(done)]
+    return [completions[index] for index in sorted(completions)]
 
 
 def same_text_together(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
-    """Rows in order, but those of one text follow its first, the longest leading."""
+    """Rows in order, but those of one text directly follow its first, the longest leading."""
     first: dict[str, int] = {}
     for row in rows:
         first.setdefault(row.text, row.reply.index)
     return sorted(rows, key=lambda row: (first[row.text], -len(row.reply.ids), row.reply.index))
 
 
-def common(left: Sequence[int], right: Sequence[int]) -> int:
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """Length of the longest common prefix."""
     size = min(len(left), len(right))
     differ = np.flatnonzero(np.asarray(left[:size]) != np.asarray(right[:size]))

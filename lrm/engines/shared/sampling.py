@@ -1,4 +1,4 @@
-"""Drawing the next token of many rows at once, each from its own uniform number."""
+"""Sampling the next token of many rows at once, each from its own uniform number."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ def draw(
 ) -> torch.Tensor:
     """Token ids [rows] from `logits` [rows, vocabulary] and `numbers` [rows] in [0, 1).
 
-    The inverse of the cumulative distribution over the nucleus: the fewest most probable tokens
-    whose mass reaches `top_p` (Holtzman et al. 2020, arXiv:1904.09751). `temperature` 0 takes the
-    most probable token. A row's result depends on its own logits and number only.
+    The inverse of the cumulative distribution over the nucleus, which is the fewest most probable
+    tokens whose mass reaches `top_p` (Holtzman et al. 2020, arXiv:1904.09751). `temperature` 0
+    takes the most probable token. A row's result depends on its own logits and number only.
     """
     if temperature == 0:
         return logits.argmax(-1)
     scaled = logits.float() / temperature
-    total = scaled.logsumexp(-1, keepdim=True)
-    tokens, reached = _draw_from_head(scaled, total, numbers, top_p, min(HEAD, logits.shape[-1]))
-    wide = (~reached).nonzero()[:, 0]
+    log_total = scaled.logsumexp(-1, keepdim=True)
+    # Nearly always the nucleus lies within the few most probable tokens; sorting all is slow.
+    head = min(HEAD, logits.shape[-1])
+    tokens, complete = _draw_from_head(scaled, log_total, numbers, top_p, head)
+    wide = (~complete).nonzero()[:, 0]
     if len(wide):
-        full = logits.shape[-1]
-        tokens[wide], _ = _draw_from_head(scaled[wide], total[wide], numbers[wide], top_p, full)
+        tokens[wide], _ = _draw_from_head(
+            scaled[wide], log_total[wide], numbers[wide], top_p, logits.shape[-1]
+        )
     return tokens
 
 
 def _draw_from_head(
-    scaled: torch.Tensor, total: torch.Tensor, numbers: torch.Tensor, top_p: float, head: int
+    scaled: torch.Tensor, log_total: torch.Tensor, numbers: torch.Tensor, top_p: float, head: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The draw among the `head` most probable tokens, and whether they hold the whole nucleus."""
     values, ids = scaled.topk(head, dim=-1)
-    mass = (values - total).exp().cumsum(-1)
-    last = (mass < top_p).sum(-1, keepdim=True).clamp_(max=head - 1)
-    kept = mass.gather(-1, last)
-    pick = (mass <= numbers[:, None] * kept).sum(-1, keepdim=True).minimum(last)
-    return ids.gather(-1, pick)[:, 0], kept[:, 0] >= top_p
+    mass = (values - log_total).exp().cumsum(-1)
+    last = (mass < top_p).sum(-1, keepdim=True).clamp_(max=head - 1)  # the nucleus ends here
+    nucleus_mass = mass.gather(-1, last)
+    pick = (mass <= numbers[:, None] * nucleus_mass).sum(-1, keepdim=True).minimum(last)
+    return ids.gather(-1, pick)[:, 0], nucleus_mass[:, 0] >= top_p

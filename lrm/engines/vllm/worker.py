@@ -1,9 +1,10 @@
 """The process that holds vLLM: `python -m lrm.engines.vllm.worker`.
 
 One JSON object a line: orders come in on stdin, answers go out on what was stdout; whatever vLLM
-itself prints goes to stderr. Each order is answered by lines of results and then {"end": true}. An
+itself prints goes to stderr. The orders are the methods `_start`, `_swap` and `_generate`, with
+their arguments as fields. Each order is answered by lines of results and then {"end": true}. An
 order that fails is answered by {"failed": why, "memory": whether memory ran out}, and the process
-ends. It also ends when stdin does, which is when the other side ended, however that came.
+ends. It also ends when stdin does, which is when the other side ended, for whatever reason.
 """
 
 from __future__ import annotations
@@ -18,22 +19,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
 
+import torch
 from vllm import LLM, SamplingParams
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
 from lrm.engines.shared.reply import Reply
-from lrm.engines.vllm.wire import pack, unpacked
+from lrm.engines.vllm.wire import Message, pack, unpack_reply
 
-Message = dict[str, Any]
-
-PATIENCE = 10.0
+SHUTDOWN_GRACE = 10.0
 """Seconds that vLLM has to leave by itself once stdin has ended; then its processes are killed."""
 
 SEEDS = 1 << 63
-"""Seeds are taken modulo this: torch's generators want 64 bits, and vLLM takes -1 for no seed."""
+"""Seeds are taken modulo this: torch's generators take 64 bits, and to vLLM -1 means no seed."""
 
 
 class Inbox:
@@ -48,8 +47,8 @@ class Inbox:
         return iter(self._orders.get, None)
 
     def new(self, wait: bool) -> Iterator[Message]:
-        """The orders that are there now; `wait`: for one if there is none. The end of stdin, which
-        is when the other side ended, is an order to abort."""
+        """The orders that have come; `wait`: for one if there is none. The end of stdin, which is
+        when the other side ended, counts as an order to abort."""
         with suppress(Empty):
             while True:
                 order = self._orders.get(wait)
@@ -64,20 +63,21 @@ class Inbox:
         for line in sys.stdin.buffer:
             self._orders.put(json.loads(line))
         self._orders.put(None)
-        time.sleep(PATIENCE)
+        time.sleep(SHUTDOWN_GRACE)
         os.killpg(0, signal.SIGKILL)
 
 
 class Worker:
-    """A running vLLM engine, and what it is ordered to do."""
+    """A vLLM engine, and the orders that it carries out."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
+        # Answers get a copy of stdout; what vLLM prints there goes to stderr from now on.
         self._answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         self._calls = 0
 
-    def obey(self) -> None:
+    def serve(self) -> None:
         """Carries out orders until there are no more, or one fails."""
         orders: dict[str, Callable[..., None]] = {
             "start": self._start,
@@ -87,7 +87,7 @@ class Worker:
         try:
             for order in self._inbox:
                 name = order.pop("order")
-                if name in orders:  # an "abort" that came too late finds nothing to end
+                if name in orders:  # an "abort" that came too late has nothing to end
                     orders[name](**order)
                     self._answer(end=True)
         except Exception as error:
@@ -97,10 +97,11 @@ class Worker:
             )
             raise
 
-    def _start(self, **options: Any) -> None:
+    def _start(self, **options: object) -> None:
         self._llm = LLM(**options)
 
     def _swap(self, path: str) -> None:
+        """Goes on with the weights in the folder `path`; what was cached is forgotten."""
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
         if current_platform.is_cpu():
             self._llm.apply_model(_pack_head)
@@ -117,33 +118,35 @@ class Worker:
     ) -> None:
         """Decodes replies in one queue; answers each as soon as it is finished.
 
-        "more" adds replies before all that wait, "all" says that no more will come, "abort" that
-        none is wanted. vLLM, which takes them in the order they come, gets no more than it runs at
-        once: what follows a reply is to find its tokens in the cache.
+        Meanwhile these orders may come: "more" adds replies before all that wait, "all" says that
+        no more will come, "abort" that none is wanted any longer.
         """
         engine, ends = self._llm.llm_engine, frozenset(eos)
+        # vLLM runs requests in the order they come, so it gets no more than it runs at once: what
+        # follows a reply can then run next, while the reply's tokens are still in the cache.
         most = engine.vllm_config.scheduler_config.max_num_seqs
         self._calls += 1
         waiting = deque(replies)
         running: dict[str, Reply] = {}
 
         def start(fields: Message) -> None:
-            reply, seed, thinking = unpacked(fields)
-            name = f"{self._calls}-{reply.index}"
-            running[name] = reply
+            reply, seed, thinking_budget = unpack_reply(fields)
+            request_id = f"{self._calls}-{reply.index}"
+            running[request_id] = reply
             params = SamplingParams(
                 **sampling,
                 seed=seed % SEEDS,
                 max_tokens=reply.limit,
-                thinking_token_budget=thinking,
+                thinking_token_budget=thinking_budget,
                 stop_token_ids=eos,
                 detokenize=False,
                 skip_special_tokens=False,
                 output_kind=RequestOutputKind.DELTA,
             )
-            engine.add_request(name, {"prompt_token_ids": list(reply.ids)}, params)
+            engine.add_request(request_id, {"prompt_token_ids": list(reply.ids)}, params)
 
         while True:
+            # 1) Orders that came meanwhile; without any reply to decode, wait for one.
             for order in self._inbox.new(wait=not (running or waiting)):
                 if order["order"] == "abort":
                     engine.abort_request(list(running))
@@ -151,15 +154,21 @@ class Worker:
                 if order["order"] == "all":
                     return
                 waiting.extendleft(reversed(order["replies"]))
+
+            # 2) vLLM is filled up with waiting replies.
             while waiting and len(running) < most:
                 start(waiting.popleft())
+
+            # 3) One step of all that run. A piece may hold tokens behind a reply's end.
             for output in engine.step():
                 reply = running[output.request_id]
                 stop = None
                 for token in output.outputs[0].token_ids:
-                    stop = stop or reply.take(token, ends, close_ids, answer_tokens)
+                    stop = stop or reply.append(token, ends, close_ids, answer_tokens)
                 if output.finished and not stop:
                     raise RuntimeError(f"a reply ended early ({output.outputs[0].finish_reason})")
+
+                # 4) A finished reply leaves vLLM, if vLLM does not know that it has ended.
                 if stop:
                     del running[output.request_id]
                     if not output.finished:
@@ -171,14 +180,14 @@ class Worker:
                         reused=output.num_cached_tokens or 0,
                     )
 
-    def _answer(self, **message: Any) -> None:
-        with suppress(BrokenPipeError):
+    def _answer(self, **message: object) -> None:
+        with suppress(BrokenPipeError):  # the other side has ended, and so will this one
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()
 
 
-def _pack_head(model: Any) -> None:
-    """Packs the head's weights for the CPU again.
+def _pack_head(model: torch.nn.Module) -> None:
+    """Packs the weights of the head for the CPU again.
 
     A head tied to the embedding is reloaded through the embedding, and vLLM 0.32 then keeps its
     packed copy of the old weights (vllm/model_executor/model_loader/reload, "Limitations").
@@ -189,4 +198,4 @@ def _pack_head(model: Any) -> None:
 
 
 if __name__ == "__main__":
-    Worker(Inbox()).obey()
+    Worker(Inbox()).serve()
