@@ -142,7 +142,7 @@ def _read(folder: Path) -> _Receipt:
     try:
         content = json.loads(path.read_text())
         digest = content.pop("digest", None)
-        if digest is not None and digest != of_json(content):
+        if ("files" in content or digest) and digest != of_json(content):
             raise ValueError("it is not what was written")
         missing = [key for step in content["steps"] for key in KEYS if key not in step]
         if missing:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
@@ -86,7 +87,7 @@ class TransformersEngine:
                     attn_implementation=ATTENTION,
                     **LOCAL_ONLY,
                 )
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
             raise BadInput(f"checkpoint {path} cannot be loaded, save it again: {error}") from error
         _check_report(self.checkpoint, report)
         self._model = model.to(self.device).eval()
