@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -131,10 +131,6 @@ class Completion:
     def tokens(self) -> int:
         """Tokens of the whole reply: what one question costs at test time."""
         return self.thinking_tokens + self.answer_tokens
-
-    def light(self) -> Completion:
-        """The same without its text and token ids, to be kept by the thousand."""
-        return replace(self, text="", token_ids=(), prompt_ids=())
 
 
 @dataclass(frozen=True, slots=True)

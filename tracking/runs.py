@@ -7,11 +7,8 @@ trial name their study in tags. An import (replies made elsewhere) has the form 
 
 from __future__ import annotations
 
-import gzip
-import heapq
 import json
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +25,6 @@ from tracking.stored_run import StoredRun
 from tracking.views import Pages
 from tracking.workers import at_work
 
-SAMPLED_ROWS = 100
 SHOWN_FIRST = ("question", "score", "text", "answer", "gold")
 """Columns of the table of samples that a screen has room for."""
 SHOWN_CHARACTERS = 8_000
@@ -49,35 +45,20 @@ class LevelRun:
     _curves: dict[str, dict[int, float]] = field(default_factory=dict)
     _generations: list[str] = field(default_factory=list)
 
-    def log_generations(self, benchmark: str, rows: Iterable[Mapping[str, object]]) -> None:
-        """Stores every reply, one JSON object a line, as generations/<benchmark>.jsonl.gz."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, f"{benchmark}.jsonl.gz")
-            with gzip.open(file, "wt", encoding="utf-8", newline="\n") as lines:
-                for row in rows:
-                    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self.attach_generations(benchmark, file)
-
     def attach_generations(self, benchmark: str, file: Path) -> None:
-        """Stores such a file as it is; its name must be <benchmark>.jsonl.gz."""
+        """Stores a gzipped file of lines (`lrm.scoring.stored_reply`), one for each reply to a
+        benchmark, as generations/<benchmark>.jsonl.gz, which must be its name."""
         self._backend.attach_file(self.id, file, "generations")
         self._generations.append(benchmark)
 
-    def log_samples(self, rows: Iterable[SampleRow], length: str = "tokens") -> None:
-        """Stores the table samples.json, which the UI shows: at most 100 rows. Call it once.
+    def log_samples(self, rows: Sequence[SampleRow]) -> None:
+        """Stores the table samples.json, which the UI shows. Call it once.
 
-        Rows share their columns, among them the numbers `score` and `length` and whether the reply
-        `looped`. Wrong replies come first, among these the looping ones, among these the longest.
-        The middle of long texts is left out.
+        Rows share their columns. The middle of long texts is left out.
         """
-
-        def rank(row: SampleRow) -> tuple[float, bool, float]:
-            return _number(row["score"]), not row["looped"], -_number(row[length])
-
-        shown = heapq.nsmallest(SAMPLED_ROWS, rows, key=rank)
-        if shown:
-            names = sorted(shown[0], key=_position)
-            columns = {name: [_shortened(row[name]) for row in shown] for name in names}
+        if rows:
+            names = sorted(rows[0], key=_position)
+            columns = {name: [_shortened(row[name]) for row in rows] for name in names}
             self._backend.table(self.id, columns, "samples.json")
 
     def artifact(self, path: str, data: bytes) -> None:
@@ -227,11 +208,6 @@ def _open_level(
         backend.write(run.id, {}, params, {NOTE: note(run.id)})
         yield run
         run._finish()
-
-
-def _number(value: object) -> float:
-    assert isinstance(value, int | float), "scores and lengths are numbers"
-    return value
 
 
 def _position(column: str) -> int:

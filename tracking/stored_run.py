@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import tempfile
 import zlib
@@ -12,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlparse
 
-import orjson
 from mlflow.entities import Run
 
 from lrm.errors import BadInput
+from lrm.scoring.stored_reply import StoredReply, from_line
 from tracking.client import RetryingArtifacts, RetryingClient
 from tracking.processes import HOST, this_mark
 
@@ -109,7 +107,7 @@ class StoredRun:
         order = self.params.get("benchmarks", "").split(",")
         return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
-    def rows(self, benchmark: str) -> Iterator[dict[str, Any]]:
+    def replies(self, benchmark: str) -> Iterator[StoredReply]:
         """Every stored generation of a benchmark, one after the other.
 
         Raises BadInput for a file that is damaged.
@@ -118,7 +116,7 @@ class StoredRun:
         with self._at_hand(path) as file, gzip.open(file, "rb") as lines:
             try:
                 for line in lines:
-                    yield _row(line)
+                    yield from_line(line)
             except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
                 raise BadInput(
                     f"{self.location(path)} is damaged ({error}): bring it back from a copy or a "
@@ -130,13 +128,3 @@ class StoredRun:
         return {
             point.step: point.value for point in self._client.get_metric_history(self.id, metric)
         }
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    """One stored generation. NaN, which is not JSON, is left to Python's own reader, so that who
-    wants the number can name its question."""
-    try:
-        found: dict[str, Any] = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        found = json.loads(line)
-    return found

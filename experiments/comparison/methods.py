@@ -80,7 +80,7 @@ def _evaluators(
             checkpoints=folder / "checkpoints",
             model=model,
             method=method,
-            engine=engines,
+            engine_cache=engines,
             questions=questions,
             decoding=Decoding(
                 max_tokens=settings.budget + model.answer_tokens,

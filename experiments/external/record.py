@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from experiments.external import scorecard
 from experiments.external.grading import GradedTraces, grade
@@ -18,9 +15,11 @@ from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
 from lrm.digests import of_file, of_json
-from lrm.records import Unit
+from lrm.records import Interval, Unit
 from lrm.report.page import PAGE
+from lrm.report.reading import BenchmarkReading, read
 from lrm.scoring import published
+from lrm.scoring.sample_table import SampleTable
 from lrm.scoring.scores import Score, interval, logged, score
 from lrm.scoring.truncation import TRUNCATION
 from lrm.stats import intervals
@@ -36,21 +35,26 @@ def run(settings: ScoreSettings, root: Path | None = None) -> ImportOutcome:
     name = settings.name or _name(settings)
     check_name(name, "an import")
     with tempfile.TemporaryDirectory() as scratch:
-        piles = grade(settings, Path(scratch))
-        everything = [one for pile in piles.values() for one in pile.replies]
-        unit: Unit = "words" if any(one.tokens is None for one in everything) else "tokens"
-        scores = {name: score(pile.items(unit), unit) for name, pile in piles.items()}
-        params = params_of(settings, piles, unit)
+        traces = grade(settings, Path(scratch))
+        # Only now is it known whether every reply has its tokens, and with it what to count in.
+        unit: Unit = "tokens" if all(one.tokens_known for one in traces.values()) else "words"
+        table = SampleTable()
+        readings = {
+            name: read(table.noted(graded.stored()), unit) for name, graded in traces.items()
+        }
         against = published.find(settings.against) if settings.against else None
+        scores = {name: _score(traces[name], readings[name], unit) for name in traces}
         outcome = ImportOutcome(
             name=name,
             run_id="",
             repeated=False,
             unit=unit,
-            piles=piles,
+            traces=traces,
+            readings=readings,
+            samples=table.rows(),
             scores=scores,
-            characters={name: pile.characters() for name, pile in piles.items()},
-            params=params,
+            characters={name: _characters(reading) for name, reading in readings.items()},
+            params=params_of(settings, traces, readings, unit),
             against=against,
             comparisons=published.compare(against, _ours(scores)) if against else (),
             store=open_store(settings.tracking_uri, root),
@@ -67,87 +71,82 @@ def record(outcome: ImportOutcome, settings: ScoreSettings) -> ImportOutcome:
         page = store.runs([known])[0].location(PAGE)
         return replace(outcome, run_id=known, repeated=True, page=page)
     tags = {"model": settings.model} | ({"team": settings.team} if settings.team else {})
-    with store.imported(outcome.name, identity, outcome.params, tags) as level:
-        for name, pile in outcome.piles.items():
-            level.attach_generations(name, pile.file)
-        stored = (row for pile in outcome.piles.values() for row in _stored(pile.file))
-        level.log_samples(map(_shown, stored), length="characters")
+    with store.imported(outcome.name, identity, outcome.params, tags) as run:
+        for name, graded in outcome.traces.items():
+            run.attach_generations(name, graded.file)
+        run.log_samples(outcome.samples)
         for path, data in scorecard.files(outcome).items():
-            level.artifact(path, data)
-        level.log_metrics(metrics(outcome))
-        selection = of_runs(store, [level.id])
-        page = report_run.keep(store, selection, report_run.made(selection))
-    return replace(outcome, run_id=level.id, page=page)
+            run.artifact(path, data)
+        run.log_metrics(metrics(outcome))
+        selection = of_runs(store, [run.id])
+        report = report_run.made(selection, {run.id: outcome.readings})
+        page = report_run.keep(store, selection, report)
+    return replace(outcome, run_id=run.id, page=page)
 
 
 def metrics(outcome: ImportOutcome) -> dict[str, float]:
     """Everything logged, by name."""
     values = logged(outcome.scores, outcome.unit)
-    for name, pile in outcome.piles.items():
-        guessed = sum(one.guessed for one in pile.replies)
-        values[f"share/stop_guessed/{name}"] = guessed / len(pile.replies)
+    for name, reading in outcome.readings.items():
+        values[f"share/stop_guessed/{name}"] = float(reading.replies.column("stop_guessed").mean())
         values |= interval(f"characters/{name}", outcome.characters[name])
-        for reading, found in outcome.scores[name].readings.items():
-            values |= interval(f"accuracy/{name}/{reading}", found)
+        for reading_name, accuracy in outcome.scores[name].readings.items():
+            values |= interval(f"accuracy/{name}/{reading_name}", accuracy)
     values["characters/mean"] = intervals.average(list(outcome.characters.values())).value
-    if outcome.unit == "tokens" and not _split_known(outcome):
+    if outcome.unit == "tokens" and not all(one.split_known for one in outcome.traces.values()):
         values = {metric: value for metric, value in values.items() if not metric.startswith(SPLIT)}
     return values
 
 
 def params_of(
-    settings: ScoreSettings, piles: Mapping[str, GradedTraces], unit: Unit
+    settings: ScoreSettings,
+    traces: Mapping[str, GradedTraces],
+    readings: Mapping[str, BenchmarkReading],
+    unit: Unit,
 ) -> dict[str, object]:
     """What the run is: where its replies come from, and by which rules they were graded."""
-    tracks = {name: pile.track() for name, pile in piles.items()}
+    tracks = {name: graded.track() for name, graded in traces.items()}
     same = len(set(tracks.values())) == 1
-    told = tracks.values() if same else (f"{name}: {track}" for name, track in tracks.items())
+    shown = tracks.values() if same else (f"{name}: {track}" for name, track in tracks.items())
     counted = settings.tokenizer or ("the counts in the files" if unit == "tokens" else NOT_GIVEN)
     shared: dict[str, object] = {
         "model": settings.model,
         "method": settings.method,
-        "benchmarks": ",".join(piles),
-        "track": settings.track or "; ".join(dict.fromkeys(told)),
+        "benchmarks": ",".join(traces),
+        "track": settings.track or "; ".join(dict.fromkeys(shown)),
         "truncation": TRUNCATION,
         "max_tokens": settings.max_tokens or NOT_GIVEN,
         "lengths": unit,
         "tokenizer": counted,
     }
-    for name, pile in piles.items():
-        samples = [one.item.question.id for one in pile.replies]
+    for name, graded in traces.items():
         shared |= {
-            f"questions/{name}": len(set(samples)),
-            f"replies/{name}": len(samples),
-            f"version/{name}": pile.benchmark.version,
-            f"rows/{name}": of_json([asdict(question) for question in pile.questions]),
-            f"file/{name}": ",".join(of_file(path) for path in pile.paths),
+            f"questions/{name}": len(readings[name].replies.questions),
+            f"replies/{name}": graded.replies,
+            f"version/{name}": graded.benchmark.version,
+            f"rows/{name}": of_json([asdict(question) for question in graded.questions]),
+            f"file/{name}": ",".join(of_file(path) for path in graded.paths),
         }
     return shared
 
 
-def _stored(file: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
+def _score(graded: GradedTraces, reading: BenchmarkReading, unit: Unit) -> Score:
+    """The score, over questions in the benchmark's order, in whatever order they were given."""
+    ordered = reading.replies.in_order(question.id for question in graded.questions)
+    return score(ordered, unit=unit)
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("prompt", "gold")} | {
-        "gold": row["gold"][0]
-    }
+def _characters(reading: BenchmarkReading) -> Interval:
+    """Characters per reply."""
+    return intervals.mean(reading.replies.tables()["characters"])
 
 
 def _ours(scores: Mapping[str, Score]) -> dict[str, tuple[float, int]]:
     return {name: (one.accuracy.value, len(one.per_question)) for name, one in scores.items()}
 
 
-def _split_known(outcome: ImportOutcome) -> bool:
-    piles = outcome.piles.values()
-    return all(one.thinking_tokens is not None for pile in piles for one in pile.replies)
-
-
 def _name(settings: ScoreSettings) -> str:
     """What a run is called if nobody says: by letters that the store allows."""
-    told = [word for word in (settings.model, settings.method) if word != NOT_GIVEN]
-    name = " ".join(told) or settings.files[0].name.partition(".")[0]
+    given = [word for word in (settings.model, settings.method) if word != NOT_GIVEN]
+    name = " ".join(given) or settings.files[0].name.partition(".")[0]
     return re.sub(r"[^A-Za-z0-9 ._/:-]", "-", name).lstrip(" ._/:-") or "import"

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from experiments.external.grading import GradedTraces
 from lrm.analysis.compare import PAPER
-from lrm.generation.evaluate import Item
-from lrm.records import Interval, Rule, Unit
+from lrm.records import Interval, Unit
+from lrm.report.reading import BenchmarkReading
 from lrm.scoring import published
+from lrm.scoring.replies import Replies
+from lrm.scoring.sample_table import Row
 from lrm.scoring.scores import Score
-from lrm.scoring.truncation import TRUNCATION, judge
+from lrm.scoring.truncation import TRUNCATION
 from lrm.stats import intervals
 from lrm.tables import Table, amount, percent
 from tracking.store import Store
@@ -30,7 +32,9 @@ class ImportOutcome:
     run_id: str
     repeated: bool
     unit: Unit
-    piles: Mapping[str, GradedTraces]
+    traces: Mapping[str, GradedTraces]
+    readings: Mapping[str, BenchmarkReading]
+    samples: Sequence[Row]
     scores: Mapping[str, Score]
     characters: Mapping[str, Interval]
     params: Mapping[str, object]
@@ -74,8 +78,8 @@ def accuracies(outcome: ImportOutcome) -> Table:
     rows = [
         (
             name,
-            f"{len(one.per_question)} of {len(outcome.piles[name].questions)}",
-            _samples(outcome.piles[name]),
+            f"{len(one.per_question)} of {len(outcome.traces[name].questions)}",
+            _samples(outcome.readings[name].replies),
             percent(one.accuracy),
             *(percent(one.readings[reading]) for reading in READINGS.values()),
         )
@@ -93,23 +97,18 @@ def accuracies(outcome: ImportOutcome) -> Table:
 def endings(outcome: ImportOutcome) -> Table:
     """How the replies ended, in counts of replies."""
     rows = []
-    for name, pile in outcome.piles.items():
-        items = [one.item for one in pile.replies]
-        replies = [item.completion for item in items]
-        rows.append(
-            (
-                name,
-                str(len(replies)),
-                str(sum(reply.stop == "length" for reply in replies)),
-                str(sum(reply.looped for reply in replies)),
-                str(sum(not reply.closed for reply in replies)),
-                *(
-                    str(sum(_silent(item, rule) for item in items))
-                    for rule in ("strict", "lenient")
-                ),
-                str(sum(one.guessed for one in pile.replies)),
-            )
+    for name, reading in outcome.readings.items():
+        columns = {column: reading.replies.column(column) for column in reading.replies.columns}
+        counts = (
+            columns["truncated"] == 1,
+            columns["looped"] == 1,
+            columns["closed"] == 0,
+            columns["strict/answered"] == 0,
+            columns["lenient/answered"] == 0,
+            columns["stop_guessed"] == 1,
         )
+        total = len(reading.replies.keys)
+        rows.append((name, str(total), *(str(int(flags.sum())) for flags in counts)))
     header = (
         "benchmark", "replies", "truncated", "looping", "unclosed", "unanswered, strict",
         "unanswered, lenient", "ending guessed",
@@ -153,7 +152,7 @@ def files(outcome: ImportOutcome) -> dict[str, bytes]:
 def look_further(outcome: ImportOutcome) -> str:
     store = outcome.store
     recorded = "Recorded before from the same files, as" if outcome.repeated else "Recorded as"
-    left_out = sum(pile.left_out for pile in outcome.piles.values())
+    left_out = sum(graded.left_out for graded in outcome.traces.values())
     return "\n".join(
         (
             *([f"Left out: {left_out} forced answers under a budget."] if left_out else []),
@@ -165,18 +164,11 @@ def look_further(outcome: ImportOutcome) -> str:
     )
 
 
-def _samples(pile: GradedTraces) -> str:
+def _samples(replies: Replies) -> str:
     """Replies per question: "1", or "2 to 3" where it differs."""
-    counts: dict[str, int] = {}
-    for one in pile.replies:
-        counts[one.item.question.id] = counts.get(one.item.question.id, 0) + 1
-    low, high = min(counts.values()), max(counts.values())
+    counts = replies.present.sum(axis=1)
+    low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _silent(item: Item, rule: Rule) -> bool:
-    """Whether a rule finds no answer in what is there."""
-    return judge(item.grade, item.completion, rule, "grade-what-is-there").answer is None
 
 
 def _further(scores: Mapping[str, Score]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.cli.quantizer_choice import QuantizerChoice
-from experiments.outcomes.sparsity import look_further
+from experiments.outcomes.sparsity import look_further, reused
 from experiments.search.findings import Findings
 from experiments.search.level import HEADLINE, Level
 from experiments.search.loop import SearchOutcome
@@ -54,20 +54,19 @@ def perplexity(level: Level, levels: Sequence[Level]) -> float | None:
 
 def heading(outcome: SearchOutcome) -> str:
     """The study, and what was asked in it."""
-    evaluations = outcome.findings.levels[0].evaluations
-    asked = ", ".join(f"{e.benchmark.name} {len(e.questions)}" for e in evaluations)
-    samples = outcome.lab.decoding.samples
+    counts = outcome.findings.levels[0].questions.items()
+    asked = ", ".join(f"{name} {count}" for name, count in counts)
+    samples = outcome.evaluator.decoding.samples
     return f"Study {outcome.study}  (questions: {asked}; samples: {samples})"
 
 
-def reused(outcome: SearchOutcome) -> str:
+def reused_and_made(outcome: SearchOutcome) -> str:
     """What was there already, and what was made."""
-    lab = outcome.lab
-    return (
-        f"Reused: {outcome.levels_found} of {len(outcome.findings.levels)} levels from the study, "
-        f"{lab.reused:,} of {lab.reused + lab.decoded:,} replies from the store; "
-        f"quantized {lab.pruned} checkpoints."
-    )
+    evaluator = outcome.evaluator
+    made = evaluator.done.made
+    quantized = made[evaluator.method.name]
+    pruned = f"pruned {made.total() - quantized} and " if evaluator.first else ""
+    return f"{reused(outcome)}; {pruned}quantized {quantized} checkpoints."
 
 
 def text(outcome: SearchOutcome) -> str:
@@ -82,7 +81,7 @@ def text(outcome: SearchOutcome) -> str:
                 FRONT,
                 [_cells(point) for point in found.front],
             ).text(),
-            reused(outcome),
+            reused_and_made(outcome),
             look_further(outcome),
         )
     )

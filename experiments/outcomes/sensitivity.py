@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
-from experiments.outcomes.quantization import QuantizationFindings, heading, perplexity, reused
+from experiments.outcomes.quantization import (
+    QuantizationFindings,
+    heading,
+    perplexity,
+    reused_and_made,
+)
 from experiments.outcomes.sensitivity_figure import Harm, figure
 from experiments.outcomes.sparsity import look_further
 from experiments.search.findings import as_csv
 from experiments.search.level import HEADLINE, Level
 from experiments.search.loop import SearchOutcome
 from lrm.compression.checkpoint.module_filter import EXCEPT
-from lrm.generation.evaluate import Evaluation
 from lrm.records import Budget
-from lrm.scoring.truncation import judge
+from lrm.scoring.replies import Floats
 from lrm.stats import paired
 from lrm.tables import Table, percent, signed
 
@@ -68,10 +71,10 @@ class SensitivityFindings(QuantizationFindings):
         told = level.checkpoint.measured
         kept = told.get("protected/share")
         each = {
-            one.benchmark.name: paired.paired_difference(
-                _scores(one, self.budget), _scores(other, self.budget)
+            name: paired.paired_difference(
+                *(_scores(it, name, self.budget) for it in (level, dense))
             )
-            for one, other in zip(level.evaluations, dense.evaluations, strict=True)
+            for name in level.readings
         }
         return Harm(
             part=str(level.key).partition(f"/{EXCEPT}")[2] or ALL,
@@ -93,7 +96,7 @@ def text(outcome: SearchOutcome) -> str:
         (
             heading(outcome),
             table(found).text(),
-            f"The figure: {place}\n{reused(outcome)}",
+            f"The figure: {place}\n{reused_and_made(outcome)}",
             look_further(outcome),
         )
     )
@@ -170,7 +173,7 @@ def _row(one: Harm) -> Mapping[str, Any]:
     }
 
 
-def _scores(evaluation: Evaluation, budget: Budget) -> list[list[float]]:
-    """A row for each question, an entry for each sample."""
-    rows = groupby(evaluation.at(budget), key=lambda item: item.question.id)
-    return [[judge(item.grade, item.completion).score for item in row] for _, row in rows]
+def _scores(level: Level, benchmark: str, budget: Budget) -> Floats:
+    """[questions, samples], NaN where a question has fewer samples than others."""
+    grid = level.readings[benchmark].replies.grid(budget)
+    return grid.padded(grid.score)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from experiments.search.findings import collapse_text
 from experiments.search.loop import SearchOutcome
-from lrm.records import Point
+from lrm.analysis.collapse import Collapse
+from lrm.records import Point, level_label
 from lrm.tables import Table, amount, percent
 
 
 def text(outcome: SearchOutcome) -> str:
     """Everything the main job prints at its end."""
-    found = outcome.findings
-    n = {e.benchmark.name: len(e.questions) for e in found.levels[0].evaluations}
-    asked = ", ".join(f"{name} {count}" for name, count in n.items())
+    findings, evaluator = outcome.findings, outcome.evaluator
+    counts = findings.levels[0].questions.items()
+    asked = ", ".join(f"{name} {count}" for name, count in counts)
     return "\n\n".join(
         (
             f"Study {outcome.study}  (questions: {asked}; "
-            f"samples: {outcome.lab.decoding.samples}; prompts: {outcome.lab.track} track; "
+            f"samples: {evaluator.decoding.samples}; prompts: {evaluator.track} track; "
             "intervals: 95%)",
             Table(
                 "Pareto front: no other point is both more accurate and shorter",
                 HEADER,
-                [cells(point) for point in found.front],
+                [cells(point) for point in findings.front],
             ).text(),
             by_sparsity(outcome).text(),
             "Collapse: the first sparsity with less than half of the densest level's accuracy\n"
-            + "\n".join(f"  {name}: {collapse_text(*at)}" for name, at in found.collapses.items()),
+            + "\n".join(f"  {one.benchmark}: {collapse_text(one)}" for one in findings.collapses),
             reuse(outcome),
             look_further(outcome),
         )
@@ -58,15 +58,34 @@ def by_sparsity(outcome: SearchOutcome) -> Table:
 
 
 def reuse(outcome: SearchOutcome) -> str:
-    lab, levels = outcome.lab, len(outcome.findings.levels)
-    decoded = lab.progress.decoded
-    speed = f" at {decoded / lab.progress.seconds:,.0f} tokens/s" if decoded else ""
+    done, progress = outcome.evaluator.done, outcome.evaluator.progress
+    speed = f" at {progress.decoded / progress.seconds:,.0f} tokens/s" if progress.decoded else ""
     return (
-        f"Reused: {outcome.levels_found} of {levels} levels from the study, "
-        f"{lab.reused:,} of {lab.reused + lab.decoded:,} replies from the store; "
-        f"pruned {lab.pruned} checkpoints.\n"
-        f"Decoded: {lab.decoded:,} replies, {decoded:,} tokens{speed}."
+        f"{reused(outcome)}; pruned {done.made.total()} checkpoints.\n"
+        f"Decoded: {done.decoded:,} replies, {progress.decoded:,} tokens{speed}."
     )
+
+
+def reused(outcome: SearchOutcome) -> str:
+    """What was there already."""
+    done = outcome.evaluator.done
+    return (
+        f"Reused: {outcome.levels_found} of {len(outcome.findings.levels)} levels from the study, "
+        f"{done.reused:,} of {done.reused + done.decoded:,} replies from the store"
+    )
+
+
+def collapse_text(collapse: Collapse) -> str:
+    """A collapse point with its interval, in words; None lies beyond the levels measured."""
+
+    def level(sparsity: float | None) -> str:
+        return "beyond" if sparsity is None else level_label(sparsity)
+
+    if collapse.at is None:
+        perhaps = "" if collapse.low is None else f" [but perhaps at {level(collapse.low)}]"
+        return f"does not collapse in the levels measured{perhaps}"
+    ends = f"{level(collapse.low)} to {level(collapse.high)}"
+    return f"collapses at {level(collapse.at)} sparsity [{ends}]"
 
 
 def look_further(outcome: SearchOutcome) -> str:

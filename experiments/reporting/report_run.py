@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from experiments.reporting import variants
-from experiments.reporting.variants import Selection
+from experiments.reporting.variants import Readings, Selection
 from lrm.digests import of_json
 from lrm.report.build import build
 from lrm.report.page import PAGE, Report
@@ -13,9 +13,10 @@ from tracking.store import Store
 from tracking.stored_run import StoredRun
 
 
-def made(selection: Selection) -> Report:
-    """The report on these runs, from their stored generations."""
-    found = variants.read(selection)
+def made(selection: Selection, known: Mapping[str, Readings] | None = None) -> Report:
+    """The report on these runs, from their stored generations, or from what is `known` of them
+    (`variants.read`)."""
+    found = variants.read(selection, known=known)
     return build(
         title=selection.title,
         variants=found.variants,

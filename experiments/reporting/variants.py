@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from lrm.analysis.first_correct import FirstCorrect, FirstCorrectSearch
+from lrm.analysis.first_correct import FirstCorrect
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.records import Unit
-from lrm.report.samples import Picker, Sample, fitting
+from lrm.records import Budget, Unit
+from lrm.report.reading import BenchmarkReading
+from lrm.report.reading import read as read_once
+from lrm.report.samples import Sample, fitting
 from lrm.scoring import published
 from lrm.scoring.published import Published
-from lrm.scoring.replies import grids
 from tracking.store import Store
 from tracking.stored_run import StoredRun
+
+Readings = Mapping[str, BenchmarkReading]
+"""What was read of a run, by benchmark."""
 
 
 @dataclass(frozen=True)
@@ -113,46 +116,64 @@ class SelectionReading:
     against: Mapping[str, Published]
 
 
-def read(selection: Selection, texts: bool = True) -> SelectionReading:
+def read(
+    selection: Selection, texts: bool = True, known: Mapping[str, Readings] | None = None
+) -> SelectionReading:
     """Reads all generations; of their texts only the samples stay in memory. Without `texts` there
-    are no samples and no firsts, at half the time."""
+    are no samples and no firsts, at half the time.
+
+    `known` has what is in memory already of runs that this process wrote, by their ids: their
+    generations are not read again.
+    """
     variants, ranked = [], []
     firsts: dict[tuple[str, str], FirstCorrect] = {}
     against: dict[str, Published] = {}
-    for record, budgets, name in zip(
+    for run, budgets, name in zip(
         selection.records, selection.budgets, names(selection.records), strict=True
     ):
-        unit: Unit = "words" if record.params.get("lengths") == "words" else "tokens"
-        benchmarks = record.benchmarks()
-        pickers = {one: Picker(name, unit) for one in benchmarks if texts}
-        searches = {one: FirstCorrectSearch(unit) for one in benchmarks if texts}
-        variant = Variant(
-            name=name,
-            run_id=record.id,
-            model=record.params.get("model", ""),
-            method=_method(record),
-            study=_study(record),
-            engine=_engine(record),
-            sparsity=_number(record.params.get("sparsity")),
-            bits=record.metrics.get("bits_per_weight"),
-            bytes=record.metrics.get("weights/bytes"),
-            packed_bytes=record.metrics.get("weights/packed_bytes"),
-            unit=unit,
-            grids={
-                one: grids(
-                    _watched(record.rows(one), *(w[one] for w in (pickers, searches) if texts)),
-                    budgets,
-                    unit=unit,
-                )
-                for one in benchmarks
-            },
-        )
+        readings = (known or {}).get(run.id) or _readings(run, texts)
+        variant = _variant(run, name, budgets, readings)
         variants.append(variant)
-        ranked += [found for picker in pickers.values() for found in picker.samples()]
-        firsts |= {(name, one): search.first() for one, search in searches.items()}
-        if row := _published(record, variant):
+        for benchmark, reading in readings.items():
+            if reading.picker:
+                ranked += list(reading.picker.samples(name))
+            if first := reading.first:
+                firsts[name, benchmark] = first
+        if row := _published(run, variant):
             against[name] = row
     return SelectionReading(variants, fitting(ranked), firsts, against)
+
+
+def _readings(run: StoredRun, texts: bool) -> Readings:
+    return {name: read_once(run.replies(name), _unit(run), texts) for name in run.benchmarks()}
+
+
+def _unit(run: StoredRun) -> Unit:
+    return "words" if run.params.get("lengths") == "words" else "tokens"
+
+
+def _variant(run: StoredRun, name: str, budgets: Sequence[int], readings: Readings) -> Variant:
+    """A run's params and sizes, with a grid for each benchmark at each budget and at none."""
+    return Variant(
+        name=name,
+        run_id=run.id,
+        model=run.params.get("model", ""),
+        method=_method(run),
+        study=_study(run),
+        engine=_engine(run),
+        sparsity=_number(run.params.get("sparsity")),
+        bits=run.metrics.get("bits_per_weight"),
+        bytes=run.metrics.get("weights/bytes"),
+        packed_bytes=run.metrics.get("weights/packed_bytes"),
+        unit=_unit(run),
+        grids={
+            benchmark: {
+                budget: reading.replies.grid(None if budget is None else Budget(budget))
+                for budget in (None, *budgets)
+            }
+            for benchmark, reading in readings.items()
+        },
+    )
 
 
 def _published(record: StoredRun, variant: Variant) -> Published | None:
@@ -206,16 +227,6 @@ def _engine(record: StoredRun) -> str:
 def _study(record: StoredRun) -> str:
     """The search that a level belongs to; "" for an import."""
     return record.tags.get("study", "") if record.kind == "level" else ""
-
-
-def _watched(
-    rows: Iterator[dict[str, Any]], *watchers: Picker | FirstCorrectSearch
-) -> Iterator[dict[str, Any]]:
-    """The rows, each shown to the watchers on its way: a file is read once."""
-    for row in rows:
-        for watcher in watchers:
-            watcher.add(row)
-        yield row
 
 
 def _number(text: str | None) -> float | None:

@@ -11,11 +11,9 @@ from functools import cached_property
 from typing import Any
 
 from experiments.search.level import HEADLINE, Level
+from lrm.analysis.collapse import Collapse, collapse_of
 from lrm.records import Budget, Interval, Point
 from lrm.stats import frontier
-from lrm.stats.collapse import collapse_level
-
-Collapse = tuple[float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -34,23 +32,24 @@ class Findings:
     def accuracies(self) -> dict[str, dict[float, Interval]]:
         """Accuracy at the largest budget, by benchmark and sparsity."""
         largest = Budget(max(self.budgets), HEADLINE)
-        found: dict[str, dict[float, Interval]] = {}
+        accuracies: dict[str, dict[float, Interval]] = {}
         for level in self.levels:
             for name, score in level.scores(largest).items():
-                found.setdefault(name, {})[level.sparsity] = score.accuracy
-        return found
+                accuracies.setdefault(name, {})[level.sparsity] = score.accuracy
+        return accuracies
 
     @cached_property
-    def collapses(self) -> dict[str, Collapse]:
-        """Where each benchmark falls below half of the densest level, with its interval, at the
-        largest budget."""
+    def collapses(self) -> list[Collapse]:
+        """Where each benchmark falls below half of the densest level, at the largest budget."""
         largest = Budget(max(self.budgets), HEADLINE)
-        return {
-            name: collapse_level(
-                {level.sparsity: level.scores(largest)[name].per_question for level in self.levels}
+        return [
+            collapse_of(
+                {level.sparsity: level.scores(largest)[name].per_question for level in self.levels},
+                name,
+                largest.tokens,
             )
             for name in self.accuracies
-        }
+        ]
 
     def curves(self) -> dict[str, dict[int, float]]:
         """The front as metrics over its rank; its most accurate point, and its knee if any."""
@@ -61,10 +60,10 @@ class Findings:
             "pareto/accuracy": dict(enumerate(accuracy)),
             "pareto/tokens": dict(enumerate(tokens)),
             **{
-                f"{name}/{what}": {0: value}
+                f"{name}/{metric}": {0: value}
                 for name, at in marked.items()
                 if at is not None
-                for what, value in (
+                for metric, value in (
                     ("accuracy", accuracy[at]),
                     ("tokens", tokens[at]),
                     ("budget", float(self.front[at].budget.tokens)),
@@ -104,15 +103,3 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()
-
-
-def collapse_text(at: float | None, low: float | None, high: float | None) -> str:
-    """A collapse point with its interval, in words; None lies beyond the levels measured."""
-
-    def place(level: float | None) -> str:
-        return "beyond" if level is None else f"{level:.0%}"
-
-    if at is None:
-        perhaps = "" if low is None else f" [but perhaps at {place(low)}]"
-        return f"does not collapse in the levels measured{perhaps}"
-    return f"collapses at {at:.0%} sparsity [{place(low)} to {place(high)}]"

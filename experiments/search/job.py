@@ -127,14 +127,14 @@ class Job:
             one_host=any(place.startswith("sqlite") for place in (storage, store.uri)),
         )
 
-    def lab(self, warm: EngineCache, progress: Progress) -> LevelEvaluator:
-        """Where its levels are made and measured."""
+    def evaluator(self, engine_cache: EngineCache, progress: Progress) -> LevelEvaluator:
+        """What makes and measures its levels."""
         return LevelEvaluator(
             folder=self.folder,
             checkpoints=self.settings.checkpoints or self.folder / "checkpoints",
             model=self.model,
             method=self.axis.method,
-            engine=warm,
+            engine_cache=engine_cache,
             questions=self.questions,
             decoding=self.decoding,
             track=self.settings.track,

@@ -1,15 +1,14 @@
-"""One level of compression: compressed, evaluated, and turned into the numbers that are logged."""
+"""One level of compression, measured: its checkpoint, its replies, and the numbers logged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import get_args
 
-from lrm.generation.evaluate import Evaluation, Item
-from lrm.records import Budget, Checkpoint, Format, LevelKey, Point, Policy, Rule
+from lrm.records import Budget, Checkpoint, Format, LevelKey, Point, Policy
+from lrm.report.reading import BenchmarkReading
 from lrm.scoring.scores import Score, interval, logged, score
-from lrm.scoring.truncation import judge
 from lrm.stats import intervals
 
 HEADLINE: Policy = "force"
@@ -17,15 +16,16 @@ HEADLINE: Policy = "force"
 
 @dataclass(frozen=True)
 class Level:
-    """A checkpoint at one level, with every benchmark's evaluation and all budgets in it.
+    """A checkpoint at one level, with every benchmark's replies and all budgets in them.
 
-    `loaded_as` is how its weights were stored when the engine loaded them: converted, or unpacked,
-    where the engine does not run them as they are.
+    `readings` has what stays in memory of the replies, by benchmark. `loaded_as` is how its weights
+    were stored when the engine loaded them: converted, or unpacked, where the engine does not run
+    them as they are.
     """
 
     key: LevelKey
     checkpoint: Checkpoint
-    evaluations: Sequence[Evaluation]
+    readings: Mapping[str, BenchmarkReading]
     budgets: Sequence[int]
     loaded_as: Format = "dense"
     _scores: dict[Budget, dict[str, Score]] = field(default_factory=dict)
@@ -40,12 +40,16 @@ class Level:
         """The share of zeros that was measured; None where weights are packed, or not here."""
         return self.checkpoint.measured.get("sparsity/achieved")
 
+    @property
+    def questions(self) -> dict[str, int]:
+        """How many were asked, by benchmark."""
+        return {name: len(reading.replies.questions) for name, reading in self.readings.items()}
+
     def scores(self, budget: Budget) -> Mapping[str, Score]:
         """Scores by benchmark."""
         if budget not in self._scores:
             self._scores[budget] = {
-                evaluation.benchmark.name: score(evaluation.at(budget))
-                for evaluation in self.evaluations
+                name: score(reading.replies, budget) for name, reading in self.readings.items()
             }
         return self._scores[budget]
 
@@ -91,46 +95,3 @@ def objectives(point: Point) -> dict[str, float]:
         "tokens/low": point.tokens.low,
         "tokens/high": point.tokens.high,
     }
-
-
-def generation_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
-    """Every reply and every forced answer of a benchmark, as JSON rows that can be graded again.
-
-    `budget` is null for the longest generation, else the budget whose forced answer it is.
-    """
-    for question, place, reply in evaluation.generations():
-        grade = evaluation.benchmark.grade(question, reply)
-        yield sample_row(place.benchmark, Item(question, place.sample, reply, grade)) | {
-            "budget": place.budget,
-            "prompt": question.prompt,
-            "gold": list(question.gold),
-            "prompt_ids": list(reply.prompt_ids),
-            "token_ids": list(reply.token_ids),
-            "given": reply.given,
-        }
-
-
-def sample_row(benchmark: str, item: Item) -> dict[str, Any]:
-    """One reply as people read it: its score, and the answer that each extraction rule finds."""
-    reply = item.completion
-    return {
-        "benchmark": benchmark,
-        "question": item.question.id,
-        "group": item.question.group,
-        "sample": item.sample,
-        "score": judge(item.grade, reply).score,
-        "answer": item.grade.answer,
-        "strict": _read(item, "strict"),
-        "lenient": _read(item, "lenient"),
-        "tokens": reply.tokens,
-        "thinking_tokens": reply.thinking_tokens,
-        "answer_tokens": reply.answer_tokens,
-        "closed": reply.closed,
-        "stop": reply.stop,
-        "looped": reply.looped,
-        "text": reply.text,
-    }
-
-
-def _read(item: Item, rule: Rule) -> str | None:
-    return judge(item.grade, item.completion, rule, "grade-what-is-there").answer

@@ -1,8 +1,9 @@
-"""Where a level is made and measured: the model, its calibration, its questions, their replies."""
+"""How a level is made and measured: the model, its calibration, its questions, their replies."""
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from experiments.models.conversion import runnable
 from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
 from experiments.search.level import Level
+from experiments.search.level_files import LevelFiles
 from lrm import registry
 from lrm.compression.checkpoint.receipt import is_complete
 from lrm.compression.streaming.load import device
@@ -27,6 +29,19 @@ from lrm.generation import calibration
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Calibration, Checkpoint, Decoding, LevelKey, Question, Track, level_label
+from lrm.report.reading import read
+from lrm.scoring.grading import graded_replies
+
+
+@dataclass
+class WorkDone:
+    """What a search did: replies found in the store and decoded, and checkpoints made, by the name
+    of their method."""
+
+    reused: int = 0
+    decoded: int = 0
+    made: Counter[str] = field(default_factory=Counter)
+
 
 Opened = TypeVar("Opened")
 
@@ -35,17 +50,18 @@ Opened = TypeVar("Opened")
 class LevelEvaluator:
     """Measures one level after the other; what it makes is kept in `checkpoints` and `folder`.
 
-    Checkpoints are found again by what they are made from, replies by what was asked, so a
-    second lab over the same folder repeats nothing, nor does one that works there at the same time:
+    Checkpoints are found again by what they are made from, replies by what was asked, so a second
+    evaluator over the same folder repeats nothing, nor does one that works there at the same time:
     what both need is made under a lease of `heartbeat` seconds. `first` names what was done to the
-    model before, if anything was.
+    model before, if anything was. `done` counts for this evaluator and all that are made of it with
+    `dataclasses.replace`.
     """
 
     folder: Path
     checkpoints: Path
     model: Model
     method: Choice
-    engine: EngineCache
+    engine_cache: EngineCache
     questions: Mapping[Benchmark, Sequence[Question]]
     decoding: Decoding
     track: Track
@@ -55,46 +71,57 @@ class LevelEvaluator:
     progress: Progress
     first: str = ""
     heartbeat: float = 30.0
-    reused: int = 0
-    decoded: int = 0
-    pruned: int = 0
+    done: WorkDone = field(default_factory=WorkDone)
     _calibrations: dict[str, Calibration] = field(default_factory=dict, init=False)
 
-    def measure(self, key: LevelKey, check: Callable[[], None] = lambda: None) -> Level:
+    def measure(
+        self,
+        key: LevelKey,
+        files: LevelFiles | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Level:
         """Compresses to a level if need be, and answers all questions at all budgets.
 
-        `check` is called after each reply, and may end it by an exception.
+        Every reply is read and graded once, and goes to `files`, if given, on its way. `check` is
+        called after each reply, and may end it by an exception.
         """
-        checkpoint, run = self._intact(key, self._with_runnable)
+        # 1) The checkpoint, in a format that the engine runs.
+        checkpoint, runnable_checkpoint = self._intact(key, self._opened_and_runnable)
         asked = sum(map(len, self.questions.values())) * self.decoding.samples
         self.progress.stage(f"{self.method.axis} {level_label(key):>4}", asked)
-        engine = self.engine.on(run)
+        engine = self.engine_cache.on(runnable_checkpoint)
 
-        def told(tokens: int, forced: bool) -> None:
+        def arrived(tokens: int, forced: bool) -> None:
             self.progress.reply(tokens, forced)
             check()
 
-        with self._store("generations", run, engine) as store:
+        with self._reply_cache("generations", runnable_checkpoint, engine) as cache:
+            # 2) The replies, each decoded unless the cache has it.
             try:
                 evaluations = evaluate(
                     self.questions,
                     self.decoding,
                     self.budgets,
-                    store,
+                    cache,
                     engine,
-                    told,
+                    arrived,
                     self.track,
                     self.closing,
                 )
             finally:
-                self.reused += store.reused
-                self.decoded += store.decoded
-        return Level(key, checkpoint, evaluations, self.budgets, run.format)
+                self.done.reused += cache.reused
+                self.done.decoded += cache.decoded
+            # 3) One pass over them, in order: what a run stores, and what stays in memory.
+            readings = {}
+            for evaluation in evaluations:
+                name, replies = evaluation.benchmark.name, graded_replies(evaluation)
+                readings[name] = read(files.written(name, replies) if files else replies, "tokens")
+        return Level(key, checkpoint, readings, self.budgets, runnable_checkpoint.format)
 
     def counts(self) -> dict[str, int]:
         """What was done so far: replies, tokens and checkpoints."""
-        counted = {"reused": self.reused, "decoded": self.decoded, "pruned": self.pruned}
-        return counted | {"tokens": self.progress.decoded}
+        counted = {"reused": self.done.reused, "decoded": self.done.decoded}
+        return counted | {"pruned": self.done.made.total(), "tokens": self.progress.decoded}
 
     def checkpoint(self, key: LevelKey) -> Checkpoint:
         """The model at a level, which may be the model itself. All levels are made in one pass."""
@@ -105,9 +132,9 @@ class LevelEvaluator:
 
         The model itself is not ours to make again.
         """
-        path = None if key == self.method.untouched else self._place(key)
+        path = None if key == self.method.untouched else self._folder_of(key)
         if path and not is_complete(path):
-            with self._alone(self.checkpoints, "compresses the model"):
+            with self._lease(self.checkpoints, "compresses the model"):
                 self._compress()
         try:
             return opened(key)
@@ -115,7 +142,7 @@ class LevelEvaluator:
             if path is None:
                 raise
             damage = str(error)
-        with self._alone(self.checkpoints, "compresses the model"):
+        with self._lease(self.checkpoints, "compresses the model"):
             with suppress(DamagedModel):
                 return opened(key)  # another worker has made it again
             say(f"{damage} This is one of the search's own, so it is made again.")
@@ -129,9 +156,9 @@ class LevelEvaluator:
     def _opened(self, key: LevelKey) -> Checkpoint:
         if key == self.method.untouched:
             return self.model.checkpoint
-        return self.method.open(self._place(key))
+        return self.method.open(self._folder_of(key))
 
-    def _with_runnable(self, key: LevelKey) -> tuple[Checkpoint, Checkpoint]:
+    def _opened_and_runnable(self, key: LevelKey) -> tuple[Checkpoint, Checkpoint]:
         """A level's checkpoint, and what the engine runs of it."""
         checkpoint = self._opened(key)
         return checkpoint, self._runnable(checkpoint)
@@ -140,15 +167,15 @@ class LevelEvaluator:
         """Makes the levels that are missing."""
         self.progress.stage("compressing all levels")
         wanted = [level for level in self.keys if level != self.method.untouched]
-        missing = [level for level in wanted if not is_complete(self._place(level))]
+        missing = [level for level in wanted if not is_complete(self._folder_of(level))]
         by_source = sorted(missing, key=lambda level: str(self.method.source(level)))
         for _, levels in groupby(by_source, key=self.method.source):
-            outs = {level: self._place(level) for level in levels}
+            outs = {level: self._folder_of(level) for level in levels}
             rows = self.calibration(next(iter(outs)))
             if device() == "cuda":
-                self.engine.rest()
+                self.engine_cache.rest()
             self.method.apply(self.model.checkpoint, rows, outs, self.progress.module)
-            self.pruned += len(outs)
+            self.done.made[self.method.name] += len(outs)
 
     def calibration(self, key: LevelKey) -> Calibration | None:
         """What the method is calibrated on at a level, or None if on nothing."""
@@ -167,12 +194,12 @@ class LevelEvaluator:
                 self.model.checkpoint, self.practice_twins, self.decoding.seed
             )
         self.progress.stage("own reasoning for calibration")
-        with self.dense() as (engine, store):
+        with self.dense() as (engine, cache):
             return calibration.own_reasoning(
                 self.model.checkpoint,
                 self.practice_twins,
                 self.decoding,
-                store,
+                cache,
                 engine,
                 self.progress.reply,
             )
@@ -190,13 +217,13 @@ class LevelEvaluator:
     @contextmanager
     def dense(self) -> Iterator[tuple[Engine, ReplyCache]]:
         """The engine on the model itself, and its replies to what no benchmark asks."""
-        run = self._runnable(self.model.checkpoint)
-        engine = self.engine.on(run)
+        checkpoint = self._runnable(self.model.checkpoint)
+        engine = self.engine_cache.on(checkpoint)
         with (
-            self._alone(self.folder / "calibration", "decodes replies to calibrate on"),
-            self._store("calibration", run, engine) as store,
+            self._lease(self.folder / "calibration", "decodes replies to calibrate on"),
+            self._reply_cache("calibration", checkpoint, engine) as cache,
         ):
-            yield engine, store
+            yield engine, cache
 
     def method_params(self, key: LevelKey) -> Mapping[str, object]:
         """The method's parameters at a level; the model itself had none applied, or the `first`."""
@@ -205,7 +232,7 @@ class LevelEvaluator:
             return {"method": self.first or "none", self.method.axis: key, **begun}
         return {**self.method.params(key, self.calibration(key)), **begun}
 
-    def _place(self, key: LevelKey) -> Path:
+    def _folder_of(self, key: LevelKey) -> Path:
         identity = {
             "parent": self.model.checkpoint.revision,
             "method": self.method.params(key, self.calibration(key)),
@@ -213,11 +240,11 @@ class LevelEvaluator:
         return self.checkpoints / of_json(identity)[:24]
 
     def _runnable(self, checkpoint: Checkpoint) -> Checkpoint:
-        return runnable(checkpoint, self.engine.choice, self.folder / "gguf", self.heartbeat)
+        return runnable(checkpoint, self.engine_cache.choice, self.folder / "gguf", self.heartbeat)
 
-    def _alone(self, folder: Path, does: str) -> AbstractContextManager[None]:
+    def _lease(self, folder: Path, does: str) -> AbstractContextManager[None]:
         """Holds what is made of the model in a folder."""
         return Leases(folder, self.heartbeat).hold(f".{self.model.checkpoint.revision[:24]}", does)
 
-    def _store(self, folder: str, checkpoint: Checkpoint, engine: Engine) -> ReplyCache:
+    def _reply_cache(self, folder: str, checkpoint: Checkpoint, engine: Engine) -> ReplyCache:
         return ReplyCache(self.folder / folder, checkpoint, self.decoding, engine.identity)

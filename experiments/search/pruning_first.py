@@ -32,12 +32,12 @@ class FirstMethod:
                 f"({found.format}): give a dense model, or leave --first out."
             )
 
-    def applied(self, lab: LevelEvaluator) -> LevelEvaluator:
-        """The lab with the pruned model in the model's place. The checkpoint is made among the
-        lab's others, or found there."""
-        pruner = replace(lab, method=self.method, keys=(self.sparsity,))
-        model = replace(lab.model, checkpoint=pruner.checkpoint(self.sparsity))
-        return replace(lab, model=model, first=self.text)
+    def applied(self, evaluator: LevelEvaluator) -> LevelEvaluator:
+        """The evaluator with the pruned model in the model's place. The checkpoint is made among
+        the evaluator's others, or found there; it counts as one that the search made."""
+        pruner = replace(evaluator, method=self.method, keys=(self.sparsity,))
+        model = replace(evaluator.model, checkpoint=pruner.checkpoint(self.sparsity))
+        return replace(evaluator, model=model, first=self.text)
 
 
 def parse_first(text: str) -> FirstMethod:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from experiments.search.level import HEADLINE, Level, generation_rows, objectives, sample_row
+from experiments.reporting.variants import Readings
+from experiments.search.level import HEADLINE, Level, objectives
+from experiments.search.level_files import LevelFiles
 from lrm.digests import of_json
 from lrm.records import Budget, LevelKey, Point, level_label
 from tracking.runs import StudyRun
@@ -16,9 +21,9 @@ from tracking.runs import StudyRun
 class RunRecorder:
     """Writes levels and points of one study; what is there already is not written again.
 
-    `points` holds those written or found, by level and budget. `shared` are the parameters of
-    all runs, `method` gives those of the method at a level, `identity` is what tells this
-    study's runs from others.
+    `points` holds those written or found, by level and budget; `written` what is in memory of the
+    levels that this process wrote, by run id. `shared` are the parameters of all runs, `method`
+    gives those of the method at a level, `identity` is what tells this study's runs from others.
     """
 
     study: StudyRun
@@ -26,25 +31,33 @@ class RunRecorder:
     method: Callable[[LevelKey], Mapping[str, object]]
     identity: Mapping[str, Any]
     points: dict[tuple[LevelKey, int], Point] = field(default_factory=dict)
+    written: dict[str, Readings] = field(default_factory=dict)
 
-    def level(self, level: Level) -> str:
+    @contextmanager
+    def files(self, key: LevelKey, budget: int) -> Iterator[LevelFiles | None]:
+        """Where a level's replies are written until `level` takes them; None where its run is there
+        already. `budget` is the largest."""
+        if self.study.find("level", self._identity(key)):
+            yield None
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield LevelFiles(Path(folder), budget)
+
+    def level(self, level: Level, files: LevelFiles | None) -> str:
         """Writes a level's generations, curves and measurements; returns its run id."""
         identity = self._identity(level.key)
         if known := self.study.find("level", identity):
             return known
+        assert files, "only a level that is recorded already has no files"
         params = self._params(level)
         name = f"{params['model']} {self._names(level)[0]}"
         with self.study.level(identity, name, params) as run:
-            for evaluation in level.evaluations:
-                run.log_generations(evaluation.benchmark.name, generation_rows(evaluation))
-            whole = Budget(max(level.budgets), HEADLINE)
-            run.log_samples(
-                sample_row(evaluation.benchmark.name, item) | {"gold": item.question.gold[0]}
-                for evaluation in level.evaluations
-                for item in evaluation.at(whole)
-            )
+            for benchmark, path in files.generations.items():
+                run.attach_generations(benchmark, path)
+            run.log_samples(files.samples)
             run.log_curve(level.curves())
             run.log_metrics(level.summary)
+        self.written[run.id] = level.readings
         return run.id
 
     def trial(self, level: Level, level_run_id: str, tokens: int, number: int) -> Point:
@@ -77,5 +90,5 @@ class RunRecorder:
     def _params(self, level: Level) -> dict[str, object]:
         return {**self.shared, **self.method(level.key), "loaded_as": level.loaded_as}
 
-    def _identity(self, *place: LevelKey) -> str:
-        return of_json([dict(self.identity), *place])
+    def _identity(self, *point: LevelKey) -> str:
+        return of_json([dict(self.identity), *point])

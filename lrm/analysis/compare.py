@@ -15,6 +15,7 @@ from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.records import Interval
 from lrm.scoring.grid import Grid
+from lrm.scoring.scores import accuracy, tokens
 from lrm.stats import intervals, paired
 from lrm.stats.paired import Difference
 from lrm.tables import some
@@ -82,19 +83,6 @@ class Comparison:
             f"{length} ({ratio.value:.2f} times [{ratio.low:.2f}, {ratio.high:.2f}]); "
             f"{difference.questions} questions."
         )
-
-
-def accuracy(grid: Grid) -> Interval:
-    return intervals.accuracy(grid.padded(grid.score))
-
-
-def tokens(grid: Grid) -> Interval:
-    return intervals.mean(grid.padded(grid.tokens))
-
-
-def share(grid: Grid, flags: np.ndarray) -> Interval:
-    """Share of replies that have a flag, over questions and their samples."""
-    return intervals.accuracy(grid.padded(flags))
 
 
 def compare(first: Setting, second: Setting, benchmarks: Sequence[str]) -> Comparison:

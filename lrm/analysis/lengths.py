@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrm.analysis.compare import accuracy, share
 from lrm.records import Interval
 from lrm.scoring.grid import Bools, Grid
+from lrm.scoring.scores import accuracy, share
 from lrm.stats import intervals, paired
 
 SHARE = 0.3

@@ -8,11 +8,11 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm.analysis.compare import accuracy, tokens
 from lrm.analysis.lengths import endings
 from lrm.analysis.variant import Variant
 from lrm.records import Interval
 from lrm.scoring.grid import Grid
+from lrm.scoring.scores import accuracy, tokens
 
 Cell = str | float | None
 Column = NDArray[np.generic]
@@ -97,4 +97,5 @@ def _columns(variant: Variant, benchmark: str, budget: int | None, grid: Grid) -
     columns["sample"] = sample
     for item in fields(grid)[2:]:
         columns[item.name] = getattr(grid, item.name)[question, sample]
+    columns["score"] = columns["score"].astype(np.float32)  # as these tables always had it
     return columns

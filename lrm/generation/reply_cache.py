@@ -1,9 +1,9 @@
-"""Generations kept as they come: a reply is never decoded twice, and a kill loses none.
+"""Stored generations: a reply is never decoded twice, and none is lost when a process is killed.
 
-One append-only JSONL file holds the replies of one checkpoint, engine and way of sampling; a
-reply's key is a digest of its whole prompt (text, given tokens, seed, caps), so any change of
-question, budget or seed is another reply, and names and paths never matter. In memory there is
-only where each reply lies: they are read back one at a time.
+One append-only JSONL file holds the replies of one checkpoint, engine and way of sampling. A
+reply's key is a digest of its whole prompt (text, given tokens, seed, caps): any change of
+question, budget or seed is another reply, and names and paths never matter. Memory holds only where
+each reply begins in the file. The file stays open, and replies are read back one at a time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from os import SEEK_END
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, Self, TypeVar
@@ -34,19 +35,25 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, eq=False)
 class CachedReplies(Mapping[K, Completion], Generic[K]):
-    """Stored replies by name, each read from the file when it is asked for."""
+    """Stored replies by name, each read when it is asked for, as long as its cache is open.
 
-    path: Path
-    places: Mapping[K, int]
+    `offsets` has the byte of the cache's file at which each begins; `read` reads the one at a byte.
+    """
+
+    offsets: Mapping[K, int]
+    read: Callable[[int], Completion]
 
     def __getitem__(self, name: K) -> Completion:
-        return _read(self.path, self.places[name])
+        return self.read(self.offsets[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.offsets  # Mapping would read the reply
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self.places)
+        return iter(self.offsets)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.offsets)
 
 
 class ReplyCache:
@@ -71,7 +78,7 @@ class ReplyCache:
         )
         self.path = folder / f"{self.identity[:24]}.jsonl"
         self.reused = self.decoded = 0
-        self._places: dict[str, int] = {}
+        self._offsets: dict[str, int] = {}
         self._lock = FileLock(f"{self.path}.lock")
         self._file: BinaryIO | None = None
         self._engines = ExitStack()
@@ -81,8 +88,8 @@ class ReplyCache:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
-            self._file = self.path.open("ab")
-            self._file.seek(self._file.truncate(self._index()))
+            self._file = self.path.open("a+b")
+            self._file.truncate(self._index(self._file))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -113,44 +120,44 @@ class ReplyCache:
         """The reply to each prompt, by its name, from the file or else from the engine.
 
         `then(name, reply)` gives further prompts, whose replies are wanted too; the engine decodes
-        them beside what it still has to do. `on_reply(name, tokens)` is called for each reply, with
-        the tokens newly decoded for it. `engine` is opened only if something is missing, and stays
-        open until the store closes, since some take a minute to start.
+        them together with what it still has to do. `on_reply(name, tokens)` is called for each
+        reply, with the tokens newly decoded for it. `engine` is opened only if something is
+        missing, and stays open until the store closes, since some take a minute to start.
         """
-        places: dict[K, int] = {}
+        offsets: dict[K, int] = {}
         keys: list[str] = []  # of the prompts that the engine is given, by its index
         names: dict[str, list[K]] = {}
 
         def missing(wanted: Mapping[K, Prompt]) -> list[Prompt]:
             """Those of `wanted`, and of what follows from them, that nobody has asked yet."""
-            found: list[Prompt] = []
+            unasked: list[Prompt] = []
             for name, prompt in wanted.items():
                 key = key_of(prompt)
-                if key in self._places:
-                    places[name] = self._places[key]
+                if key in self._offsets:
+                    offsets[name] = self._offsets[key]
                     self.reused += 1
                     on_reply(name, 0)
-                    found += missing(then(name, _read(self.path, places[name])))
+                    unasked += missing(then(name, self._read(offsets[name])))
                 elif key in names:
                     names[key].append(name)
                 else:
                     keys.append(key)
                     names[key] = [name]
-                    found.append(prompt)
-            return found
+                    unasked.append(prompt)
+            return unasked
 
         def keep(index: int, reply: Completion) -> list[Prompt]:
             key = keys[index]
             self._append(key, reply)
             self.decoded += 1
-            found: list[Prompt] = []
+            unasked: list[Prompt] = []
             tokens = reply.tokens - reply.given
             for name in names.pop(key):
-                places[name] = self._places[key]
+                offsets[name] = self._offsets[key]
                 on_reply(name, tokens)
-                found += missing(then(name, reply))
+                unasked += missing(then(name, reply))
                 tokens = 0
-            return found
+            return unasked
 
         if first := missing(prompts):
             if self._opened is not engine:
@@ -158,46 +165,44 @@ class ReplyCache:
                 self._engines.close()
                 self._opened = self._engines.enter_context(engine)
             engine.generate(first, decoding, keep)
-        return CachedReplies(self.path, places)
+        return CachedReplies(offsets, self._read)
 
     def _append(self, key: str, reply: Completion) -> None:
-        assert self._file is not None, "the store is not open"
+        assert self._file is not None, "the cache is not open"
         row = {"key": key} | {name: getattr(reply, name) for name in FIELDS}
-        line = json.dumps(row).encode() + b"\n"
-        self._file.write(line)
+        # The same handle reads, so its position may be anywhere.
+        self._offsets[key] = self._file.seek(0, SEEK_END)
+        self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
-        self._places[key] = self._file.tell() - len(line)
 
-    def _index(self) -> int:
-        """Notes where each whole line begins; returns where the last one ends."""
-        end = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    self._places[_parse(line)[0]] = end
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise BadInput(
-                        f"{self.path}:{number} is not a stored reply; delete the file to decode "
-                        "them again"
-                    ) from error
-                end += len(line)
+    def _read(self, offset: int) -> Completion:
+        assert self._file is not None, "the cache is not open"
+        self._file.seek(offset)
+        return _parse(self._file.readline())[1]
+
+    def _index(self, file: BinaryIO) -> int:
+        """Notes where each whole line begins; returns where the last whole line ends."""
+        end = file.seek(0)
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                self._offsets[_parse(line)[0]] = end
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise BadInput(
+                    f"{self.path}:{number} is not a stored reply; delete the file to decode "
+                    "them again"
+                ) from error
+            end += len(line)
         return end
 
 
 def key_of(prompt: Prompt) -> str:
-    """A digest of all that decides the reply to a prompt. How much room it has does not."""
-    told = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
-    digest = hashlib.sha256(json.dumps([*told, prompt.thinking]).encode())
+    """A digest of all that decides the reply to a prompt. The tokens reserved for it do not."""
+    parts = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
+    digest = hashlib.sha256(json.dumps([*parts, prompt.thinking]).encode())
     digest.update(array("q", prompt.prefix_ids).tobytes())
     return digest.hexdigest()
-
-
-def _read(path: Path, place: int) -> Completion:
-    with path.open("rb") as file:
-        file.seek(place)
-        return _parse(file.readline())[1]
 
 
 def _parse(line: bytes) -> tuple[str, Completion]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrm.analysis.collapse import Collapse, CollapseAxis, collapse
-from lrm.analysis.compare import accuracy, tokens
 from lrm.records import Interval
 from lrm.report.by_variant import LEVEL_AXES
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel
 from lrm.report.spots import ACCURACY, INTERVALS, budget_text, hover
+from lrm.scoring.scores import accuracy, tokens
 from lrm.tables import Table, amount, percent
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from heapq import heappush, heappushpop
-from typing import Any, Literal
+from typing import Literal
 
 from lrm.records import THINK_CLOSE, Unit
+from lrm.scoring.stored_reply import StoredReply
 
 Outcome = Literal["right", "wrong", "looping"]
 
@@ -50,68 +51,68 @@ class Sample:
 
 @dataclass
 class Picker:
-    """Takes the rows of one run's benchmark one by one, and keeps a few of each outcome."""
+    """Takes the replies of one run to one benchmark one by one, and keeps a few of each outcome."""
 
-    variant: str
     unit: Unit
     _kept: dict[Outcome, list[tuple[int, str, Sample]]] = field(default_factory=dict)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Looks at a row; forced answers are passed over."""
-        if row.get("budget") is not None:
+    def add(self, reply: StoredReply) -> None:
+        """Takes a reply. Forced answers are skipped."""
+        if reply.budget is not None:
             return
-        place = f"{row['benchmark']}/{row['question']}/{row['sample']}"
-        rank = -int.from_bytes(hashlib.sha256(place.encode()).digest()[:8])
-        kept = self._kept.setdefault(_outcome(row), [])
+        key = f"{reply.benchmark}/{reply.question}/{reply.sample}"
+        rank = -int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
+        kept = self._kept.setdefault(_outcome(reply), [])
         if len(kept) < EACH:
-            heappush(kept, (rank, place, self._sample(row)))
+            heappush(kept, (rank, key, self._sample(reply)))
         elif rank > kept[0][0]:
-            heappushpop(kept, (rank, place, self._sample(row)))
+            heappushpop(kept, (rank, key, self._sample(reply)))
 
-    def samples(self) -> Iterator[tuple[int, Sample]]:
-        """What was kept, each with its rank among those of its outcome."""
+    def samples(self, variant: str) -> Iterator[tuple[int, Sample]]:
+        """The samples kept, as replies of `variant`, each with its rank within its outcome."""
         for kept in self._kept.values():
-            for rank, (_, _, sample) in enumerate(sorted(kept, key=lambda one: -one[0])):
-                yield rank, sample
+            for rank, (_, _, sample) in enumerate(sorted(kept, key=lambda entry: -entry[0])):
+                yield rank, replace(sample, variant=variant)
 
-    def _sample(self, row: Mapping[str, Any]) -> Sample:
-        thinking, closed, reply = row["text"].partition(THINK_CLOSE)
-        length = row["tokens"] if self.unit == "tokens" else len(row["text"].split())
+    def _sample(self, reply: StoredReply) -> Sample:
+        thinking, closed, after = reply.text.partition(THINK_CLOSE)
+        length = reply.tokens if self.unit == "tokens" else len(reply.text.split())
         return Sample(
-            variant=self.variant,
-            benchmark=row["benchmark"],
-            question=str(row["question"]),
-            outcome=_outcome(row),
-            answer=row["answer"],
-            gold=" or ".join(row["gold"]),
+            variant="",
+            benchmark=reply.benchmark,
+            question=reply.question,
+            outcome=_outcome(reply),
+            answer=reply.answer,
+            gold=" or ".join(reply.gold),
             length=f"{length:,} {self.unit}",
-            cut=row["stop"] == "length",
-            prompt=shortened(row["prompt"] or ""),
+            cut=reply.cut,
+            prompt=shortened(reply.prompt or ""),
             thinking=shortened(thinking.strip() if closed else ""),
-            reply=shortened((reply if closed else thinking).strip()),
+            reply=shortened((after if closed else thinking).strip()),
         )
 
 
 def fitting(ranked: list[tuple[int, Sample]]) -> list[Sample]:
-    """As many as the page has room for, the first of every kind before any second."""
-    room, chosen = ALL_CHARACTERS, set()
-    for place, (_, sample) in sorted(enumerate(ranked), key=lambda one: (one[1][0], one[0])):
-        room -= sample.characters
-        if room < 0:
+    """As many samples as fit the page, all of rank 0 before any of rank 1; in their given order."""
+    remaining, chosen = ALL_CHARACTERS, set()
+    by_rank = sorted(enumerate(ranked), key=lambda entry: (entry[1][0], entry[0]))
+    for index, (_, sample) in by_rank:
+        remaining -= sample.characters
+        if remaining < 0:
             break
-        chosen.add(place)
-    return [sample for place, (_, sample) in enumerate(ranked) if place in chosen]
+        chosen.add(index)
+    return [sample for index, (_, sample) in enumerate(ranked) if index in chosen]
 
 
 def shortened(text: str) -> str:
-    """The text, or its two ends with a note of how much lies between."""
+    """The text, or its two ends with a note of how much was left out between them."""
     if len(text) <= SHOWN_CHARACTERS:
         return text
     half = SHOWN_CHARACTERS // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
 
 
-def _outcome(row: Mapping[str, Any]) -> Outcome:
-    if row["looped"]:
+def _outcome(reply: StoredReply) -> Outcome:
+    if reply.looped:
         return "looping"
-    return "right" if row["score"] == 1 else "wrong"
+    return "right" if reply.score == 1 else "wrong"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lrm.analysis.compare import accuracy
 from lrm.analysis.sizes import SizeLine, SizePair, lines, pairs
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
@@ -12,6 +11,7 @@ from lrm.report.charts import ChartAxis, Dot, curves
 from lrm.report.data import SHOWN, ReportData
 from lrm.report.figure import Figure, Panel
 from lrm.report.spots import ACCURACY, INTERVALS
+from lrm.scoring.scores import accuracy
 from lrm.stats.paired import Difference
 from lrm.tables import Table, percent, signed, some
 
@@ -135,7 +135,9 @@ def _collapse_table(size_lines: Sequence[SizeLine], data: ReportData) -> Table:
         for name in data.benchmarks:
             fall = line.collapse(name, data.largest)
             smallest = line.smallest(name, data.largest)
-            rows.append((line.name, name, fall.place, _bytes(smallest) if smallest else "none"))
+            rows.append(
+                (line.name, name, fall.interval_text, _bytes(smallest) if smallest else "none")
+            )
     header = ("line", "benchmark", "bytes of the first below half", "of the smallest above half")
     note = (
         "The first model, from the dense model's size down, with less than half of the dense "

@@ -1,95 +1,115 @@
-"""Replies made elsewhere, graded like any others: from a submission to an item and its lengths."""
+"""Grading replies: those of an evaluation, and those made elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from lrm.contracts import Benchmark
-from lrm.generation.evaluate import Item
-from lrm.records import THINK_CLOSE, Completion, Stop
+from lrm.generation.evaluate import Evaluation
+from lrm.records import THINK_CLOSE, Completion, Mark, Question, Stop
 from lrm.scoring.guess_stop import guess_stop, text_loops
+from lrm.scoring.stored_reply import StoredReply
 from lrm.scoring.submissions import Submission
+from lrm.scoring.truncation import wrong_for_length
 
 Count = Callable[[str], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """A graded reply, its lengths counted in words; `tokens` is None where they are not known.
-
-    `thinking_tokens` is None too where only the whole is known. `guessed`: the reason why it ended
-    was read off its text.
-    """
-
-    item: Item
-    characters: int
-    tokens: int | None
-    thinking_tokens: int | None
-    guessed: bool
-
-    def light(self) -> Graded:
-        """The same without its text, to be kept by the thousand."""
-        return replace(self, item=self.item.light())
+def graded_replies(evaluation: Evaluation) -> Iterator[StoredReply]:
+    """Every reply of an evaluation, read and graded once. Each longest generation is followed by
+    its answers at smaller budgets."""
+    for question, key, reply in evaluation.generations():
+        yield graded(evaluation.benchmark, question, reply, key.sample, key.budget)
 
 
 def graded(
-    given: Submission, benchmark: Benchmark, count: Count | None, max_tokens: int | None
-) -> Graded:
-    """Grades a reply. `count` counts a text's tokens, else the row's own counts are taken.
+    benchmark: Benchmark,
+    question: Question,
+    reply: Completion,
+    sample: int,
+    budget: int | None = None,
+) -> StoredReply:
+    """A reply, graded. `budget` is None for a longest generation, else the budget at which the
+    answer was forced."""
+    grade = benchmark.grade(question, reply)
+    headline = Mark(grade.answer, grade.score, grade.vote)
+    return StoredReply(
+        benchmark=benchmark.name,
+        question=question.id,
+        group=question.group,
+        sample=sample,
+        score=0.0 if wrong_for_length(reply.stop == "length") else grade.score,
+        answer=grade.answer,
+        strict=grade.marks.get("strict", headline).answer,
+        lenient=grade.marks.get("lenient", headline).answer,
+        tokens=reply.tokens,
+        thinking_tokens=reply.thinking_tokens,
+        answer_tokens=reply.answer_tokens,
+        closed=reply.closed,
+        stop=reply.stop,
+        looped=reply.looped,
+        text=reply.text,
+        budget=budget,
+        prompt=question.prompt,
+        gold=question.gold,
+        prompt_ids=reply.prompt_ids,
+        token_ids=reply.token_ids,
+        given=reply.given,
+        score_as_is=grade.score,
+        vote=grade.vote,
+        marks=grade.marks,
+        also=grade.also,
+    )
 
-    A reply has been cut where the row says so, else where the tokens that the row gives reach
-    `max_tokens`, else where its text looks it (`lrm.scoring.guess_stop`). Tokens counted here do
-    not tell: text that is encoded again may take more tokens or fewer.
+
+def graded_submission(
+    submission: Submission, benchmark: Benchmark, count: Count | None, max_tokens: int | None
+) -> StoredReply:
+    """A reply made elsewhere, graded. `count` counts a text's tokens; without it the row's own
+    counts are taken, None where it has none.
+
+    A reply was cut if the row says so; if it does not say, then if the tokens that the row gives
+    reach `max_tokens`; and if it gives none, then if the text looks like it
+    (`lrm.scoring.guess_stop`). Tokens counted here do not decide, since text that is encoded again
+    may take more tokens or fewer.
     """
-    thinking, tag, rest = given.text.partition(THINK_CLOSE)
-    parts = thinking, tag + rest
-    tokens, thinking_tokens = given.tokens, given.thinking_tokens
+    thinking, tag, rest = submission.text.partition(THINK_CLOSE)
+    after = tag + rest
+    tokens, thinking_tokens = submission.tokens, submission.thinking_tokens
     if count:
-        thinking_tokens = count(parts[0])
-        tokens = thinking_tokens + count(parts[1])
-    stop, guessed = _stop(given, max_tokens)
-    words = [len(part.split()) for part in parts]
-    completion = Completion(
+        thinking_tokens = count(thinking)
+        tokens = thinking_tokens + count(after)
+    answer_tokens = None
+    if tokens is not None and thinking_tokens is not None:
+        answer_tokens = tokens - thinking_tokens
+    stop, guessed = _stop(submission, max_tokens)
+    words = Completion(
         token_ids=(),
-        text=given.text,
+        text=submission.text,
         prompt_ids=(),
-        thinking_tokens=words[0],
-        answer_tokens=words[1],
+        thinking_tokens=len(thinking.split()),
+        answer_tokens=len(after.split()),
         closed=bool(tag),
         stop=stop,
-        looped=stop == "length" and text_loops(given.text),
+        looped=stop == "length" and text_loops(submission.text),
     )
-    item = Item(
-        given.question, given.sample, completion, benchmark.grade(given.question, completion)
+    return replace(
+        graded(benchmark, submission.question, words, submission.sample),
+        tokens=tokens,
+        thinking_tokens=thinking_tokens,
+        answer_tokens=answer_tokens,
+        prompt=submission.prompt,
+        words=words.tokens,
+        characters=len(submission.text),
+        stop_guessed=guessed,
     )
-    return Graded(item, len(given.text), tokens, thinking_tokens, guessed)
 
 
-def in_tokens(replies: Sequence[Graded]) -> list[Item]:
-    """The items with lengths in tokens, which every reply must know.
-
-    Where the share of the thinking is not known, all counts as thinking.
-    """
-    return [
-        _with(
-            given.item,
-            thinking_tokens=(given.tokens if split is None else split),
-            answer_tokens=0 if split is None else (given.tokens or 0) - split,
-        )
-        for given in replies
-        for split in [given.thinking_tokens]
-    ]
-
-
-def _with(item: Item, **changes: object) -> Item:
-    return replace(item, completion=replace(item.completion, **changes))  # type: ignore[arg-type]
-
-
-def _stop(given: Submission, max_tokens: int | None) -> tuple[Stop, bool]:
+def _stop(submission: Submission, max_tokens: int | None) -> tuple[Stop, bool]:
     """Why the reply ended, and whether that is a guess."""
-    if given.stop is not None:
-        return given.stop, False
-    if given.tokens is not None and max_tokens is not None:
-        return ("length" if given.tokens >= max_tokens else "stop"), False
-    return guess_stop(given.text), True
+    if submission.stop is not None:
+        return submission.stop, False
+    if submission.tokens is not None and max_tokens is not None:
+        return ("length" if submission.tokens >= max_tokens else "stop"), False
+    return guess_stop(submission.text), True

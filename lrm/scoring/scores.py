@@ -1,19 +1,23 @@
-"""From graded replies to the numbers a run logs."""
+"""From graded replies to the numbers that a run logs and a report shows. There is no other way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lrm.generation.evaluate import Item
-from lrm.records import Interval, Mark, Rule, Truncation, Unit
-from lrm.scoring import pass_at_k as repeats
-from lrm.scoring.truncation import TRUNCATION, judge, wrong_for_length
+from lrm.records import Budget, Interval, Rule, Truncation, Unit
+from lrm.scoring.grid import Grid
+from lrm.scoring.pass_at_k import majority, pass_at_k, sizes
+from lrm.scoring.replies import METRIC, RULES, Floats, Replies
+from lrm.scoring.truncation import wrong_for_length
 from lrm.stats import intervals
+
+Tables = Mapping[str, Floats]
+"""Columns of `Replies.tables`, each [questions, samples]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,143 +38,150 @@ class Score:
     metrics: Mapping[str, float]
 
 
-def score(items: Iterable[Item], unit: Unit = "tokens") -> Score:
-    """Scores one benchmark's items, which come question by question.
+def accuracy(grid: Grid) -> Interval:
+    """The headline accuracy, over questions and their samples."""
+    return intervals.accuracy(grid.padded(grid.score))
 
-    `unit` is what the lengths of the replies are counted in.
+
+def tokens(grid: Grid) -> Interval:
+    """Mean length of a whole reply, in the unit of the grid."""
+    return intervals.mean(grid.padded(grid.tokens))
+
+
+def share(grid: Grid, flags: NDArray[np.bool_]) -> Interval:
+    """Share of replies that have a flag, over questions and their samples."""
+    return intervals.accuracy(grid.padded(flags))
+
+
+def score(replies: Replies, budget: Budget | None = None, unit: Unit = "tokens") -> Score:
+    """Scores the replies to one benchmark under a budget (None: the longest generations).
+
+    `unit` is what their lengths are counted in. Raises BadInput as `Replies.tables` does.
     """
-    light = (item.light() for item in items)
-    rows = Rows([list(group) for _, group in groupby(light, key=lambda item: item.question.id)])
-    marks = [[_mark(item) for item in row] for row in rows.rows]
-    metrics = rows.lengths(unit) | rows.shares() | rows.further()
+    tables = replies.tables(budget)
+    grid = replies.as_grid(tables)
+    rules = [rule for rule in sorted(RULES) if (tables[f"{rule}/given"] == 1).any()]
+    metrics = _lengths(grid, unit) | _shares(grid, tables, rules)
+    metrics |= _further(grid, tables, replies.metrics) | _repeated(grid, tables["vote"])
     return Score(
-        accuracy=intervals.accuracy([[mark.score for mark in row] for row in marks]),
-        tokens=intervals.mean(rows.each(lambda item: item.completion.tokens)),
-        per_question=tuple(float(np.mean([mark.score for mark in row])) for row in marks),
-        readings=rows.readings(),
-        metrics=metrics | _repeated(marks),
+        accuracy=accuracy(grid),
+        tokens=tokens(grid),
+        per_question=tuple(grid.per_question(grid.score).tolist()),
+        readings=_readings(grid, tables, rules),
+        metrics=metrics,
     )
 
 
 def logged(scores: Mapping[str, Score], unit: Unit = "tokens") -> dict[str, float]:
-    """All numbers of several benchmarks by the names they are logged under: over all, each
-    benchmark counting the same, and for each."""
-    accuracy = intervals.average([one.accuracy for one in scores.values()])
-    tokens = intervals.average([one.tokens for one in scores.values()])
-    values = interval("accuracy", accuracy) | {f"{unit}/mean": tokens.value}
-    values |= {f"{unit}/low": tokens.low, f"{unit}/high": tokens.high}
-    for name, one in scores.items():
-        values |= interval(f"accuracy/{name}", one.accuracy) | {f"{unit}/{name}": one.tokens.value}
-        values |= {f"{metric}/{name}": value for metric, value in one.metrics.items()}
-        values |= {
-            f"accuracy/{name}/{reading}": found.value for reading, found in one.readings.items()
+    """All numbers of several benchmarks, by the names they are logged under.
+
+    Those over all benchmarks come first, each benchmark counting the same; then those of each.
+    """
+    overall = intervals.average([item.accuracy for item in scores.values()])
+    length = intervals.average([item.tokens for item in scores.values()])
+    values = interval("accuracy", overall) | {f"{unit}/mean": length.value}
+    values |= {f"{unit}/low": length.low, f"{unit}/high": length.high}
+    for name, item in scores.items():
+        values |= interval(f"accuracy/{name}", item.accuracy) | {
+            f"{unit}/{name}": item.tokens.value
         }
-    shared = set.intersection(*(set(one.metrics) for one in scores.values()))
+        values |= {f"{metric}/{name}": value for metric, value in item.metrics.items()}
+        values |= {
+            f"accuracy/{name}/{reading}": estimate.value
+            for reading, estimate in item.readings.items()
+        }
+    shared = set.intersection(*(set(item.metrics) for item in scores.values()))
     for metric in sorted(shared):
-        values[metric] = sum(one.metrics[metric] for one in scores.values()) / len(scores)
+        values[metric] = sum(item.metrics[metric] for item in scores.values()) / len(scores)
     return values
 
 
-def interval(name: str, found: Interval) -> dict[str, float]:
+def interval(name: str, estimate: Interval) -> dict[str, float]:
     """An estimate and its bounds, by the names they are logged under."""
-    return {name: found.value, f"{name}/low": found.low, f"{name}/high": found.high}
+    return {name: estimate.value, f"{name}/low": estimate.low, f"{name}/high": estimate.high}
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The items of a benchmark, one row a question."""
-
-    rows: Sequence[Sequence[Item]]
-
-    def each(self, value: Callable[[Item], float]) -> list[list[float]]:
-        return [[float(value(item)) for item in row] for row in self.rows]
-
-    def overall(self, value: Callable[[Item], float]) -> float:
-        return _mean(self.each(value))
-
-    def lengths(self, unit: Unit) -> dict[str, float]:
-        whole = [length for row in self.each(lambda item: item.completion.tokens) for length in row]
-        return {
-            f"{unit}/p50": float(np.percentile(whole, 50)),
-            f"{unit}/p95": float(np.percentile(whole, 95)),
-            f"{unit}/thinking": self.overall(lambda item: item.completion.thinking_tokens),
-            f"{unit}/answer": self.overall(lambda item: item.completion.answer_tokens),
-        }
-
-    def shares(self) -> dict[str, float]:
-        """How replies ended, whatever they score; "unanswered" counts what is there."""
-        found = {
-            "share/forced": self.overall(lambda item: item.forced),
-            "share/truncated": self.overall(lambda item: item.completion.stop == "length"),
-            "share/unclosed": self.overall(lambda item: not item.completion.closed),
-            "share/looping": self.overall(lambda item: item.completion.looped),
-            "share/unanswered": self.overall(lambda item: item.grade.answer is None),
-        }
-        for rule in self._rules:
-            unanswered = [
-                [_mark(item, rule, "grade-what-is-there").answer is None for item in row]
-                for row in self.rows
-            ]
-            found[f"share/unanswered/{rule}"] = _mean(unanswered)
-        return found
-
-    def readings(self) -> dict[str, Interval]:
-        return {
-            f"{rule}/{policy}": intervals.accuracy(
-                [[_mark(item, rule, policy).score for item in row] for row in self.rows]
-            )
-            for rule in self._rules
-            for policy in get_args(Truncation)
-        }
-
-    def further(self) -> dict[str, float]:
-        """The benchmark's own further metrics, and the accuracy of each group of questions."""
-        names = {name for row in self.rows for item in row for name in item.grade.also}
-        groups = {row[0].question.group for row in self.rows} - {""}
-        found = {}
-        for name in sorted(names):
-            found[name] = _mean([[_also(item, name) for item in row] for row in self.rows])
-        for group in sorted(groups):
-            asked = [row for row in self.rows if row[0].question.group == group]
-            found[f"accuracy/{group}"] = _mean(
-                [[_mark(item).score for item in row] for row in asked]
-            )
-        return found
-
-    @property
-    def _rules(self) -> list[Rule]:
-        return sorted({rule for row in self.rows for item in row for rule in item.grade.marks})
-
-
-def _mark(item: Item, rule: Rule | None = None, truncation: Truncation = TRUNCATION) -> Mark:
-    return judge(item.grade, item.completion, rule, truncation)
-
-
-def _also(item: Item, name: str) -> float:
-    return 0.0 if wrong_for_length(item.completion) else item.grade.also.get(name, 0.0)
-
-
-def _mean(rows: Sequence[Sequence[float]]) -> float:
+def _mean(grid: Grid, values: NDArray[np.generic]) -> float:
     """The mean over questions of their means over samples."""
-    return float(np.mean([np.mean(row) for row in rows]))
+    return float(grid.per_question(values).mean())
 
 
-def _repeated(marks: Sequence[Sequence[Mark]]) -> dict[str, float]:
-    """pass@k and maj@k, in the names that MLflow allows, over what every question was sampled."""
-    samples = min(map(len, marks))
+def _lengths(grid: Grid, unit: Unit) -> dict[str, float]:
+    whole = grid.tokens[grid.present].astype(np.float64)
+    return {
+        f"{unit}/p50": float(np.percentile(whole, 50)),
+        f"{unit}/p95": float(np.percentile(whole, 95)),
+        f"{unit}/thinking": _mean(grid, grid.thinking),
+        f"{unit}/answer": _mean(grid, grid.tokens - grid.thinking),
+    }
+
+
+def _shares(grid: Grid, tables: Tables, rules: list[Rule]) -> dict[str, float]:
+    """How replies ended, whatever their score; "unanswered" replies hold no answer, cut or
+    not."""
+    return {
+        "share/forced": _mean(grid, grid.forced),
+        "share/truncated": _mean(grid, grid.truncated),
+        "share/unclosed": _mean(grid, ~grid.closed),
+        "share/looping": _mean(grid, grid.looped),
+        "share/unanswered": _mean(grid, ~grid.answered),
+        **{
+            f"share/unanswered/{rule}": _mean(grid, 1 - tables[f"{rule}/answered"])
+            for rule in rules
+        },
+    }
+
+
+def _readings(grid: Grid, tables: Tables, rules: list[Rule]) -> dict[str, Interval]:
+    """The accuracy under each extraction rule and truncation policy."""
+    return {
+        f"{rule}/{policy}": intervals.accuracy(_counted(grid, tables[rule], policy))
+        for rule in rules
+        for policy in get_args(Truncation)
+    }
+
+
+def _counted(grid: Grid, scores: Floats, policy: Truncation = "truncated-is-wrong") -> Floats:
+    """The scores that count under a policy."""
+    return np.where(grid.truncated, 0.0, scores) if wrong_for_length(True, policy) else scores
+
+
+def _further(grid: Grid, tables: Tables, columns: tuple[str, ...]) -> dict[str, float]:
+    """The benchmark's own further metrics, and the accuracy of each group of questions."""
+    numbers = {}
+    for column in sorted(columns):
+        given = ~np.isnan(tables[column])
+        if given.any():
+            values = _counted(grid, np.where(given, tables[column], 0.0))
+            numbers[column.removeprefix(METRIC)] = _mean(grid, values)
+    per_question = grid.per_question(grid.score)
+    for group in sorted(set(grid.groups) - {""}):
+        asked = np.array([other == group for other in grid.groups])
+        numbers[f"accuracy/{group}"] = float(per_question[asked].mean())
+    return numbers
+
+
+def _repeated(grid: Grid, votes: Floats) -> dict[str, float]:
+    """pass@k and maj@k, under names that MLflow allows; none where a question has one sample.
+
+    maj@k is over as many samples as every question has.
+    """
+    counts = grid.present.sum(axis=1).tolist()
+    samples = min(counts)
     if samples == 1:
         return {}
-    right = [sum(mark.score == 1 for mark in row) for row in marks]
-    found = {
+    correct = (grid.score == 1).sum(axis=1).tolist()
+    numbers = {
         f"pass_at_{k}": float(
-            np.mean(
-                [
-                    repeats.pass_at_k(len(row), count, k)
-                    for row, count in zip(marks, right, strict=True)
-                ]
-            )
+            np.mean([pass_at_k(n, c, k) for n, c in zip(counts, correct, strict=True)])
         )
-        for k in repeats.sizes(samples)
+        for k in sizes(samples)
     }
-    majorities = [repeats.majority(row[:samples]).score for row in marks]
-    return found | {f"maj_at_{samples}": float(np.mean(majorities))}
+    # A row holds a question's samples from the left, so every question has the first ones.
+    voted = [[None if vote < 0 else vote for vote in row] for row in votes[:, :samples].tolist()]
+    chosen = [majority(row) for row in voted]
+    majorities = [
+        0.0 if index is None else float(scores[index])
+        for index, scores in zip(chosen, grid.score, strict=True)
+    ]
+    return numbers | {f"maj_at_{samples}": float(np.mean(majorities))}

@@ -1,35 +1,21 @@
-"""What a graded reply counts under the policy for replies that a cap cut off.
+"""The policies for replies that a cap cut off.
 
 * **truncated-is-wrong**, the headline: a reply that a cap cut, in its thinking or in its answer,
-  has not answered. A reply that ended by itself is never truncated, whether it closed its thinking
+  counts as wrong. A reply that ended by itself is never truncated, whether it closed its thinking
   or not.
-* **grade-what-is-there**: its text is graded like any other.
+* **grade-what-is-there**: the text of a cut reply is graded like any other.
 
-Both are computed from the same replies; benchmarks grade what is there and know no policy.
+Both are computed from the same replies. Benchmarks grade the text that is there and know no policy.
 """
 
 from __future__ import annotations
 
-from lrm.records import Completion, Grade, Mark, Rule, Truncation
+from lrm.records import Truncation
 
 TRUNCATION: Truncation = "truncated-is-wrong"
 """The headline policy."""
 
 
-def wrong_for_length(completion: Completion, truncation: Truncation = TRUNCATION) -> bool:
+def wrong_for_length(cut: bool, truncation: Truncation = TRUNCATION) -> bool:
     """Whether a reply counts as wrong because a cap cut it."""
-    return truncation == "truncated-is-wrong" and completion.stop == "length"
-
-
-def judge(
-    grade: Grade,
-    completion: Completion,
-    rule: Rule | None = None,
-    truncation: Truncation = TRUNCATION,
-) -> Mark:
-    """The answer and score that count: of one extraction rule, or of the benchmark's headline."""
-    if wrong_for_length(completion, truncation):
-        return Mark(None, 0.0)
-    if rule is not None and rule in grade.marks:
-        return grade.marks[rule]
-    return Mark(grade.answer, grade.score, grade.vote)
+    return cut and truncation == "truncated-is-wrong"

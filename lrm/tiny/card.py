@@ -12,6 +12,8 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Budget, Checkpoint, Decoding, Interval
+from lrm.scoring.grading import graded_replies
+from lrm.scoring.replies import collect
 from lrm.scoring.scores import score
 
 BUDGET = 512
@@ -25,27 +27,36 @@ TASKS = {
 }
 """The twins, and what each asks."""
 
+QUESTIONS: int | None = None
+"""Of each twin; None: all held-out ones."""
+
 HeldOutScores = Mapping[str, tuple[int, Interval]]
 """By benchmark: the number of questions, and the accuracy with its 95% interval."""
 
 
 def held_out_questions() -> int:
     """How many questions `held_out_scores` asks."""
-    return sum(len(registry.benchmark(name).load()) for name in TASKS)
+    return sum(len(registry.benchmark(name).load(QUESTIONS)) for name in TASKS)
 
 
 def held_out_scores(checkpoint: Checkpoint, on_reply: Callable[[int, bool], None]) -> HeldOutScores:
     """Scores on all held-out questions. `on_reply` gets the tokens of each reply, and whether it
     was forced, as soon as it is decoded."""
     decoding = Decoding(max_tokens=BUDGET + 32, answer_tokens=32)
-    questions = {benchmark: benchmark.load() for benchmark in map(registry.benchmark, TASKS)}
+    questions = {
+        benchmark: benchmark.load(QUESTIONS) for benchmark in map(registry.benchmark, TASKS)
+    }
     engine = TransformersEngine(checkpoint)
     with (
         tempfile.TemporaryDirectory() as scratch,
         ReplyCache(Path(scratch), checkpoint, decoding, engine.identity) as cache,
     ):
         evaluations = evaluate(questions, decoding, [BUDGET], cache, engine, on_reply)
-    scores = {each.benchmark.name: score(each.at(Budget(BUDGET))) for each in evaluations}
+        # Scored in here, since replies are read from the cache's folder when they are needed.
+        scores = {
+            each.benchmark.name: score(collect(graded_replies(each)), Budget(BUDGET))
+            for each in evaluations
+        }
     return {name: (len(each.per_question), each.accuracy) for name, each in scores.items()}
 
 

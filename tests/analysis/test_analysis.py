@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,14 @@ from experiments import bench_analysis
 from lrm.analysis import efficiency, fronts, knowledge, lengths, tidy
 from lrm.analysis import first_correct as first
 from lrm.analysis.collapse import collapse
-from lrm.analysis.compare import Setting, accuracy, aligned, averages, compare, geometric, tokens
+from lrm.analysis.compare import Setting, aligned, averages, compare, geometric
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.records import Interval
+from lrm.records import Interval, Unit
 from lrm.scoring.grid import Grid
+from lrm.scoring.replies import collect
+from lrm.scoring.scores import accuracy, tokens
+from lrm.scoring.stored_reply import StoredReply
 from lrm.stats import frontier, intervals
 
 
@@ -173,9 +175,9 @@ def test_collapse_with_its_sentence() -> None:
 def test_collapse_of_what_cannot_collapse() -> None:
     never = collapse(sweep({0.0: WRONG, 0.5: WRONG}), "aime", 64)
     assert never.at is None
-    assert "never right, so nothing can collapse" in never.sentence
+    assert "never correct, so nothing can collapse" in never.sentence
     assert "only the dense" in collapse(sweep({0.0: RIGHT}), "aime", 64).sentence
-    with pytest.raises(BadInput, match="stands twice"):
+    with pytest.raises(BadInput, match="appears twice"):
         collapse([*sweep({0.5: RIGHT}), *sweep({0.5: RIGHT})], "aime", 64)
     with pytest.raises(BadInput, match="has no bits"):
         collapse(sweep({0.5: RIGHT}), "aime", 64, axis="bits")
@@ -368,15 +370,28 @@ def test_tidy_tables_hold_what_the_grids_do() -> None:
     assert list(columns["group"]) == ["", "", "2-hop"]
 
 
-def stored(benchmark: str, text: str, gold: Sequence[str], **more: Any) -> dict[str, Any]:
-    return {
-        "benchmark": benchmark,
-        "question": "q",
-        "text": text,
-        "gold": list(gold),
-        "tokens": len(text),
-        "thinking_tokens": 0,
-    } | more
+def stored(benchmark: str, text: str, gold: Sequence[str], **more: Any) -> StoredReply:
+    fields: dict[str, Any] = {"question": "q", "sample": 0, "budget": None} | more
+    return StoredReply(
+        benchmark=benchmark,
+        score=0.0,
+        answer=None,
+        closed=True,
+        stop="stop",
+        looped=False,
+        text=text,
+        gold=tuple(gold),
+        tokens=len(text),
+        thinking_tokens=0,
+        **fields,
+    )
+
+
+def searched(replies: Sequence[StoredReply], unit: Unit = "tokens") -> first.FirstCorrect:
+    search = first.FirstCorrectSearch(unit)
+    for reply in replies:
+        search.add(reply)
+    return search.first()
 
 
 @pytest.mark.parametrize(
@@ -395,9 +410,9 @@ def stored(benchmark: str, text: str, gold: Sequence[str], **more: Any) -> dict[
         (stored("hops", "Applecorps", ["Apple"]), None),
     ],
 )
-def test_where_the_right_answer_first_stands(row: dict[str, Any], end: str | None) -> None:
+def test_where_the_right_answer_first_stands(row: StoredReply, end: str | None) -> None:
     found = first.first_correct(row)
-    expected = None if end is None else row["text"].index(end) + len(end)
+    expected = None if end is None else row.text.index(end) + len(end)
     assert found == (None if expected is None else pytest.approx(expected, abs=1.01))
 
 
@@ -407,17 +422,17 @@ def test_tokens_until_the_first_right_answer() -> None:
         stored("aime", "never", ["33"], question="b"),
         stored("aime", "33", ["33"], question="a", budget=8),
     ]
-    found = first.first(rows)
+    found = searched(rows)
     assert found.share.value == 0.5
     assert found.tokens is not None
     assert found.whole is not None
     assert (found.tokens.value, found.whole.value) == (pytest.approx(2), 17)
-    assert first.first(rows, "words").tokens == Interval(1, 1, 1)
-    assert first.first(rows[1:2]).tokens is None
+    assert searched(rows, "words").tokens == Interval(1, 1, 1)
+    assert searched(rows[1:2]).tokens is None
     with pytest.raises(BadInput, match="unfinished"):
-        first.first(rows[2:])
+        searched(rows[2:])
     with pytest.raises(BadInput, match="not known"):
-        first.first([stored("gsm8k", "33", ["33"])])
+        searched([stored("gsm8k", "33", ["33"])])
 
 
 def test_the_bench_analyses_what_it_simulates(capsys: pytest.CaptureFixture[str]) -> None:
@@ -435,16 +450,12 @@ TRACES = DATA / "r1_traces" / "aime_2024_traces.jsonl"
 
 @pytest.mark.skipif("LRM_DATA" not in os.environ or not TRACES.exists(), reason="no LRM_DATA")
 def test_the_released_aime_outputs_show_the_papers_direction(tmp_path: Path) -> None:
-    import gzip
-
     from experiments.external.grading import grade
-    from experiments.score_traces import ScoreSettings
-    from lrm.scoring.replies import grids, unit_of
+    from experiments.external.settings import ScoreSettings
 
-    pile = grade(ScoreSettings(files=(TRACES,)), tmp_path)["aime"]
-    with gzip.open(pile.file, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    found = lengths.across(grids(rows, unit=unit_of(rows))[None])
+    graded = grade(ScoreSettings(files=(TRACES,)), tmp_path)["aime"]
+    unit: Unit = "tokens" if graded.tokens_known else "words"
+    found = lengths.across(collect(graded.stored(), unit).grid())
     assert found is not None
     assert (found.short.value, found.long.value) == (1, 0)  # 4 of 15 each: every other row
     assert found.verdict == "shorter replies are more accurate"

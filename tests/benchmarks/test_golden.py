@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from lrm import registry
-from lrm.scoring.grading import Graded, graded
+from lrm.scoring.grading import graded_submission
+from lrm.scoring.stored_reply import StoredReply
 from lrm.scoring.submissions import SubmissionReader
-from lrm.scoring.truncation import judge
+from lrm.scoring.truncation import wrong_for_length
 
 GOLDEN = Path(__file__).parent / "golden" / "r1_awq4bit.jsonl"
 ROWS = [json.loads(line) for line in GOLDEN.read_text().splitlines()]
@@ -39,14 +40,15 @@ needs_outputs = pytest.mark.skipif(
 
 
 @cache
-def grades(benchmark: str) -> dict[int, Graded]:
+def grades(benchmark: str) -> dict[int, StoredReply]:
     """Every given row, graded, by its number in the data set."""
     chosen = registry.benchmark(benchmark)
     questions = chosen.load()
     number = {question.id: index for index, question in enumerate(questions)}
     reader = SubmissionReader(benchmark, chosen, questions)
-    found = (graded(t, chosen, None, None) for t in reader.read(FOLDER / FILES[benchmark]))
-    return {number[one.item.question.id]: one for one in found}
+    read = reader.read(FOLDER / FILES[benchmark])
+    replies = (graded_submission(one, chosen, None, None) for one in read)
+    return {number[reply.question]: reply for reply in replies}
 
 
 def test_the_hand_checked_rows_are_many_and_hard() -> None:
@@ -61,19 +63,21 @@ def test_the_hand_checked_rows_are_many_and_hard() -> None:
 @needs_outputs
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['benchmark']}-{row['index']}")
 def test_the_rules_agree_with_the_eye(row: dict[str, Any]) -> None:
-    one = grades(row["benchmark"])[row["index"]]
-    reply = one.item.completion
-    assert (reply.stop == "length") is row["truncated"], row["why"]
+    reply = grades(row["benchmark"])[row["index"]]
+    assert reply.cut is row["truncated"], row["why"]
     assert reply.looped is row["looping"], row["why"]
-    mark = judge(one.item.grade, reply, "lenient", "grade-what-is-there")
+    mark = reply.marks["lenient"]
     assert (mark.score == 1) is row["right"], row["why"]
     if row["benchmark"] != "musique":  # a short answer can be noted down in many ways
         assert mark.answer == row["says"], row["why"]
 
 
 def right(benchmark: str, truncation: Any, rule: Any = "lenient") -> int:
-    found = (one.item for one in grades(benchmark).values())
-    return sum(judge(i.grade, i.completion, rule, truncation).score == 1 for i in found)
+    counted = (
+        reply.marks[rule].score == 1 and not wrong_for_length(reply.cut, truncation)
+        for reply in grades(benchmark).values()
+    )
+    return sum(counted)
 
 
 @needs_outputs

@@ -22,7 +22,7 @@ from lrm.digests import of_json
 from lrm.stats import paired
 from lrm.stats.frontier import nondominated
 from tests.support import commands
-from tests.support.stored_runs import row, store_import
+from tests.support.stored_runs import row, store_import, write_generations
 from tests.support.stores import copied, unwilling, uri
 from tracking.store import open_store
 from tracking.stored_run import StoredRun
@@ -80,7 +80,7 @@ def write(root: Path, name: str, made: Made) -> None:
         for key in made.right:
             params = {**made.asked, "model": "tiny", "benchmarks": "arithmetic"} | params_of(key)
             with study.level(of_json(key), f"tiny {key}", params) as level:
-                level.log_generations("arithmetic", rows(made, key))
+                write_generations(level, "arithmetic", rows(made, key))
                 level.log_metrics({"weights/bytes": 1e6})
 
 

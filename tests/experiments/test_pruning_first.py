@@ -68,7 +68,16 @@ def test_the_search_works_on_the_pruned_model(root: Path) -> None:
     assert levels["0.7"].params["first_revision"] == pruned.revision
     page = Path(study.location("report.html")).read_text()
     assert "magnitude@0.5, then magnitude 70%" in page
-    assert "it takes one dense model among the runs" in page
+    assert "this needs one dense model among the runs" in page
+
+
+@pytest.mark.engine
+def test_what_comes_first_counts_as_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    flags = [*FLAGS, "--questions", "1", "--method", "magnitude"]
+    assert main([*flags, "--sparsity", "0"], tmp_path) == 0
+    assert "pruned 1 checkpoints" in capfd.readouterr().out
+    assert main([*flags, "--sparsity", "0,0.7"], tmp_path) == 0
+    assert "pruned 1 checkpoints" in capfd.readouterr().out
 
 
 @pytest.mark.engine

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from experiments.score_traces import main
 from tests.support import small_data
@@ -45,13 +46,13 @@ def write(path: Path, rows: list[Mapping[str, Any]]) -> str:
 
 
 def runs(root: Path) -> list[Any]:
-    client = open_store(None, root)._backend.client
+    client = MlflowClient(open_store(None, root).uri)
     experiment = client.get_experiment_by_name("lrm/levels")
     return list(client.search_runs([experiment.experiment_id]))
 
 
 def artifact(root: Path, run: Any, path: str) -> bytes:
-    client = open_store(None, root)._backend.client
+    client = MlflowClient(open_store(None, root).uri)
     return Path(client.download_artifacts(run.info.run_id, path)).read_bytes()
 
 
@@ -279,7 +280,7 @@ def test_a_store_that_cannot_be_used_is_one_sentence(
 ) -> None:
     file = write(tmp_path / "t.jsonl", TEMPORAL)
     (tmp_path / "mlruns").write_text("a file where a folder must be")
-    refused(main([file], root=tmp_path), capfd, "make it writable, or give another place")
+    refused(main([file], root=tmp_path), capfd, "make it writable, or give another database")
     flags = ["--tracking-uri", "ftp://x", "--name", "n"]
     refused(main([file, *flags], root=tmp_path / "p"), capfd, "is no store MLflow can write to")
     refused(main([file, "--name", "a'b"], root=tmp_path / "p"), capfd, "cannot name an import")
@@ -290,11 +291,13 @@ import resource, sys, tempfile
 from pathlib import Path
 from experiments.external.grading import grade
 from experiments.score_traces import ScoreSettings
+from lrm.report.reading import read
 import scipy.stats, transformers
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with tempfile.TemporaryDirectory() as scratch:
-    piles = grade(ScoreSettings((Path(sys.argv[1]),)), Path(scratch))
-print(len(piles["temporal"].replies), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    traces = grade(ScoreSettings((Path(sys.argv[1]),)), Path(scratch))["temporal"]
+    read(traces.stored(), "words")
+print(traces.replies, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
@@ -322,7 +325,7 @@ def test_killed_in_the_middle_nothing_counts_as_finished(tmp_path: Path) -> None
         import sys, time
         from pathlib import Path
         from tracking.runs import LevelRun
-        LevelRun.log_samples = lambda self, rows, length: (print("now", flush=True), time.sleep(60))
+        LevelRun.log_samples = lambda self, rows: (print("now", flush=True), time.sleep(60))
         from experiments.score_traces import main
         sys.exit(main([sys.argv[2]], root=Path(sys.argv[1])))
         """

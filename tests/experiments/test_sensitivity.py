@@ -19,6 +19,8 @@ from experiments.sensitivity import main
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.generation.evaluate import Evaluation, ReplyKey
 from lrm.records import Checkpoint, Completion, Decoding, Interval
+from lrm.report.reading import read
+from lrm.scoring.grading import graded_replies
 from lrm.stats import paired
 from lrm.stats.paired import Difference
 from lrm.tables import signed
@@ -57,7 +59,8 @@ def level(key: str, right: set[int], samples: int = 1, **measured: float) -> Lev
     }
     decoding = Decoding(samples=samples)
     told = Evaluation(ARITHMETIC, QUESTIONS, decoding, (8,), replies)
-    return Level(key, Checkpoint(Path("x"), "x", measured=measured), [told], (8,))
+    readings = {"arithmetic": read(graded_replies(told), "tokens")}
+    return Level(key, Checkpoint(Path("x"), "x", measured=measured), readings, (8,))
 
 
 def found(samples: int = 1) -> SensitivityFindings:

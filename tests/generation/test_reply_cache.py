@@ -36,7 +36,7 @@ class Never(ScriptedEngine):
 
 def test_replies_are_found_again(tmp_path) -> None:
     with store(tmp_path) as first:
-        replies = first.replies(PROMPTS, DECODING, engine(), ignore)
+        replies = dict(first.replies(PROMPTS, DECODING, engine(), ignore))
         assert (first.reused, first.decoded) == (0, 5)
     seen: list[tuple[int, int]] = []
     with store(tmp_path) as second:
@@ -44,13 +44,13 @@ def test_replies_are_found_again(tmp_path) -> None:
         again = second.replies(PROMPTS, DECODING, never, lambda *told: seen.append(told))
         assert again == replies
         assert (second.reused, second.decoded) == (5, 0)
+        assert [again[i].text for i in range(5)] == [engine().answer(PROMPTS[i]) for i in range(5)]
     assert seen == [(i, 0) for i in range(5)]
-    assert [again[i].text for i in range(5)] == [engine().answer(PROMPTS[i]) for i in range(5)]
 
 
 def test_a_reply_is_stored_with_the_tokens_of_its_prompt(tmp_path) -> None:
     with store(tmp_path) as made:
-        replies = made.replies(PROMPTS, DECODING, engine(), ignore)
+        replies = dict(made.replies(PROMPTS, DECODING, engine(), ignore))
     assert bytes(replies[2].prompt_ids).decode() == PROMPTS[2].text
     rows = map(json.loads, made.path.read_text().splitlines())
     assert [bytes(row["prompt_ids"]).decode() for row in rows] == [p.text for p in PROMPTS.values()]
@@ -72,7 +72,8 @@ def test_what_follows_a_reply_is_asked_beside_it_and_found_again(tmp_path) -> No
         assert len(short) == 1
     order: list[object] = []
     with store(tmp_path) as made:
-        replies = made.replies(PROMPTS, DECODING, engine(), lambda n, _: order.append(n), follow)
+        told = made.replies(PROMPTS, DECODING, engine(), lambda n, _: order.append(n), follow)
+        replies = dict(told)
         assert (made.reused, made.decoded) == (1, 14)
         assert order[:4] == [0, (0, 2), (0, 1), 1]
         assert order[4:7] == [(1, 2), (1, 1), 2]
@@ -132,7 +133,7 @@ def test_only_what_is_missing_is_decoded(tmp_path) -> None:
         3: replace(PROMPTS[1], max_tokens=63),
     }
     with store(tmp_path) as second:
-        replies = second.replies(changed, DECODING, engine(), ignore)
+        replies = dict(second.replies(changed, DECODING, engine(), ignore))
         assert (second.reused, second.decoded) == (2, 2)
     assert "99" in replies[2].text
 
@@ -141,7 +142,7 @@ def test_the_same_prompt_under_two_names_is_decoded_once(tmp_path) -> None:
     told: list[tuple[str, int]] = []
     with store(tmp_path) as made:
         twice = {"a": PROMPTS[0], "b": PROMPTS[0]}
-        replies = made.replies(twice, DECODING, engine(), lambda *one: told.append(one))
+        replies = dict(made.replies(twice, DECODING, engine(), lambda *one: told.append(one)))
         assert made.decoded == 1
     assert replies["a"] == replies["b"]
     assert told == [("a", replies["a"].tokens), ("b", 0)]

@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
+from experiments.outcomes.sparsity import collapse_text
 from experiments.report import main
-from experiments.search.findings import collapse_text
+from lrm.analysis.collapse import Collapse
 from lrm.records import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.data import ReportData
@@ -23,7 +24,15 @@ from lrm.report.figure import Figure, Panel
 from lrm.report.frontier import frontier
 from lrm.report.samples import ALL_CHARACTERS, Picker, fitting, shortened
 from tests.analysis.test_analysis import grid, variant
-from tests.support.stored_runs import BUDGETS, SPARSITY, row, store_import, store_study
+from tests.support.stored_runs import (
+    BUDGETS,
+    SPARSITY,
+    row,
+    store_import,
+    store_study,
+    write_generations,
+)
+from tests.support.stored_runs import stored as stored_reply
 from tracking.store import open_store
 
 HOSTILE = "</script><script>alert('x')</script>&\"<img src=http://evil>"
@@ -273,7 +282,7 @@ def test_a_run_that_failed_says_so(root: Path) -> None:
         pytest.raises(RuntimeError) as raised,
         store.imported("failed", "id", {"model": "m"}, {}) as run,
     ):
-        run.log_generations("aime", [row("aime", "q", 1, 9)])
+        write_generations(run, "aime", [row("aime", "q", 1, 9)])
     page = words(reported(root, "--runs", run.id))
     assert f"failed is unfinished (FAILED: RuntimeError: {raised.value})" in page
 
@@ -312,19 +321,19 @@ def test_long_studies_keep_to_the_room_there_is() -> None:
     """The first sample of every kind comes before any second."""
     ranked = []
     for i in range(400):
-        picker = Picker(f"variant {i}", "tokens")
+        picker = Picker("tokens")
         for k in range(3):
-            picker.add(row("aime", f"q{k}", 1, 9, text="so " * 3000 + "</think>7"))
-        ranked += list(picker.samples())
+            picker.add(stored_reply(row("aime", f"q{k}", 1, 9, text="so " * 3000 + "</think>7")))
+        ranked += list(picker.samples(f"variant {i}"))
     kept = fitting(ranked)
     assert 0 < sum(one.characters for one in kept) <= ALL_CHARACTERS
     assert len({one.variant for one in kept}) == len(kept)
 
 
 def test_forced_answers_are_no_samples_and_long_texts_lose_their_middle() -> None:
-    picker = Picker("v", "tokens")
-    picker.add(row("aime", "q", 1, 9, budget=16))
-    assert not list(picker.samples())
+    picker = Picker("tokens")
+    picker.add(stored_reply(row("aime", "q", 1, 9, budget=16)))
+    assert not list(picker.samples("v"))
     text = shortened("a" * 5000 + "b" * 5000)
     assert text.startswith("aaa")
     assert text.endswith("bbb")
@@ -347,7 +356,7 @@ def test_one_dot_makes_a_picture_of_either_kind() -> None:
     ],
 )
 def test_collapse_in_words(at: tuple[float | None, float | None, float | None], says: str) -> None:
-    assert collapse_text(*at) == says
+    assert collapse_text(Collapse("hops", 64, "sparsity", 0.5, (0.0, 0.8), 1.0, *at)) == says
 
 
 def test_bytes_of_the_weights_are_a_third_axis_where_they_differ() -> None:

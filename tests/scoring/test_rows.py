@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, fields
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from experiments.search.level import generation_rows
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.errors import BadInput
 from lrm.generation.evaluate import Evaluation, evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Budget, Decoding, Prompt
-from lrm.scoring.replies import collect, grids, lengths, unit_of
-from lrm.scoring.truncation import judge
+from lrm.records import Budget, Decoding, Policy, Prompt, Unit
+from lrm.scoring import scores
+from lrm.scoring.grading import graded_replies
+from lrm.scoring.grid import Grid
+from lrm.scoring.replies import collect
+from lrm.scoring.stored_reply import to_line
+from tests.support import reference_scores
 from tests.support.models import TINY
 from tests.support.scripted_engine import ScriptedEngine
+from tests.support.stored_runs import stored
 
 BUDGETS = (10, 20, 60)
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 def answer(prompt: Prompt) -> str:
@@ -45,26 +50,39 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluation]
 
 @pytest.fixture(scope="module")
 def rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    return [json.loads(json.dumps(row)) for row in generation_rows(evaluation)]
+    return [json.loads(to_line(reply)) for reply in graded_replies(evaluation)]
+
+
+def grids(
+    rows: Iterable[dict[str, Any]],
+    budgets: Iterable[int] = (),
+    policy: Policy = "force",
+    unit: Unit = "tokens",
+) -> dict[int | None, Grid]:
+    """A grid for each budget, and under None that of the longest generations."""
+    replies = collect(map(stored, rows), unit)
+    return {
+        budget: replies.grid(None if budget is None else Budget(budget, policy))
+        for budget in (None, *budgets)
+    }
 
 
 @pytest.mark.parametrize("policy", ["force", "truncate"])
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_views_of_stored_rows_are_those_of_the_evaluation(
-    evaluation: Evaluation, rows: list[dict[str, Any]], budget: int, policy: Any
+    evaluation: Evaluation, rows: list[dict[str, Any]], budget: int, policy: Policy
 ) -> None:
     grid = grids(rows, BUDGETS, policy)[budget]
-    items = list(evaluation.at(Budget(budget, policy)))
+    given = evaluation.benchmark, evaluation.questions, 4, evaluation.replies
+    items = list(reference_scores.items_at(*given, Budget(budget, policy)))
     shape = (12, 4)
 
-    def told(value: Any) -> np.ndarray:
+    def told(value: Callable[[reference_scores.Item], object]) -> np.ndarray:
         return np.array([value(item) for item in items]).reshape(shape)
 
     assert grid.questions == tuple(question.id for question in evaluation.questions)
     assert grid.groups == tuple(question.group for question in evaluation.questions)
-    np.testing.assert_array_equal(
-        grid.score, told(lambda item: judge(item.grade, item.completion).score)
-    )
+    np.testing.assert_array_equal(grid.score, told(lambda item: reference_scores.judge(item).score))
     np.testing.assert_array_equal(grid.tokens, told(lambda item: item.completion.tokens))
     np.testing.assert_array_equal(grid.thinking, told(lambda item: item.completion.thinking_tokens))
     np.testing.assert_array_equal(grid.closed, told(lambda item: item.completion.closed))
@@ -75,6 +93,8 @@ def test_views_of_stored_rows_are_those_of_the_evaluation(
     np.testing.assert_array_equal(grid.forced, told(lambda item: item.forced))
     np.testing.assert_array_equal(grid.answered, told(lambda item: item.grade.answer is not None))
     assert 0 < grid.forced.mean() < 1 or policy == "truncate"
+    score = scores.score(collect(map(stored, rows)), Budget(budget, policy))
+    assert asdict(score) == asdict(reference_scores.score(items))
 
 
 def test_the_longest_generations_are_under_none(rows: list[dict[str, Any]]) -> None:
@@ -115,9 +135,9 @@ def test_a_score_that_is_none_is_refused(score: Any) -> None:
 
 
 def test_a_reply_that_stands_twice_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"q1 of aime, sample 0, stands twice:"):
+    with pytest.raises(BadInput, match=r"q1 of aime, sample 0, appears twice:"):
         grids([row(), row()])
-    with pytest.raises(BadInput, match=r"stands twice at budget 4"):
+    with pytest.raises(BadInput, match=r"appears twice at budget 4"):
         grids([row(), row(budget=4), row(budget=4)])
 
 
@@ -128,16 +148,16 @@ def test_two_benchmarks_are_not_mixed() -> None:
 
 def test_forced_answers_that_are_missing_are_said(rows: list[dict[str, Any]]) -> None:
     unfinished = [one for one in rows if one["budget"] != 20]
-    replies = collect(unfinished)
+    replies = collect(map(stored, unfinished))
     sentence = replies.missing(20)
     assert sentence is not None
     lacking = sum(one["budget"] == 20 for one in rows)
     assert sentence.startswith(f"{lacking} of 48 replies to arithmetic have no answer at budget 20")
     assert rows[0]["question"] in sentence
     with pytest.raises(BadInput, match="unfinished"):
-        replies.grid(20)
+        replies.grid(Budget(20))
     assert replies.missing(10) is None
-    assert replies.grid(20, "truncate").replies == 48  # needs none
+    assert replies.grid(Budget(20, "truncate")).replies == 48  # needs none
 
 
 def test_a_run_with_no_whole_generation_is_said() -> None:
@@ -149,10 +169,8 @@ def test_a_run_with_no_whole_generation_is_said() -> None:
 
 def test_lengths_in_words_where_tokens_are_not_known() -> None:
     unknown = row(tokens=None, thinking_tokens=None)
-    assert unit_of([row(), unknown]) == "words"
-    assert unit_of([row()]) == "tokens"
-    assert lengths(unknown, "words") == (2, 2)
-    assert lengths(row(thinking_tokens=None), "tokens") == (9, 0)
+    assert stored(unknown).lengths("words") == (2, 2)
+    assert stored(row(thinking_tokens=None)).lengths("tokens") == (9, 0)
     with pytest.raises(BadInput, match="no token count"):
         grids([unknown])
     np.testing.assert_array_equal(grids([unknown], unit="words")[None].tokens, [[4]])
@@ -166,15 +184,28 @@ def test_what_only_looks_like_a_grid_is_refused() -> None:
     }
     with pytest.raises(BadInput, match="q2 has no score"):
         type(whole)(("q1", "q2"), ("", ""), np.array([[1.0], [np.nan]], np.float32), **arrays)
-    with pytest.raises(BadInput, match="stands twice"):
+    with pytest.raises(BadInput, match="appears twice"):
         type(whole)(("q1", "q1"), ("", ""), whole.score, **arrays)
     with pytest.raises(BadInput, match="shape"):
         type(whole)(("q1",), ("",), whole.score[:1], **arrays)
 
 
-def test_nothing_of_the_texts_is_kept(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    replies = collect(rows)
-    forced = [reply for known in replies.forced.values() for reply in known.values()]
-    assert len(replies.longest) + len(forced) == len(rows)
-    assert not replies.longest.dtype.hasobject
-    assert all(isinstance(number, int | float) for reply in forced for number in reply)
+def test_nothing_of_the_texts_is_kept(rows: list[dict[str, Any]]) -> None:
+    replies = collect(map(stored, rows))
+    assert len(replies.numbers) == len(rows)
+    assert replies.numbers.dtype == np.float64
+    forced = sum(int((known >= 0).sum()) for known in replies.forced.values())
+    assert len(replies.longest) + forced == len(rows)
+
+
+def test_questions_may_be_put_in_another_order(rows: list[dict[str, Any]]) -> None:
+    ids = list(dict.fromkeys(one["question"] for one in rows))
+    straight = collect(map(stored, rows))
+    turned = sorted(rows, key=lambda one: -ids.index(one["question"]))
+    ordered = collect(map(stored, turned)).in_order(ids)
+    for budget in (None, *(Budget(tokens, policy) for tokens in BUDGETS for policy in POLICIES)):
+        assert asdict(scores.score(ordered, budget)) == asdict(scores.score(straight, budget))
+        one, other = straight.grid(budget), ordered.grid(budget)
+        assert one.questions == other.questions
+        for each in fields(one)[2:]:
+            np.testing.assert_array_equal(getattr(one, each.name), getattr(other, each.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations, groupby
 from math import isclose
 
@@ -10,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrm.benchmarks.hops import HOPS
-from lrm.generation.evaluate import Item, evaluate
+from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Budget, Checkpoint, Completion, Decoding, Grade, Mark, Question, Rule, Stop
+from lrm.records import Checkpoint, Completion, Decoding, Grade, Mark, Question, Rule, Stop
+from lrm.scoring.grading import graded, graded_replies
 from lrm.scoring.pass_at_k import majority, pass_at_k, sizes
-from lrm.scoring.scores import logged, score
-from lrm.scoring.truncation import judge
+from lrm.scoring.replies import collect
+from lrm.scoring.scores import Score, logged, score
+from lrm.scoring.stored_reply import StoredReply
+from tests.support.made_up import Graded
 from tests.support.scripted_engine import ScriptedEngine
 
 BY_RULE: dict[Rule, Mark] = {"strict": Mark(None, 0.0), "lenient": Mark("x", 1.0)}
@@ -26,32 +30,53 @@ def reply(stop: Stop, closed: bool = True, looped: bool = False) -> Completion:
     return Completion((), "", (), 6, 4, closed, stop, looped)
 
 
-def item(question: str, sample: int, right: bool, stop: Stop = "stop", said: str = "x") -> Item:
+def stored(
+    made: Completion, grade: Grade = GRADE, question: str = "q", sample: int = 0
+) -> StoredReply:
+    return graded(Graded(grade), Question(question, "p", ("g",)), made, sample)
+
+
+def item(
+    question: str, sample: int, right: bool, stop: Stop = "stop", said: str = "x"
+) -> StoredReply:
     mark = Mark(said, float(right))
     grade = Grade(said, float(right), {}, {"strict": mark, "lenient": mark})
-    return Item(Question(question, "p", ("g",)), sample, reply(stop), grade)
+    return stored(reply(stop), grade, question, sample)
+
+
+def scored(items: Iterable[StoredReply]) -> Score:
+    return score(collect(items))
 
 
 def test_only_what_a_cap_cut_is_truncated() -> None:
     for closed in (True, False):
-        assert judge(GRADE, reply("stop", closed)).score == 1
-        cut = reply("length", closed)
-        assert judge(GRADE, cut) == Mark(None, 0.0)
-        assert judge(GRADE, cut, truncation="grade-what-is-there").score == 1
+        assert stored(reply("stop", closed)).score == 1
+        cut = stored(reply("length", closed))
+        assert (cut.score, cut.counted_vote) == (0, None)
+        assert (cut.score_as_is, cut.answer) == (1, "x")
+        readings = scored([cut]).readings
+        assert readings["lenient/truncated-is-wrong"].value == 0
+        assert readings["lenient/grade-what-is-there"].value == 1
 
 
 def test_each_rule_has_its_own_mark() -> None:
-    done = reply("stop")
-    assert judge(GRADE, done, "strict").answer is None
-    assert judge(GRADE, done, "lenient").answer == "x"
-    assert judge(Grade("y", 1.0), done, "strict") == Mark("y", 1.0)
+    done = stored(reply("stop"))
+    assert (done.strict, done.lenient) == (None, "x")
+    assert done.marks == BY_RULE
+    headline_alone = stored(reply("stop"), Grade("y", 1.0))
+    assert (headline_alone.strict, headline_alone.lenient) == ("y", "y")
+    assert scored([headline_alone]).readings == {}
+    both = scored([headline_alone, stored(reply("stop"), question="r")])
+    assert both.readings["strict/grade-what-is-there"].value == 0.5
 
 
 def test_both_policies_and_rules_come_from_the_same_replies() -> None:
     done, cut = reply("stop"), reply("length", closed=False, looped=True)
-    question = [Question(name, "p", ("g",)) for name in "abcd"]
-    items = [Item(question[i], 0, made, GRADE) for i, made in enumerate((done, done, done, cut))]
-    found = score(items)
+    items = [
+        stored(made, question=name)
+        for name, made in zip("abcd", (done, done, done, cut), strict=True)
+    ]
+    found = scored(items)
     assert found.accuracy.value == 0.75
     readings = {name: interval.value for name, interval in found.readings.items()}
     assert readings == {
@@ -80,14 +105,14 @@ SAMPLES = st.integers(1, 6).flatmap(
 def test_avg_at_k_is_the_mean_of_the_scores(table: list[list[bool]]) -> None:
     items = [item(str(q), s, right) for q, row in enumerate(table) for s, right in enumerate(row)]
     flat = [right for row in table for right in row]
-    assert isclose(score(items).accuracy.value, sum(flat) / len(flat))
+    assert isclose(scored(items).accuracy.value, sum(flat) / len(flat))
 
 
 @given(SAMPLES, st.integers(1, 3))
 def test_the_mean_does_not_drift_with_k(table: list[list[bool]], times: int) -> None:
     def mean(rows: list[list[bool]]) -> float:
         items = [item(str(q), s, ok) for q, row in enumerate(rows) for s, ok in enumerate(row)]
-        return score(items).accuracy.value
+        return scored(items).accuracy.value
 
     assert isclose(mean(table), mean([row * times for row in table]))
 
@@ -95,10 +120,10 @@ def test_the_mean_does_not_drift_with_k(table: list[list[bool]], times: int) -> 
 @given(SAMPLES, st.randoms())
 def test_the_order_of_questions_changes_nothing(table: list[list[bool]], random: object) -> None:
     items = [item(str(q), s, right) for q, row in enumerate(table) for s, right in enumerate(row)]
-    rows = [list(row) for _, row in groupby(items, key=lambda one: one.question.id)]
+    rows = [list(row) for _, row in groupby(items, key=lambda one: one.question)]
     random.shuffle(rows)  # type: ignore[attr-defined]
     other = [one for row in rows for one in row]
-    first, second = logged({"x": score(items)}), logged({"x": score(other)})
+    first, second = logged({"x": scored(items)}), logged({"x": scored(other)})
     assert first.keys() == second.keys()
     assert all(isclose(first[name], second[name], abs_tol=1e-12) for name in first)
 
@@ -114,19 +139,30 @@ def test_pass_at_k_is_brute_force(right: list[bool], data: st.DataObject) -> Non
 
 @pytest.mark.parametrize(("samples", "right", "k"), [(3, 1, 0), (3, 1, 4), (3, 4, 1), (3, -1, 1)])
 def test_pass_at_k_refuses_what_cannot_be(samples: int, right: int, k: int) -> None:
-    with pytest.raises(ValueError, match=r"must lie|cannot be right"):
+    with pytest.raises(ValueError, match=r"must lie|cannot be correct"):
         pass_at_k(samples, right, k)
 
 
 def test_the_majority_counts_votes_and_the_first_of_equals_wins() -> None:
-    a, b, none = Mark("Ann", 1.0, "ann"), Mark("ann.", 1.0, "ann"), Mark(None, 0.0)
-    wrong = Mark("Bob", 0.0, "bob")
-    assert majority([wrong, a, b]) == a
-    assert majority([wrong, a]) == wrong
-    assert majority([a, wrong]) == a
-    assert majority([none, none, wrong]) == wrong
-    assert majority([none]) == Mark(None, 0.0)
-    assert majority([Mark("(A)", 0.0), Mark("(B)", 1.0), Mark("(B)", 1.0)]).answer == "(B)"
+    assert majority(["bob", "ann", "ann"]) == 1
+    assert majority(["bob", "ann"]) == 0
+    assert majority(["ann", "bob"]) == 0
+    assert majority([None, None, "bob"]) == 2
+    assert majority([None]) is None
+    assert majority(["(A)", "(B)", "(B)"]) == 1
+
+
+def test_answers_of_one_vote_are_the_same_answer() -> None:
+    ann, same = Grade("Ann", 1.0, vote="ann"), Grade("ann.", 1.0, vote="ann")
+    bob, other = Grade("Bob", 0.0, vote="bob"), Grade("Carl", 0.0)
+    voted = [stored(reply("stop"), grade, sample=i) for i, grade in enumerate((bob, ann, same))]
+    assert scored(voted).metrics["maj_at_3"] == 1
+    voted = [stored(reply("stop"), grade, sample=i) for i, grade in enumerate((bob, ann, other))]
+    assert scored(voted).metrics["maj_at_3"] == 0
+    cut = [stored(reply("length"), grade, sample=i) for i, grade in enumerate((ann, ann))]
+    bob_says = stored(reply("stop"), bob, sample=2)
+    assert scored([*cut, bob_says]).metrics["maj_at_3"] == 0
+    assert scored(cut).metrics["maj_at_2"] == 0
 
 
 def test_repeats_are_logged_by_names_that_mlflow_allows() -> None:
@@ -137,12 +173,12 @@ def test_repeats_are_logged_by_names_that_mlflow_allows() -> None:
         for q, row in enumerate(right)
         for s, ok in enumerate(row)
     ]
-    metrics = score(items).metrics
+    metrics = scored(items).metrics
     assert metrics["pass_at_1"] == pytest.approx(0.5)
     assert metrics["pass_at_2"] == pytest.approx((2 / 3 + 1) / 2)
     assert metrics["pass_at_3"] == 1
     assert metrics["maj_at_3"] == 0.5
-    assert "pass_at_1" not in score(items[:1]).metrics
+    assert "pass_at_1" not in scored(items[:1]).metrics
     assert (sizes(1), sizes(4), sizes(6)) == ([1], [1, 2, 4], [1, 2, 4, 6])
 
 
@@ -156,7 +192,7 @@ def test_more_samples_keep_those_there_are(tmp_path) -> None:
         checkpoint = Checkpoint(tmp_path, "r")
         with ReplyCache(tmp_path, checkpoint, decoding, "scripted") as store:
             (found,) = evaluate(questions, decoding, [64], store, engine)
-        return {(one.question.id, one.sample): one.completion.text for one in found.at(Budget(64))}
+            return {(one.question, one.sample): one.text for one in graded_replies(found)}
 
     two, four = texts(2), texts(4)
     assert len(set(four.values())) == 12

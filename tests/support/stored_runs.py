@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import gzip
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lrm.scoring.stored_reply import StoredReply, from_line
+from tracking.runs import LevelRun
 from tracking.store import open_store
 
 BUDGETS = (16, 64)
@@ -20,7 +25,8 @@ def row(
     budget: int | None = None,
     **other: Any,
 ) -> dict[str, Any]:
-    """One stored reply, with a digit as its answer; `other` replaces any field."""
+    """One stored reply as older code wrote it, with a digit as its answer; `other` replaces any
+    field."""
     return {
         "benchmark": benchmark,
         "question": question,
@@ -44,6 +50,25 @@ def row(
         "token_ids": [],
         "given": 0,
     } | other
+
+
+def stored(row: Mapping[str, Any]) -> StoredReply:
+    """Such a row, read back."""
+    return from_line(json.dumps(row).encode())
+
+
+def write_generations(run: LevelRun, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Attaches rows, whatever they hold, as the generations of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"{benchmark}.jsonl.gz")
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.write_bytes(gzip.compress(lines.encode()))
+        run.attach_generations(benchmark, file)
+
+
+def stored_lines(file: Path) -> list[bytes]:
+    """The lines of a file of generations."""
+    return gzip.decompress(file.read_bytes()).splitlines()
 
 
 def level_rows(benchmark: str, sparsity: float, questions: int = 12) -> Iterator[dict[str, Any]]:
@@ -77,7 +102,7 @@ def store_study(
             with study.level(f"{sparsity}", f"{model} {sparsity:.0%}", params) as level:
                 for benchmark in benchmarks:
                     rows = level_rows(benchmark, sparsity, questions)
-                    level.log_generations(benchmark, rows)
+                    write_generations(level, benchmark, rows)
                 size = {"weights/packed_bytes": packed[sparsity]} if packed else {}
                 level.log_metrics({"weights/bytes": 1e6, "bits_per_weight": 16} | size)
             ids.append(level.id)
@@ -98,7 +123,7 @@ def store_recipes(
             params |= {"benchmarks": "arithmetic,hops"} | more
             with study.level(recipe, f"tiny {recipe}", params) as level:
                 for benchmark in ("arithmetic", "hops"):
-                    level.log_generations(benchmark, level_rows(benchmark, wrong))
+                    write_generations(level, benchmark, level_rows(benchmark, wrong))
                 level.log_metrics({"weights/bytes": size})
 
 
@@ -106,6 +131,6 @@ def store_import(root: Path, name: str, rows: Sequence[dict[str, Any]], **params
     """Writes an import of one benchmark; gives its run's id."""
     shared = {"model": name, "method": "awq", "lengths": "tokens"} | params
     with open_store(None, root).imported(name, name, shared, {}) as run:
-        run.log_generations(rows[0]["benchmark"], rows)
+        write_generations(run, rows[0]["benchmark"], rows)
         run.log_metrics({"accuracy": 0.5})
     return run.id

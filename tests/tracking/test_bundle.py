@@ -31,7 +31,7 @@ from experiments.reporting import variants
 from lrm.digests import of_json
 from lrm.errors import BadInput
 from tests.support import commands
-from tests.support.stored_runs import SPARSITY, row, store_import, store_study
+from tests.support.stored_runs import SPARSITY, row, store_import, store_study, stored
 from tests.support.stores import copied, everything, mlflow_server, unwilling, uri
 from tracking.bundles import Bundle, Writer, open_bundle
 from tracking.store import Store, open_store
@@ -327,7 +327,7 @@ def test_an_import_travels_too(
     (sent,) = open_store(None, root).runs([run_id])
     assert (arrived.kind, arrived.name, arrived.params) == ("import", sent.name, sent.params)
     assert files(arrived) == files(sent)
-    assert list(arrived.rows("arithmetic")) == graded
+    assert list(arrived.replies("arithmetic")) == list(map(stored, graded))
 
 
 def test_a_later_export_adds_what_is_new_and_an_earlier_one_is_refused(
@@ -529,7 +529,7 @@ def _doubled(source: Path, target: Path) -> None:
         (_truncated, "it is no whole zip"),
         (_deflated, "was packed by something else"),
         (_linked, "is a link"),
-        (_doubled, "stands twice"),
+        (_doubled, "appears twice"),
         (lambda source, target: target.write_text("no zip"), "it is no whole zip"),
         (lambda source, target: None, "There is no file"),
     ],

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 
 from lrm.errors import BadInput
 from tests.support.postgres import Postgres, postgres
+from tests.support.stored_runs import row, stored, write_generations
 from tests.support.stores import Server, python, serving
 from tracking import address
 from tracking.store import Store, open_store
@@ -97,7 +98,7 @@ def _write(store: Store, name: str, outage: Callable[[], None]) -> None:
                 run.log_samples([{"score": 1.0, "looped": False, "tokens": 4, "level": level}])
                 if level == "0.5":
                     outage()
-                run.log_generations("hops", [{"id": "q1", "text": f"naïve {level}"}])
+                write_generations(run, "hops", [row("hops", "q1", 1, 9, text=f"naïve {level}")])
                 run.log_curve({"accuracy": {16: 0.25, 32: 0.75}})
             for budget in (16, 32):
                 setting = f"{level} at {budget}"
@@ -124,7 +125,7 @@ def _check(store: Store, name: str) -> None:
         assert level.unfinished is None
         assert level.history("accuracy") == {16: 0.25, 32: 0.75}
         text = f"naïve {level.tags['identity']}"
-        assert list(level.rows("hops")) == [{"id": "q1", "text": text}]
+        assert list(level.replies("hops")) == [stored(row("hops", "q1", 1, 9, text=text))]
         table = json.loads(level.artifact("samples.json") or b"")
         assert table["data"] == [[1.0, False, 4, level.tags["identity"]]]
     client = MlflowClient(store.uri)

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lrm.errors import BadInput
+from tests.support.stored_runs import write_generations
 from tests.support.stores import python
 from tracking.notes import escape
 from tracking.provenance import code, provenance, redact, redact_command
@@ -83,7 +84,7 @@ def _write_level(study: StudyRun, identity: str = "level-1") -> str:
 
 
 def _fill(level: LevelRun) -> None:
-    level.log_generations("hops", [{"id": "q1", "text": "naïve\n"}, {"id": "q2", "text": ""}])
+    write_generations(level, "hops", [{"id": "q1", "text": "naïve\n"}, {"id": "q2", "text": ""}])
     level.log_curve({"accuracy/hops": {16: 0.25, 32: 0.75}})
     level.log_metrics({"sparsity/achieved": 0.5})
 
@@ -140,20 +141,19 @@ class TestRuns:
         rows = [json.loads(line) for line in lines]
         assert rows == [{"id": "q1", "text": "naïve\n"}, {"id": "q2", "text": ""}]
 
-    def test_samples_are_the_worst_first(self, store: Store, study: StudyRun) -> None:
-        rows = [
-            {"id": number, "score": score, "looped": looped, "tokens": number}
-            for number, (score, looped) in enumerate([(1.0, False), (0.0, False), (0.0, True)] * 50)
-        ]
+    def test_samples_are_a_table_with_what_is_read_first_in_front(
+        self, store: Store, study: StudyRun
+    ) -> None:
+        rows = [{"id": number, "score": 0.5, "text": "x" * 9000} for number in (2, 1)]
         with study.level("level-1", "level", {}) as level:
             level.log_samples(rows)
-            level.log_generations("hops", rows)
+            write_generations(level, "hops", rows)
             level.log_metrics({"accuracy": 0.3})
         path = MlflowClient(store.uri).download_artifacts(level.id, "samples.json")
         table = json.loads(Path(path).read_text())
-        assert table["columns"] == ["score", "id", "looped", "tokens"]
-        looping, wrong = range(149, 0, -3), range(148, 0, -3)
-        assert [row[1] for row in table["data"]] == [*looping, *wrong]
+        assert table["columns"] == ["score", "text", "id"]
+        assert [row[2] for row in table["data"]] == [2, 1]
+        assert "[... 1000 characters ...]" in table["data"][0][1]
 
     def test_trial_is_complete_flat_and_linked(self, store: Store, study: StudyRun) -> None:
         run = _read(store, _write_trial(study))

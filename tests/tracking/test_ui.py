@@ -11,7 +11,7 @@ import pytest
 
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_study
-from tests.support.stored_runs import level_rows
+from tests.support.stored_runs import level_rows, write_generations
 from tests.support.stores import mlflow
 from tracking.store import Store, open_store
 
@@ -43,8 +43,8 @@ def store_study(store: Store) -> str:
             name = f"{sparsity:.0%} sparse"
             level_params = params | {"sparsity": sparsity}
             with study.level(name, f"tiny {name}", level_params) as level:
-                level.log_generations("arithmetic", rows)
-                level.log_samples(row | {"gold": "7"} for row in rows if row["budget"] is None)
+                write_generations(level, "arithmetic", rows)
+                level.log_samples([row | {"gold": "7"} for row in rows if row["budget"] is None])
                 level.log_curve({"accuracy": accuracy})
             for number, budget in enumerate(BUDGETS):
                 metrics = {"accuracy": accuracy[budget], "tokens/mean": budget + 40 * sparsity}
