@@ -82,18 +82,8 @@ def evaluate(
     # 1) A prompt for each sample of each question: its longest reply.
     reserved_tokens = views.reserved_tokens(budgets, decoding, closing)
     asked = {
-        ReplyKey(benchmark.name, question.id, sample): replace(
-            fresh(
-                question,
-                track,
-                seed_of(decoding.seed, benchmark.name, question.id, sample),
-                decoding.max_tokens,
-            ),
-            reserved_tokens=reserved_tokens,
-        )
-        for benchmark, questions in benchmarks.items()
-        for question in questions
-        for sample in range(decoding.samples)
+        key: replace(prompt, reserved_tokens=reserved_tokens)
+        for key, prompt in _longest(benchmarks, decoding, track)
     }
 
     # 2) What follows from a reply: an answer at each budget that its thinking exceeds.
@@ -124,3 +114,15 @@ def evaluate(
         Evaluation(benchmark, tuple(questions), decoding, tuple(budgets), replies)
         for benchmark, questions in benchmarks.items()
     ]
+
+
+def _longest(
+    benchmarks: Mapping[Benchmark, Sequence[Question]], decoding: Decoding, track: Track
+) -> Iterator[tuple[ReplyKey, Prompt]]:
+    """The prompts of the longest replies, benchmark by benchmark, samples within questions."""
+    for benchmark, questions in benchmarks.items():
+        for question in questions:
+            for sample in range(decoding.samples):
+                key = ReplyKey(benchmark.name, question.id, sample)
+                seed = seed_of(decoding.seed, *key[:3])
+                yield key, fresh(question, track, seed, decoding.max_tokens)

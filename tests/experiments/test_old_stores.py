@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from experiments import bundle, report, score_traces, sparsity_search
 from lrm.engines.transformers import engine
@@ -37,12 +38,12 @@ def unpacked(name: str, root: Path) -> Path:
 
 def metrics(root: Path, study: str) -> dict[str, dict[str, float]]:
     """The last metrics of a study's levels and points, by the name of their run."""
-    backend = open_store(None, root)._backend
+    client = MlflowClient(open_store(None, root).uri)
     return {
         f"{run.info.run_name} {run.data.params.get('budget', '')}": dict(run.data.metrics)
         for kind in ("levels", "trials")
-        for run in backend.client.search_runs(
-            [backend.client.get_experiment_by_name(f"lrm/{kind}").experiment_id],
+        for run in client.search_runs(
+            [client.get_experiment_by_name(f"lrm/{kind}").experiment_id],
             f"tags.study = '{study}'",
         )
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from experiments.score_traces import main
 from tests.support import small_data
@@ -45,13 +46,13 @@ def write(path: Path, rows: list[Mapping[str, Any]]) -> str:
 
 
 def runs(root: Path) -> list[Any]:
-    client = open_store(None, root)._backend.client
+    client = MlflowClient(open_store(None, root).uri)
     experiment = client.get_experiment_by_name("lrm/levels")
     return list(client.search_runs([experiment.experiment_id]))
 
 
 def artifact(root: Path, run: Any, path: str) -> bytes:
-    client = open_store(None, root)._backend.client
+    client = MlflowClient(open_store(None, root).uri)
     return Path(client.download_artifacts(run.info.run_id, path)).read_bytes()
 
 

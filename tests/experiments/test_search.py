@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from experiments.sparsity_search import main
 from lrm.compression.checkpoint.folder import open_checkpoint
@@ -37,7 +38,7 @@ VLLM = pytest.mark.skipif(
 
 def runs(root: Path, kind: str) -> list:
     store = open_store(None, root)
-    client = store._backend.client
+    client = MlflowClient(store.uri)
     experiment = client.get_experiment_by_name(f"lrm/{kind}")
     return client.search_runs([experiment.experiment_id])
 
@@ -98,7 +99,7 @@ def test_the_record_is_whole(searched) -> None:
         assert trial.data.metrics["accuracy/low"] <= trial.data.metrics["accuracy"]
         assert trial.data.metrics["tokens/mean"] > 0
         assert trial.data.metrics["config/budget"] in (24, 160)
-    client = open_store(None, root)._backend.client
+    client = MlflowClient(open_store(None, root).uri)
     curve = client.get_metric_history(pruned.info.run_id, "accuracy/hops")
     assert sorted(point.step for point in curve) == [24, 160]
     names = {item.path for item in client.list_artifacts(study.info.run_id, "frontier")}
@@ -108,7 +109,7 @@ def test_the_record_is_whole(searched) -> None:
 def test_front_json_has_what_is_promised(searched) -> None:
     root, _ = searched
     (study,) = runs(root, "studies")
-    client = open_store(None, root)._backend.client
+    client = MlflowClient(open_store(None, root).uri)
     front = json.loads(
         Path(client.download_artifacts(study.info.run_id, "frontier/front.json")).read_text()
     )
@@ -152,7 +153,7 @@ def test_a_finished_study_is_recorded_in_another_store_too(searched, tmp_path) -
     done = command(root, [*SMALL, "--tracking-uri", other])
     assert done.returncode == 0, done.stderr
     assert "Decoded: 0 replies" in done.stdout
-    client = open_store(other, root)._backend.client
+    client = MlflowClient(open_store(other, root).uri)
     trials = client.get_experiment_by_name("lrm/trials")
     found = client.search_runs([trials.experiment_id])
     assert len(found) == 4
@@ -249,7 +250,7 @@ def assert_nothing_is_claimed(root: Path, stored: str, measured: set[str]) -> No
     assert told == measured
     assert level.data.metrics["config/sparsity"] == 0
     (study,) = runs(root, "studies")
-    client = open_store(None, root)._backend.client
+    client = MlflowClient(open_store(None, root).uri)
     front = client.download_artifacts(study.info.run_id, "frontier/front.json")
     assert {point["sparsity_achieved"] for point in json.loads(Path(front).read_text())} == {None}
 
