@@ -5,6 +5,9 @@ Without a GPU, TRITON_INTERPRET=1 runs the kernels' logic on the CPU.
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 
@@ -12,7 +15,7 @@ from lrm.compression.pruning import sparsegpt
 from lrm.compression.pruning.masks import Groups
 from lrm.compression.pruning.sparsegpt import Factor
 from lrm.compression.streaming.activations import CHUNK_TOKENS, gram
-from lrm.errors import CompressionFailed
+from lrm.errors import BadInput, CompressionFailed
 
 SIZES = ((1, 1), (3, 5), (1, 130), (33, 200), (70, 128))
 LARGE = ((300, 1000), (4096, 1024))
@@ -21,6 +24,17 @@ LARGE = ((300, 1000), (4096, 1024))
 LEVELS = (0.1, 0.5, 0.8)
 SAME_MASK = 0.999
 RELATIVE = 1e-4
+
+
+def require_kernels(device: str) -> None:
+    """Raises BadInput where the kernels cannot run on `device` ("cpu" or "cuda")."""
+    if find_spec("triton") is None:
+        raise BadInput("--check runs Triton's kernels, and Triton is not here: pip install triton.")
+    if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise BadInput(
+            "--check runs the GPU's kernels, and there is no GPU here: set TRITON_INTERPRET=1 to "
+            "run their logic on the CPU."
+        )
 
 
 def check(device: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.benchmarking import column_loop, llm_compressor
+from experiments.benchmarking.kernel_checks import check, require_kernels
 from experiments.benchmarking.random_models import in_memory
 from experiments.benchmarking.settings import PruningBench
 from experiments.benchmarking.stopwatch import Stopwatch
@@ -31,10 +32,10 @@ PACKAGES = ("torch", "triton", "transformers", "llmcompressor")
 def run(settings: PruningBench) -> str:
     """Prints each cost as soon as it is measured; returns the last lines."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if settings.check:
+        require_kernels(device)
     print(_circumstances(device), flush=True)
     if settings.check:
-        from experiments.benchmarking.kernel_checks import check
-
         return check(device)
 
     # A random model, and random rows to calibrate it on.

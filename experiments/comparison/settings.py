@@ -64,10 +64,10 @@ class CompareSettings:
             if not all(text.partition("=")):
                 raise BadInput(f"--tag {text} is no tag: write NAME=VALUE, such as team=alpha.")
         for name in self.fields:
-            registry.require("field to --allow", name, FIELDS)
-        if self.out and (not self.report or self.out.is_dir()):
-            raise BadInput(f"--out {self.out} takes a file for the report: leave --no-report out.")
-        if self.out and not os.access(self.out.absolute().parent, os.W_OK):
+            registry.require("field for --allow", name, FIELDS)
+        if self.out and not self.report:
+            raise BadInput(f"--out {self.out} is for the report: leave out --no-report.")
+        if self.out and (self.out.is_dir() or not os.access(self.out.absolute().parent, os.W_OK)):
             raise BadInput(f"--out {self.out} cannot be written: give a file in a writable folder.")
 
     @property

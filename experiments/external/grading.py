@@ -99,7 +99,7 @@ def tokenizer(name: str | None) -> Count | None:
     """A function that counts a text's tokens, without special ones added around it."""
     if name is None:
         return None
-    from lrm.engines.shared.tokenizer import open_tokenizer
+    from lrm.engines.shared.hub_tokenizer import open_tokenizer
 
     made = open_tokenizer(str(EMBEDDED / name) if name in embedded_names() else name)
     return lambda text: len(made(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from experiments.planning.lines import GB, GIB, PlanLine, duration, section
+from experiments.planning.lines import GB, GIB, PlanLine, duration, gpus, section
 from experiments.planning.settings import PlanSettings
 from lrm.tables import Table
 
@@ -38,7 +38,7 @@ def plan(settings: PlanSettings) -> str:
     table = Table("The files, by the names that their makers gave them", HEADER, rows)
     return "\n\n".join(
         (
-            f"DeepSeek-R1, 671B, on {settings.gpus} GPUs by llama.cpp. Nothing of this was run; "
+            f"DeepSeek-R1, 671B, on {gpus(settings.gpus)} by llama.cpp. Nothing of this was run; "
             "numbers are arithmetic unless they say otherwise.",
             table.text(),
             section("Its columns", list(_columns(settings))),

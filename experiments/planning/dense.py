@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from experiments.benchmarking.reply_lengths import SPREAD
 from experiments.models.shapes import SHAPES
-from experiments.planning.lines import GB, GIB, PlanLine, duration, gb, section
+from experiments.planning.lines import GB, GIB, PlanLine, duration, gb, gpus, section
 from experiments.planning.settings import PlanSettings
 from lrm.compression.streaming.offload import ON_DEVICE
 
@@ -159,8 +159,8 @@ def plan(settings: PlanSettings) -> str:
     sizes = Sizes.of(settings.shape)
     return "\n\n".join(
         (
-            f"{CARDS.get(settings.shape, settings.shape)} on {settings.gpus} GPUs. Nothing of this "
-            "was run; numbers are arithmetic unless they say otherwise.",
+            f"{CARDS.get(settings.shape, settings.shape)} on {gpus(settings.gpus)}. Nothing of "
+            "this was run; numbers are arithmetic unless they say otherwise.",
             section("The model", list(_model(sizes, settings))),
             section("Pruning, on one GPU", list(_pruning(sizes, settings))),
             *(

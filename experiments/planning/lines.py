@@ -34,6 +34,11 @@ def gb(size: float) -> str:
     return f"{size / GB:,.1f} GB"
 
 
+def gpus(count: int) -> str:
+    """The number of GPUs as text: "1 GPU", "2 GPUs"."""
+    return f"{count} GPU" if count == 1 else f"{count} GPUs"
+
+
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours."""
     for unit, length in (("h", 3600), ("min", 60)):

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import first_said
-from lrm.benchmarks.grading.integers import grade_integer
-from lrm.benchmarks.source import DataRow, Source, questions
+from lrm.benchmarks.grading.integers import first_integer, grade_integer
+from lrm.benchmarks.load import load_questions
+from lrm.benchmarks.source import DataRow, Source
 from lrm.records import Completion, Grade, Question
 
 SOURCE = Source(
@@ -54,7 +54,7 @@ class Aime:
     calibrates = False
 
     def load(self, limit: int | None = None) -> list[Question]:
-        return questions(SOURCE, _question, limit)
+        return load_questions(SOURCE, _question, limit)
 
     def practice(self, count: int, seed: int) -> list[Question]:
         return []
@@ -63,7 +63,7 @@ class Aime:
         return grade_integer(question, completion)
 
     def first_said(self, question: Question, text: str) -> int | None:
-        return first_said.integer(text, question.gold)
+        return first_integer(text, question.gold)
 
 
 AIME = Aime()

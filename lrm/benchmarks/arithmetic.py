@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrm.benchmarks import aime
-from lrm.benchmarks.twin import Draw, Twin
+from lrm.benchmarks.twin import SeededRandom, Twin
 
 VERBS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
 
@@ -23,8 +23,8 @@ class Chain:
 
     @property
     def key(self) -> str:
-        says = " ".join(f"{VERBS[operator]} {operand}." for operator, operand in self.steps)
-        return f"Start with {self.start}. {says} What is the result modulo 1000?"
+        steps = " ".join(f"{VERBS[operator]} {operand}." for operator, operand in self.steps)
+        return f"Start with {self.start}. {steps} What is the result modulo 1000?"
 
     @property
     def prompt(self) -> str:
@@ -53,14 +53,12 @@ def apply(value: int, operator: str, operand: int) -> int:
     return value - operand if operator == "-" else value * operand
 
 
-def draw(source: Draw) -> Chain:
+def draw(rng: SeededRandom) -> Chain:
     steps = []
-    for _ in range(source.between(2, 6)):
-        operator = source.one("+-*")
-        steps.append(
-            (operator, source.between(2, 9) if operator == "*" else source.between(1, 999))
-        )
-    return Chain(source.between(0, 999), tuple(steps))
+    for _ in range(rng.between(2, 6)):
+        operator = rng.choice("+-*")
+        steps.append((operator, rng.between(2, 9) if operator == "*" else rng.between(1, 999)))
+    return Chain(rng.between(0, 999), tuple(steps))
 
 
 ARITHMETIC = Twin("arithmetic", 2, draw, aime.AIME)

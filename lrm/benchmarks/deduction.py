@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lrm.benchmarks import folio
-from lrm.benchmarks.twin import Draw, Twin
+from lrm.benchmarks.twin import SeededRandom, Twin
 
 # fmt: off
 PEOPLE = (
@@ -33,9 +33,10 @@ Rule = tuple[str, str, bool]
 
 @dataclass(frozen=True)
 class Argument:
-    """Facts and rules in the order they are told, and the claim to judge.
+    """Facts and rules, and the claim to judge.
 
-    `chain` holds the rules that apply to the claim's person, in order; `premises` are sentences.
+    `chain` holds the rules that apply to the claim's person, in order; `premises` are
+    sentences, in the order in which they are shown.
     """
 
     person: str
@@ -80,24 +81,24 @@ def rule_text(rule: Rule) -> str:
     return f"People who are {trait} are {'' if holds else 'not '}{then}."
 
 
-def draw(source: Draw) -> Argument:
-    traits = source.several(TRAITS, 14)
-    length = source.between(1, 5)
-    on, off = traits[: length + 1], traits[length + 1 :]
-    negative_end = source.chance(0.5)
+def draw(rng: SeededRandom) -> Argument:
+    traits = rng.sample(TRAITS, 14)
+    length = rng.between(1, 5)
+    on, off = traits[: length + 1], traits[length + 1 :]  # on the person's chain, and off it
+    negative_end = rng.chance(0.5)
     chain = tuple((on[i], on[i + 1], not (negative_end and i == length - 1)) for i in range(length))
-    stray = tuple((off[i], off[i + 1], source.chance(0.6)) for i in range(source.between(1, 4)))
-    person, other = source.several(PEOPLE, 2)
-    label = source.one(("True", "False", "Uncertain"))
+    stray = tuple((off[i], off[i + 1], rng.chance(0.6)) for i in range(rng.between(1, 4)))
+    person, other = rng.sample(PEOPLE, 2)
+    label = rng.choice(("True", "False", "Uncertain"))
     if label == "Uncertain":
-        claim = (source.one(off[: len(stray) + 1]), source.chance(0.5))
+        claim = (rng.choice(off[: len(stray) + 1]), rng.chance(0.5))
     else:
-        depth = source.between(0, length)
+        depth = rng.between(0, length)
         holds = chain[depth - 1][2] if depth else True
         claim = (on[depth], holds is (label == "True"))
     premises = [rule_text(rule) for rule in chain + stray]
     premises += [says(person, on[0], True), says(other, off[0], True)]
-    return Argument(person, on[0], chain, tuple(source.several(premises, len(premises))), claim)
+    return Argument(person, on[0], chain, tuple(rng.sample(premises, len(premises))), claim)
 
 
 DEDUCTION = Twin("deduction", 2, draw, folio.FOLIO)

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import first_said
-from lrm.benchmarks.grading.labels import grade_label
-from lrm.benchmarks.source import DataRow, Source, questions
+from lrm.benchmarks.grading.labels import first_label, grade_label
+from lrm.benchmarks.load import load_questions
+from lrm.benchmarks.source import DataRow, Source
 from lrm.records import Completion, Grade, Question
 
 SOURCE = Source(
@@ -56,7 +56,7 @@ class Folio:
     calibrates = False
 
     def load(self, limit: int | None = None) -> list[Question]:
-        return questions(SOURCE, _question, limit)
+        return load_questions(SOURCE, _question, limit)
 
     def practice(self, count: int, seed: int) -> list[Question]:
         return []
@@ -65,7 +65,7 @@ class Folio:
         return grade_label(question, completion, _claim(question))
 
     def first_said(self, question: Question, text: str) -> int | None:
-        return first_said.label(text, question.gold, _claim(question))
+        return first_label(text, question.gold, _claim(question))
 
 
 FOLIO = Folio()

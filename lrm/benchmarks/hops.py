@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from lrm.benchmarks import musique
-from lrm.benchmarks.twin import Draw, Twin
+from lrm.benchmarks.twin import SeededRandom, Twin
 
 ENTITIES = 2000
 RELATIONS = ("mentor", "rival", "cousin", "neighbor", "partner", "teacher")
@@ -29,13 +29,13 @@ GRAPH_SEED = 2504_02010
 @cache
 def graph() -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
     """Entity names, and for each entity the index of the one each relation leads to."""
-    source = Draw(GRAPH_SEED)
+    rng = SeededRandom(GRAPH_SEED)
     names: dict[str, None] = {}
     while len(names) < ENTITIES:
-        parts = [source.one(ONSETS) + source.one(VOWELS) for _ in range(source.between(2, 3))]
+        parts = [rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.between(2, 3))]
         names["".join(parts).capitalize()] = None
     edges = tuple(
-        tuple((i + source.between(1, ENTITIES - 1)) % ENTITIES for _ in RELATIONS)
+        tuple((i + rng.between(1, ENTITIES - 1)) % ENTITIES for _ in RELATIONS)
         for i in range(ENTITIES)
     )
     return tuple(names), edges
@@ -52,10 +52,10 @@ class Path:
     def stops(self) -> tuple[str, ...]:
         """Names along the way, the start first."""
         names, edges = graph()
-        at = [self.start]
+        entities = [self.start]
         for relation in self.relations:
-            at.append(edges[at[-1]][relation])
-        return tuple(names[i] for i in at)
+            entities.append(edges[entities[-1]][relation])
+        return tuple(names[entity] for entity in entities)
 
     @property
     def key(self) -> str:
@@ -79,10 +79,10 @@ class Path:
         return self.stops[-1]
 
 
-def draw(source: Draw) -> Path:
-    hops = source.between(1, 4)
-    start = source.below(ENTITIES)
-    return Path(start, tuple(source.below(len(RELATIONS)) for _ in range(hops)))
+def draw(rng: SeededRandom) -> Path:
+    hops = rng.between(1, 4)
+    start = rng.below(ENTITIES)
+    return Path(start, tuple(rng.below(len(RELATIONS)) for _ in range(hops)))
 
 
 HOPS = Twin("hops", 2, draw, musique.MUSIQUE)

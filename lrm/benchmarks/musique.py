@@ -26,9 +26,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from lrm.benchmarks.grading import first_said
-from lrm.benchmarks.grading.short import grade_short
-from lrm.benchmarks.source import DataRow, Source, questions
+from lrm.benchmarks.grading.short import first_words, grade_short
+from lrm.benchmarks.load import load_questions
+from lrm.benchmarks.source import DataRow, Source
 from lrm.records import Completion, Grade, Question
 
 HUNDRED = Source(
@@ -75,7 +75,7 @@ class Musique:
         return not self.open_book_of
 
     def load(self, limit: int | None = None) -> list[Question]:
-        return questions(self.source, self._question, limit)
+        return load_questions(self.source, self._question, limit)
 
     def practice(self, count: int, seed: int) -> list[Question]:
         return []
@@ -84,7 +84,7 @@ class Musique:
         return grade_short(question, completion)
 
     def first_said(self, question: Question, text: str) -> int | None:
-        return first_said.words(text, question.gold)
+        return first_words(text, question.gold)
 
     def _question(self, row: DataRow) -> Question:
         name = row.text("id")

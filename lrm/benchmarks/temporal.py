@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading import first_said
-from lrm.benchmarks.grading.letters import grade_letter
-from lrm.benchmarks.source import DataRow, Source, questions
+from lrm.benchmarks.grading.letters import first_letter, grade_letter
+from lrm.benchmarks.load import load_questions
+from lrm.benchmarks.source import DataRow, Source
 from lrm.records import Completion, Grade, Question
 
 SOURCE = Source(
@@ -51,7 +51,7 @@ class Temporal:
     calibrates = False
 
     def load(self, limit: int | None = None) -> list[Question]:
-        return questions(SOURCE, _question, limit)
+        return load_questions(SOURCE, _question, limit)
 
     def practice(self, count: int, seed: int) -> list[Question]:
         return []
@@ -60,7 +60,7 @@ class Temporal:
         return grade_letter(question, completion, _options(question))
 
     def first_said(self, question: Question, text: str) -> int | None:
-        return first_said.option(text, question.gold, _options(question))
+        return first_letter(text, question.gold, _options(question))
 
 
 TEMPORAL = Temporal()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrm.benchmarks import temporal
-from lrm.benchmarks.twin import Draw, Twin
+from lrm.benchmarks.twin import SeededRandom, Twin
 
 # fmt: off
 NAMES = (
@@ -116,50 +116,48 @@ class Day:
         return f"({'ABCD'[self.options.index(self.free)]})"
 
 
-def word(source: Draw) -> str:
-    return "".join(source.one(SYLLABLES) for _ in range(source.between(1, 3)))
+def word(rng: SeededRandom) -> str:
+    return "".join(rng.choice(SYLLABLES) for _ in range(rng.between(1, 3)))
 
 
-def phrase(source: Draw, known: Sequence[str], made_up: int) -> str:
-    """Ordinary words most of the time, made-up ones else."""
-    if source.chance(0.7):
-        return source.one(known)
-    return " ".join(word(source) for _ in range(source.between(1, made_up)))
+def phrase(rng: SeededRandom, known: Sequence[str], made_up: int) -> str:
+    """Ordinary words most of the time, otherwise up to `made_up` words that do not exist."""
+    if rng.chance(0.7):
+        return rng.choice(known)
+    return " ".join(word(rng) for _ in range(rng.between(1, made_up)))
 
 
-def person(source: Draw) -> str:
-    return source.one(NAMES) if source.chance(0.7) else word(source).capitalize()
+def person(rng: SeededRandom) -> str:
+    return rng.choice(NAMES) if rng.chance(0.7) else word(rng).capitalize()
 
 
-def activity(source: Draw) -> str:
-    doing = phrase(source, DOING, 3)
-    if source.chance(0.2):
+def activity(rng: SeededRandom) -> str:
+    doing = phrase(rng, DOING, 3)
+    if rng.chance(0.2):
         return doing
-    place = phrase(source, PLACES, 2)
-    if source.chance(0.2):
+    place = phrase(rng, PLACES, 2)
+    if rng.chance(0.2):
         place = " ".join(part.capitalize() for part in place.split())
-    return f"{doing} {source.one(LINKS)} {place}"
+    return f"{doing} {rng.choice(LINKS)} {place}"
 
 
-def draw(source: Draw) -> Day:
-    count = source.between(3, 5)
-    woke = source.between(5, 12)
-    edges = [woke, *sorted(source.several(range(woke + 1, 23), count + 1))]
+def draw(rng: SeededRandom) -> Day:
+    count = rng.between(3, 5)
+    woke = rng.between(5, 12)
+    edges = [woke, *sorted(rng.sample(range(woke + 1, 23), count + 1))]
     slots = list(itertools.pairwise(edges))
-    gap = source.below(len(slots))
+    gap = rng.below(len(slots))
     seen = tuple(slot for i, slot in enumerate(slots) if i != gap)
-    others = source.several(seen, 3)
-    who = person(source)
+    others = rng.sample(seen, 3)
+    who = person(rng)
     return Day(
         person=who,
-        place=phrase(source, PLACES, 2),
+        place=phrase(rng, PLACES, 2),
         woke=woke,
         closed=edges[-1],
         seen=seen,
-        lines=tuple(
-            f"{person(source)} saw {who} {activity(source)} from {span(slot)}." for slot in seen
-        ),
-        options=tuple(source.several([slots[gap], *others], 4)),
+        lines=tuple(f"{person(rng)} saw {who} {activity(rng)} from {span(slot)}." for slot in seen),
+        options=tuple(rng.sample([slots[gap], *others], 4)),
     )
 
 

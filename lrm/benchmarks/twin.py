@@ -1,8 +1,8 @@
 """What the four synthetic benchmarks share: seeded drawing, and a split that cannot leak.
 
-A problem is held out for testing exactly if a hash of its identity says so, so training and test
-questions cannot overlap, however many are drawn. Draws use `random.random()` alone, whose stream
-Python guarantees for a seed.
+A hash of a problem's text alone decides whether it is held out for testing, so training and test
+questions cannot overlap, however many are drawn. Random choices use only `random.random()`, whose
+sequence for a seed Python guarantees.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from lrm.records import Completion, Grade, Question
 T = TypeVar("T")
 
 TEST_QUESTIONS = 400
-HELD_OUT = 32  # of 256 hash values
+HELD_OUT = 32
+"""Of 256 values of the hash, those whose problems are held out."""
 
 
-class Draw:
-    """A seeded source of choices."""
+class SeededRandom:
+    """Random choices from a seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
@@ -38,12 +39,13 @@ class Draw:
         return low + self.below(high - low + 1)
 
     def chance(self, probability: float) -> bool:
+        """True with that probability."""
         return self._random() < probability
 
-    def one(self, items: Sequence[T]) -> T:
+    def choice(self, items: Sequence[T]) -> T:
         return items[self.below(len(items))]
 
-    def several(self, items: Sequence[T], count: int) -> list[T]:
+    def sample(self, items: Sequence[T], count: int) -> list[T]:
         """`count` different items in random order."""
         pool = list(items)
         for index in range(count):
@@ -78,11 +80,13 @@ def held_out(problem: Problem) -> bool:
     return hashlib.sha256(problem.key.encode()).digest()[0] < HELD_OUT
 
 
-def problems(draw: Callable[[Draw], Problem], seed: int, *, test: bool) -> Iterator[Problem]:
-    """Different problems without end, from the test side of the split or the other."""
-    source, seen = Draw(seed), set()
+def problems(
+    draw: Callable[[SeededRandom], Problem], seed: int, *, test: bool
+) -> Iterator[Problem]:
+    """Different problems without end, either all held out for testing or none of them."""
+    rng, seen = SeededRandom(seed), set()
     while True:
-        problem = draw(source)
+        problem = draw(rng)
         if held_out(problem) is test and problem.key not in seen:
             seen.add(problem.key)
             yield problem
@@ -97,7 +101,7 @@ class Twin:
 
     name: str
     version: int
-    draw: Callable[[Draw], Problem]
+    draw: Callable[[SeededRandom], Problem]
     real: Benchmark
 
     open_book_of: ClassVar[str] = ""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from transformers import AutoTokenizer
 
-from lrm.benchmarks.source import Source, rows
+from lrm.benchmarks.load import load_rows
+from lrm.benchmarks.source import Source
 from lrm.contracts import Benchmark, Engine
 from lrm.errors import BadInput
 from lrm.generation.evaluate import seed_of
@@ -96,7 +97,7 @@ def plain_text(checkpoint: Checkpoint, name: str) -> Calibration:
     """64 x 512 tokens of one of TEXTS, from the folder LRM_DATA or online."""
     description, source = TEXTS[name]
     # WikiText stores a blank line as an empty row.
-    texts = [row.text("text") for row in rows(source) if row.values.get("text") != ""]
+    texts = [row.text("text") for row in load_rows(source) if row.values.get("text") != ""]
     return _packed(checkpoint, description, texts)
 
 

@@ -27,26 +27,32 @@ TASKS = {
 }
 """The twins, and what each asks."""
 
+QUESTIONS: int | None = None
+"""Of each twin; None: all held-out ones."""
+
 HeldOutScores = Mapping[str, tuple[int, Interval]]
 """By benchmark: the number of questions, and the accuracy with its 95% interval."""
 
 
 def held_out_questions() -> int:
     """How many questions `held_out_scores` asks."""
-    return sum(len(registry.benchmark(name).load()) for name in TASKS)
+    return sum(len(registry.benchmark(name).load(QUESTIONS)) for name in TASKS)
 
 
 def held_out_scores(checkpoint: Checkpoint, on_reply: Callable[[int, bool], None]) -> HeldOutScores:
     """Scores on all held-out questions. `on_reply` gets the tokens of each reply, and whether it
     was forced, as soon as it is decoded."""
     decoding = Decoding(max_tokens=BUDGET + 32, answer_tokens=32)
-    questions = {benchmark: benchmark.load() for benchmark in map(registry.benchmark, TASKS)}
+    questions = {
+        benchmark: benchmark.load(QUESTIONS) for benchmark in map(registry.benchmark, TASKS)
+    }
     engine = TransformersEngine(checkpoint)
     with (
         tempfile.TemporaryDirectory() as scratch,
         ReplyCache(Path(scratch), checkpoint, decoding, engine.identity) as cache,
     ):
         evaluations = evaluate(questions, decoding, [BUDGET], cache, engine, on_reply)
+        # Scored in here, since replies are read from the cache while it is open.
         scores = {
             each.benchmark.name: score(collect(graded_replies(each)), Budget(BUDGET))
             for each in evaluations

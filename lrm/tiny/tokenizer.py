@@ -1,8 +1,7 @@
 """The embedded models' tokenizer: byte-level BPE with 1,024 tokens, each digit its own.
 
-The text is split as Qwen2 splits it, a rule that other runtimes know by name, and in which a run
-of line breaks is one piece whatever follows, so that text added at a cut is tokenised as in
-training.
+The text is split as Qwen2 splits it: a rule that other runtimes know by name. In it a run of line
+breaks is one piece whatever follows, so that text added at a cut is tokenised as in training.
 """
 
 from __future__ import annotations

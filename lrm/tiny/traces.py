@@ -1,8 +1,8 @@
 """How the embedded models learn to think: a worked reply to each problem of the four twins.
 
 A reply has the form of DeepSeek-R1's: the thinking, `</think>`, and the answer in a box. Four in
-ten replies check themselves by walking through the problem again, some of them twice, so that
-overthinking exists and a budget has something to cut.
+ten replies check themselves by going through the problem again, some of them twice, so that there
+is overthinking, and a budget has something to cut.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
-from lrm.benchmarks.twin import Draw, Problem, held_out
+from lrm.benchmarks.twin import Problem, SeededRandom, held_out
 from lrm.records import THINK_CLOSE
 
 P = TypeVar("P", bound=Problem)
@@ -60,31 +60,33 @@ def path_walk(path: hops.Path) -> str:
     )
 
 
-def reply(walk: str, answer: str, source: Draw) -> str:
-    """The whole reply, checks included; the prompt has already opened the thinking."""
+def reply(walk: str, answer: str, rng: SeededRandom) -> str:
+    """The whole reply, checks included; its prompt has opened the thinking."""
     thinking = walk
-    if source.chance(CHECK):
+    if rng.chance(CHECK):
         thinking += WAIT + walk
-        if source.chance(CHECK_AGAIN):
+        if rng.chance(CHECK_AGAIN):
             thinking += WAIT + walk
     return f"{thinking}{THINK_CLOSE}\n\n\\boxed{{{answer}}}"
 
 
-def train(draw: Callable[[Draw], P], walk: Callable[[P], str], source: Draw) -> tuple[str, str]:
+def train(
+    draw: Callable[[SeededRandom], P], walk: Callable[[P], str], rng: SeededRandom
+) -> tuple[str, str]:
     """A (prompt, reply) on a problem that is not held out; the same one may come again."""
-    while held_out(problem := draw(source)):
+    while held_out(problem := draw(rng)):
         pass
-    return problem.prompt, reply(walk(problem), problem.answer, source)
+    return problem.prompt, reply(walk(problem), problem.answer, rng)
 
 
-def document(source: Draw) -> tuple[str, str]:
+def document(rng: SeededRandom) -> tuple[str, str]:
     """One (prompt, reply) for training, from a twin drawn at random."""
-    match source.below(4):
+    match rng.below(4):
         case 0:
-            return train(arithmetic.draw, chain_walk, source)
+            return train(arithmetic.draw, chain_walk, rng)
         case 1:
-            return train(deduction.draw, argument_walk, source)
+            return train(deduction.draw, argument_walk, rng)
         case 2:
-            return train(timeline.draw, day_walk, source)
+            return train(timeline.draw, day_walk, rng)
         case _:
-            return train(hops.draw, path_walk, source)
+            return train(hops.draw, path_walk, rng)

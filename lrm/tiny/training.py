@@ -1,4 +1,4 @@
-"""Trains an embedded model from nothing: data made on the fly, one model, one schedule."""
+"""Trains an embedded model from random weights, on documents made on the fly."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lrm.benchmarks.twin import Draw
+from lrm.benchmarks.twin import SeededRandom
 from lrm.tiny import tokenizer as tokenizers
 from lrm.tiny.traces import document
 
 ROW = 640
-"""Tokens in a training row; documents are packed into it whole, the few longer ones left out."""
+"""Tokens in a training row; whole documents are packed into it, the few longer ones left out."""
 
 IGNORED = -100
-REPORT = 50
+"""The label of a token that is not learned, as torch's cross-entropy has it."""
+
+REPORT_STEPS = 50
+"""Steps from one report of the loss to the next."""
+
 TOKENIZER_DOCUMENTS = 20_000
 
 
@@ -54,8 +58,8 @@ RECIPES = {
 
 def make_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     """Learns the tokenizer from training documents."""
-    source = Draw(seed)
-    return tokenizers.train("".join(document(source)) for _ in range(TOKENIZER_DOCUMENTS))
+    rng = SeededRandom(seed)
+    return tokenizers.train("".join(document(rng)) for _ in range(TOKENIZER_DOCUMENTS))
 
 
 class TrainingRows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -70,25 +74,28 @@ class TrainingRows(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         worker = get_worker_info()
-        documents = self._documents(Draw(self.seed * 1000 + 1 + (worker.id if worker else 0)))
+        documents = self._documents(
+            SeededRandom(self.seed * 1000 + 1 + (worker.id if worker else 0))
+        )
         ids, labels = next(documents)
         while True:
             batch = np.full((2, self.rows, ROW), IGNORED, dtype=np.int64)
             batch[0] = self.tokenizer.pad_token_id
             for row in range(self.rows):
-                at = 0
-                while at + len(ids) <= ROW:
-                    batch[0, row, at : at + len(ids)] = ids
-                    batch[1, row, at : at + len(ids)] = labels
-                    at += len(ids)
+                start = 0
+                while start + len(ids) <= ROW:
+                    batch[0, row, start : start + len(ids)] = ids
+                    batch[1, row, start : start + len(ids)] = labels
+                    start += len(ids)
                     ids, labels = next(documents)
             yield torch.from_numpy(batch[0]), torch.from_numpy(batch[1])
 
-    def _documents(self, source: Draw) -> Iterator[tuple[list[int], list[int]]]:
+    def _documents(self, rng: SeededRandom) -> Iterator[tuple[list[int], list[int]]]:
+        """Token ids and labels of documents that fit into a row, without end."""
         encode = self.tokenizer.backend_tokenizer.encode_batch
         end = self.tokenizer.eos_token_id
         while True:
-            prompts, replies = zip(*(document(source) for _ in range(256)), strict=True)
+            prompts, replies = zip(*(document(rng) for _ in range(256)), strict=True)
             for prompt, reply in zip(
                 encode(prompts), encode(replies, add_special_tokens=False), strict=True
             ):
@@ -125,10 +132,13 @@ def train(
 ) -> LlamaForCausalLM:
     """Trains a model, on a GPU if there is one; `on_step(step, loss)` every 50 steps."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # 1) The model, compiled on a GPU.
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")
     model = build(recipe, tokenizer).to(device)
     forward = torch.compile(model) if device == "cuda" else model
+
+    # 2) AdamW, which decays matrices and not norms; a linear warm-up and a linear decay to 0.
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
@@ -144,6 +154,8 @@ def train(
             (recipe.steps - step) / max(recipe.steps - recipe.warmup, 1),
         ),
     )
+
+    # 3) Documents, made by worker processes.
     data = DataLoader(
         TrainingRows(tokenizer, recipe.rows, recipe.seed),
         batch_size=None,
@@ -151,6 +163,8 @@ def train(
         prefetch_factor=8 if workers else None,
         pin_memory=device == "cuda",
     )
+
+    # 4) The steps, in bfloat16 but for the loss.
     for step, (ids, labels) in zip(range(recipe.steps), data, strict=False):
         with torch.autocast(device, torch.bfloat16):
             logits = forward(input_ids=ids.to(device, non_blocking=True), use_cache=False).logits
@@ -159,7 +173,7 @@ def train(
             labels[:, 1:].flatten().to(device, non_blocking=True),
             ignore_index=IGNORED,
         )
-        if step % REPORT == 0 or step == recipe.steps - 1:
+        if step % REPORT_STEPS == 0 or step == recipe.steps - 1:
             on_step(step, loss.item())
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -24,7 +24,7 @@ from experiments.cli.quantizer_choice import parse_quantizer
 from experiments.models.shapes import SHAPES
 from experiments.quantization_search import main
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
-from lrm.benchmarks.twin import Draw
+from lrm.benchmarks.twin import SeededRandom
 from lrm.compression.checkpoint.folder import Weights, open_checkpoint
 from lrm.compression.checkpoint.module_filter import ceilings, spared
 from lrm.compression.checkpoint.receipt import RECEIPT, is_complete, steps_of
@@ -203,7 +203,7 @@ def test_perplexity_is_that_of_the_replies_alone() -> None:
 
 def test_the_fixed_text_is_fixed() -> None:
     source, kinds = (
-        Draw(2504),
+        SeededRandom(2504),
         (
             (arithmetic, chain_walk),
             (deduction, argument_walk),

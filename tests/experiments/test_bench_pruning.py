@@ -53,3 +53,13 @@ def test_kernels_agree_with_the_cpu_path() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "70 x 128, 4:8: masks equal on" in done.stdout
+
+
+def test_a_check_that_cannot_run_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("the kernels run here")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert bench_pruning.main(["--check"]) == 2
+    assert "--check runs" in capsys.readouterr().err

@@ -39,11 +39,12 @@ LOAD = """
 import dataclasses, json, sys
 from lrm import registry
 from lrm.benchmarks import musique, source
+from lrm.benchmarks.load import load_rows
 from lrm.errors import BadInput
 
 def load(name):
     if name.startswith("{"):
-        return [dict(row.values) for row in source.rows(source.Source(**json.loads(name)))]
+        return [dict(row.values) for row in load_rows(source.Source(**json.loads(name)))]
     if name.startswith("http"):
         there = dataclasses.replace(musique.HUNDRED, url=name)
         benchmark = dataclasses.replace(musique.MUSIQUE, source=there)

@@ -10,7 +10,7 @@ import pytest
 from experiments.models.resolve import EMBEDDED, embedded_names
 from lrm import registry
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
-from lrm.benchmarks.twin import Draw, held_out
+from lrm.benchmarks.twin import SeededRandom, held_out
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation.evaluate import evaluate
@@ -34,8 +34,8 @@ def test_two_sizes_under_sixteen_megabytes() -> None:
 @pytest.mark.parametrize("name", TWINS)
 def test_training_documents_never_ask_a_test_question(name: str) -> None:
     asked = {question.prompt for question in registry.benchmark(name).load()}
-    source = Draw(3)
-    trained = {traces.document(source)[0] for _ in range(4000)}
+    rng = SeededRandom(3)
+    trained = {traces.document(rng)[0] for _ in range(4000)}
     assert len(asked) == 400
     assert not asked & trained
     assert not asked & {q.prompt for q in registry.benchmark(name).practice(400, seed=1)}
@@ -43,28 +43,28 @@ def test_training_documents_never_ask_a_test_question(name: str) -> None:
 
 @pytest.mark.parametrize("twin", [arithmetic, deduction, timeline, hops])
 def test_the_split_is_by_content(twin) -> None:
-    problems = [twin.draw(Draw(seed)) for seed in range(400)]
+    problems = [twin.draw(SeededRandom(seed)) for seed in range(400)]
     assert 20 < sum(map(held_out, problems)) < 90
 
 
 def test_a_reply_answers_its_own_problem() -> None:
-    source = Draw(11)
+    rng = SeededRandom(11)
     for twin in (arithmetic, deduction, timeline, hops):
-        problem = twin.draw(source)
-        reply = traces.reply("So.\n", problem.answer, source)
+        problem = twin.draw(rng)
+        reply = traces.reply("So.\n", problem.answer, rng)
         assert reply.endswith(f"</think>\n\n\\boxed{{{problem.answer}}}")
 
 
 def test_walks_end_in_the_answer() -> None:
-    source = Draw(12)
+    rng = SeededRandom(12)
     for _ in range(200):
-        chain = arithmetic.draw(source)
+        chain = arithmetic.draw(rng)
         assert f"{chain.answer}." in traces.chain_walk(chain).splitlines()[-1]
-        argument = deduction.draw(source)
+        argument = deduction.draw(rng)
         assert traces.argument_walk(argument).endswith(f"That is {argument.answer}.\n")
-        day = timeline.draw(source)
+        day = timeline.draw(rng)
         assert traces.day_walk(day).endswith(f"option {day.answer}.\n")
-        path = hops.draw(source)
+        path = hops.draw(rng)
         assert traces.path_walk(path).endswith(f" is {path.answer}.\n")
 
 

@@ -1,4 +1,4 @@
-"""Integers: the number that a reply to a mathematical problem answers.
+"""Integers: the number that a reply to a mathematical problem answers, and where a gold is said.
 
 See `lrm.benchmarks.grading.extraction` for the two rules.
 """
@@ -6,6 +6,7 @@ See `lrm.benchmarks.grading.extraction` for the two rules.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from lrm.benchmarks.grading.extraction import (
     ANSWER_CUE,
@@ -14,7 +15,13 @@ from lrm.benchmarks.grading.extraction import (
     by_lenient_rule,
     grade_extracted,
 )
-from lrm.benchmarks.grading.passages import graded_text, last_box, statements, without_latex
+from lrm.benchmarks.grading.passages import (
+    earliest,
+    graded_text,
+    last_box,
+    statements,
+    without_latex,
+)
 from lrm.records import Completion, Grade, Question
 
 _INTEGER = re.compile(r"(?<![\w./^])-?[0-9]+(?![\w/^]|\.[0-9])")
@@ -51,6 +58,18 @@ def grade_integer(question: Question, completion: Completion) -> Grade:
     golds = [canonical(gold) for gold in question.gold]
     extracted = extract_integer(text, completion.stop == "stop")
     return grade_extracted(extracted, lambda answer: answer in golds, malformed=last_box(text))
+
+
+def first_integer(text: str, golds: Iterable[str]) -> int | None:
+    """The end of the first gold that is a number of its own, in characters, or None: "33", but not
+    in "331", "33/4", "1,033" or "-33". It may be there by chance, as a step or a dropped guess."""
+    return earliest(_end_of(text, gold) for gold in golds)
+
+
+def _end_of(text: str, gold: str) -> int | None:
+    number = re.escape(canonical(gold))
+    match = re.search(rf"(?<![\w./^-])(?<![0-9],)0*{number}(?![\w/^]|\.[0-9]|,[0-9]{{3}})", text)
+    return match.end() if match else None
 
 
 def canonical(number: str) -> str:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lrm.benchmarks.grading.extraction import (
     ANSWER_CUE,
@@ -21,7 +21,7 @@ from lrm.benchmarks.grading.extraction import (
     declarations,
     grade_extracted,
 )
-from lrm.benchmarks.grading.passages import graded_text, sentences, statements
+from lrm.benchmarks.grading.passages import first_sentence, graded_text, sentences, statements
 from lrm.benchmarks.grading.squad import normalize
 from lrm.records import Completion, Grade, Question
 
@@ -117,6 +117,15 @@ def grade_label(question: Question, completion: Completion, claim: str = "") -> 
     extracted = extract_label(graded_text(completion), completion.stop == "stop", claim)
     golds = [extract_label(gold).lenient for gold in question.gold]
     return grade_extracted(extracted, lambda answer: answer in golds)
+
+
+def first_label(text: str, golds: Iterable[str], claim: str) -> int | None:
+    """The end, in characters, of the first sentence that gives a gold, strictly, or None; `claim`
+    is what is judged."""
+    labels = {extract_label(gold).lenient for gold in golds} - {None}
+    return first_sentence(
+        text, lambda sentence: extract_label(sentence, True, claim).strict in labels
+    )
 
 
 def _sentences_on_conclusion(text: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ See `lrm.benchmarks.grading.extraction` for the two rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from lrm.benchmarks.grading.extraction import (
     ANSWER_CUE,
@@ -18,7 +18,12 @@ from lrm.benchmarks.grading.extraction import (
     declarations,
     grade_extracted,
 )
-from lrm.benchmarks.grading.passages import graded_text, nonblank_lines, without_latex
+from lrm.benchmarks.grading.passages import (
+    first_sentence,
+    graded_text,
+    nonblank_lines,
+    without_latex,
+)
 from lrm.benchmarks.grading.squad import normalize
 from lrm.records import Completion, Grade, Question
 
@@ -77,6 +82,14 @@ def grade_letter(
     extracted = extract_letter(graded_text(completion), completion.stop == "stop", options)
     golds = [extract_letter(gold).lenient for gold in question.gold]
     return grade_extracted(extracted, lambda answer: answer in golds)
+
+
+def first_letter(text: str, golds: Iterable[str], options: Mapping[str, str]) -> int | None:
+    """The end, in characters, of the first sentence that chooses a gold, leniently, or None."""
+    letters = {extract_letter(gold).lenient for gold in golds} - {None}
+    return first_sentence(
+        text, lambda sentence: extract_letter(sentence, True, options).lenient in letters
+    )
 
 
 def _letter_in(match: re.Match[str]) -> str:

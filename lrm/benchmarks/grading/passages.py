@@ -9,7 +9,7 @@ thread may set. The answers of these benchmarks need only a whole number written
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lrm.records import THINK_CLOSE, Completion
 
@@ -28,6 +28,7 @@ _SCRIPT = re.compile(r"[\^_]\{[^{}]*\}")
 _NO_DECIMALS = re.compile(r"(?<=[0-9])\.0+(?![0-9])")
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:,|\{,\})(?=[0-9]{3}(?![0-9]))")
 _HEDGE = re.compile(r"\b(?:maybe|perhaps|possibly|might|alternatively)\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[*_\"')\]]*\s+(?=[*_\"'(\[#-]*[A-Z0-9\\])|\n+")
 
 
@@ -89,6 +90,19 @@ def sentences(text: str) -> list[str]:
     """Sentences and lines, in order. "No. 5", and a quoted full stop before a small letter, end no
     sentence."""
     return [part.strip() for part in _SENTENCE_END.split(text) if part and part.strip()]
+
+
+def first_sentence(text: str, says_gold: Callable[[str], bool]) -> int | None:
+    """The end, in characters, of the first sentence or line that says a gold, or None."""
+    for match in _SENTENCE.finditer(text):
+        if says_gold(match.group()):
+            return match.end()
+    return None
+
+
+def earliest(ends: Iterable[int | None]) -> int | None:
+    """The least of the ends that are not None."""
+    return min((end for end in ends if end is not None), default=None)
 
 
 def nonblank_lines(text: str) -> list[str]:

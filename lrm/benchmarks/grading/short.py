@@ -11,9 +11,11 @@ A refusal ("it cannot be determined") answers nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from lrm.benchmarks.grading.extraction import ANSWER_CUE, ExtractedAnswer, by_both_rules
 from lrm.benchmarks.grading.passages import (
+    earliest,
     graded_text,
     last_box,
     nonblank_lines,
@@ -59,6 +61,8 @@ _SHORT_WORDS = 6
 _NAME = re.compile(r"(?:the |an? )?[\"“'(]?[A-Z0-9]")
 _APPOSITION = re.compile(r",\s+(?:who|which|a|an|the|where|known)\b.*|\s+\([^)]*\)\.?$")
 
+_WORD = re.compile(r"\S+")
+
 HEADLINE: Rule = "strict"
 """The paper's MuSiQue scores of its small models show that no words were picked out of sentences:
 it reports 0.3% exact match for a model in whose released outputs this rule finds none right."""
@@ -100,6 +104,27 @@ def grade_short(question: Question, completion: Completion) -> Grade:
     headline = marks[HEADLINE]
     also = {"f1": 0.0 if headline.answer is None else f1(headline.answer, question.gold)}
     return Grade(headline.answer, headline.score, also, marks, headline.vote)
+
+
+def first_words(text: str, golds: Iterable[str]) -> int | None:
+    """The end, in characters, of the first place where a gold's words stand in their order, in
+    SQuAD's normal form, or None. Other words for the gold ("thirty-three") are not seen."""
+    return earliest(_end_of(text, normalize(gold).split()) for gold in golds)
+
+
+def _end_of(text: str, gold: list[str]) -> int | None:
+    """Words that normalise to nothing (articles, dashes) may stand between those of the gold."""
+    if not gold:
+        return None
+    words: list[tuple[str, int]] = [
+        (part, match.end())
+        for match in _WORD.finditer(text)
+        for part in normalize(match.group()).split()
+    ]
+    for start in range(len(words) - len(gold) + 1):
+        if all(words[start + offset][0] == part for offset, part in enumerate(gold)):
+            return words[start + len(gold) - 1][1]
+    return None
 
 
 def _declaration(text: str) -> str | None:

@@ -9,18 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from transformers import PreTrainedTokenizerBase
+
 from lrm.contracts import OnCompletion
 from lrm.digests import of_json
 from lrm.engines.server.endpoint import Answer, Body, Endpoint
 from lrm.engines.shared.codec import check_context, closing_ids, refuse_thinking
-from lrm.engines.shared.tokenizer import (
-    HfTokenizer,
-    decode,
-    encode,
-    encode_prompt,
-    open_tokenizer,
-    render_chat,
-)
+from lrm.engines.shared.hub_tokenizer import open_tokenizer
+from lrm.engines.shared.tokenizer import decode, encode, encode_prompt, render_chat
 from lrm.errors import BadInput
 from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Format, Prompt
 from lrm.replies import assemble, find_close
@@ -235,7 +231,7 @@ class ServerEngine:
         return chat.removeprefix(self._tokenizer.bos_token) if adds_bos else chat
 
     @cached_property
-    def _tokenizer(self) -> HfTokenizer:
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
         return open_tokenizer(self.tokenizer_source)
 
     @cached_property

@@ -91,10 +91,10 @@ class Worker:
                     orders[name](**order)
                     self._answer(end=True)
         except Exception as error:
-            text = " ".join(str(error).split()) or type(error).__name__
-            self._answer(
-                failed=text, memory="OutOfMemory" in type(error).__name__ or "memory" in text
-            )
+            reason = " ".join(str(error).split()) or type(error).__name__
+            # Only torch has a class for it; vLLM raises ValueError, so its words must tell.
+            memory = isinstance(error, torch.OutOfMemoryError) or "memory" in reason
+            self._answer(failed=reason, memory=memory)
             raise
 
     def _start(self, **options: object) -> None:
@@ -129,22 +129,6 @@ class Worker:
         waiting = deque(replies)
         running: dict[str, Reply] = {}
 
-        def start(fields: Message) -> None:
-            reply, seed, thinking_budget = unpack_reply(fields)
-            request_id = f"{self._calls}-{reply.index}"
-            running[request_id] = reply
-            params = SamplingParams(
-                **sampling,
-                seed=seed % SEEDS,
-                max_tokens=reply.limit,
-                thinking_token_budget=thinking_budget,
-                stop_token_ids=eos,
-                detokenize=False,
-                skip_special_tokens=False,
-                output_kind=RequestOutputKind.DELTA,
-            )
-            engine.add_request(request_id, {"prompt_token_ids": list(reply.ids)}, params)
-
         while True:
             # 1) Orders that came meanwhile; without any reply to decode, wait for one.
             for order in self._inbox.new(wait=not (running or waiting)):
@@ -157,7 +141,10 @@ class Worker:
 
             # 2) vLLM is filled up with waiting replies.
             while waiting and len(running) < most:
-                start(waiting.popleft())
+                reply, params = _request(waiting.popleft(), sampling, eos)
+                request_id = f"{self._calls}-{reply.index}"
+                running[request_id] = reply
+                engine.add_request(request_id, {"prompt_token_ids": list(reply.ids)}, params)
 
             # 3) One step of all that run. A piece may hold tokens behind a reply's end.
             for output in engine.step():
@@ -184,6 +171,22 @@ class Worker:
         with suppress(BrokenPipeError):  # the other side has ended, and so will this one
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()
+
+
+def _request(fields: Message, sampling: Message, eos: list[int]) -> tuple[Reply, SamplingParams]:
+    """A reply as it was sent, and how vLLM is to decode it: pieces of token ids, without text."""
+    reply, seed, thinking_budget = unpack_reply(fields)
+    params = SamplingParams(
+        **sampling,
+        seed=seed % SEEDS,
+        max_tokens=reply.limit,
+        thinking_token_budget=thinking_budget,
+        stop_token_ids=eos,
+        detokenize=False,
+        skip_special_tokens=False,
+        output_kind=RequestOutputKind.DELTA,
+    )
+    return reply, params
 
 
 def _pack_head(model: torch.nn.Module) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice, product
 
-from lrm.benchmarks.grading import first_said
-from lrm.benchmarks.grading.integers import grade_integer
+from lrm.benchmarks.grading.integers import first_integer, grade_integer
 from lrm.records import Completion, Grade, Question
 
 
@@ -29,7 +28,7 @@ class Letters:
         return grade_integer(question, completion)
 
     def first_said(self, question: Question, text: str) -> int | None:
-        return first_said.integer(text, question.gold)
+        return first_integer(text, question.gold)
 
 
 LETTERS = Letters()
