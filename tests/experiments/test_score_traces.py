@@ -280,7 +280,7 @@ def test_a_store_that_cannot_be_used_is_one_sentence(
 ) -> None:
     file = write(tmp_path / "t.jsonl", TEMPORAL)
     (tmp_path / "mlruns").write_text("a file where a folder must be")
-    refused(main([file], root=tmp_path), capfd, "make it writable, or give another place")
+    refused(main([file], root=tmp_path), capfd, "make it writable, or give another database")
     flags = ["--tracking-uri", "ftp://x", "--name", "n"]
     refused(main([file, *flags], root=tmp_path / "p"), capfd, "is no store MLflow can write to")
     refused(main([file, "--name", "a'b"], root=tmp_path / "p"), capfd, "cannot name an import")
