@@ -107,7 +107,7 @@ def endings(outcome: ImportOutcome) -> Table:
             columns["lenient/answered"] == 0,
             columns["stop_guessed"] == 1,
         )
-        total = len(reading.replies.places)
+        total = len(reading.replies.keys)
         rows.append((name, str(total), *(str(int(flags.sum())) for flags in counts)))
     header = (
         "benchmark", "replies", "truncated", "looping", "unclosed", "unanswered, strict",

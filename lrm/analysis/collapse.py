@@ -15,7 +15,8 @@ from lrm.errors import BadInput
 from lrm.stats.collapse import HALF, collapse_level
 
 CollapseAxis = Literal["sparsity", "bits", "size"]
-"""Of a `Variant`: what is harder the higher it is, or the lower (bits per weight, bytes)."""
+"""The attribute of a `Variant` that counts its level: compression is harder at a higher sparsity,
+and at fewer bits per weight or bytes (`size`)."""
 
 FORMS = {"sparsity": "{:.0%}", "bits": "{:.3g}", "size": "{:,.0f}"}
 UNITS = {"sparsity": "", "bits": " bits", "size": " bytes"}
@@ -25,9 +26,9 @@ UNITS = {"sparsity": "", "bits": " bits", "size": " bytes"}
 class Collapse:
     """The first level at which accuracy falls below a `threshold` share of the dense one's.
 
-    `at` with its 95% interval [`low`, `high`], from the mildest level to the hardest; None: beyond
-    the `levels` measured, which run from the dense one to the hardest. `low` None: the data do not
-    even hint at a collapse. `dense` is the dense accuracy.
+    `at` is that level, with its 95% interval [`low`, `high`], from the mildest level to the
+    hardest; None is beyond the `levels` measured, which run from the dense one to the hardest. If
+    `low` is None, the data do not even hint at a collapse. `dense` is the dense accuracy.
     """
 
     benchmark: str
@@ -41,34 +42,34 @@ class Collapse:
     high: float | None
 
     @property
-    def place(self) -> str:
+    def interval_text(self) -> str:
         """The point with its interval, as in a table."""
         if self.at is None:
-            return "beyond" if self.low is None else f"beyond, perhaps {self._told(self.low)}"
+            return "beyond" if self.low is None else f"beyond, perhaps {self._text(self.low)}"
         ends = (
             "beyond" if end is None else FORMS[self.axis].format(end)
             for end in (self.low, self.high)
         )
-        return f"{self._told(self.at)} [{' to '.join(ends)}]"
+        return f"{self._text(self.at)} [{' to '.join(ends)}]"
 
     @property
     def sentence(self) -> str:
         if self.dense == 0:
-            return f"{self.benchmark}: the dense model is never right, so nothing can collapse."
+            return f"{self.benchmark}: the dense model is never correct, so nothing can collapse."
         if len(self.levels) < 2:
             return f"{self.benchmark}: only the dense model was measured."
         if self.at is None:
-            perhaps = "" if self.low is None else f", but perhaps at {self._told(self.low)}"
+            perhaps = "" if self.low is None else f", but perhaps at {self._text(self.low)}"
             return (
                 f"{self.benchmark}: does not fall below {self.threshold:.0%} of the dense "
                 f"accuracy in the levels measured{perhaps}."
             )
         return (
             f"{self.benchmark}: falls below {self.threshold:.0%} of the dense accuracy at "
-            f"{self.place}."
+            f"{self.interval_text}."
         )
 
-    def _told(self, level: float) -> str:
+    def _text(self, level: float) -> str:
         return FORMS[self.axis].format(level) + UNITS[self.axis]
 
 
@@ -83,18 +84,18 @@ def collapse(
     """Collapse of one model and method over its levels on a benchmark at a budget.
 
     `levels` are variants in any order, the dense one among them: the lowest sparsity, or the most
-    bits or bytes. Raises BadInput where a level is not known, stands twice, or was asked other
+    bits or bytes. Raises BadInput where a level is not known, appears twice, or was asked other
     questions.
     """
     if not 0 < threshold < 1:
         raise BadInput(f"threshold must lie between 0 and 1, got {threshold}.")
-    places = [getattr(variant, axis) for variant in levels]
-    for variant, place in zip(levels, places, strict=True):
-        if place is None:
+    values = [getattr(variant, axis) for variant in levels]
+    for variant, value in zip(levels, values, strict=True):
+        if value is None:
             raise BadInput(f"{variant.name} has no {axis}: leave it out of this collapse point.")
-        if places.count(place) > 1:
+        if values.count(value) > 1:
             raise BadInput(
-                f"{axis} {place:g} stands twice: give the levels of one model and method."
+                f"{axis} {value:g} appears twice: give the levels of one model and method."
             )
     ordered = sorted(levels, key=lambda variant: getattr(variant, axis), reverse=axis != "sparsity")
     first = ordered[0].grid(benchmark, budget)
@@ -114,7 +115,7 @@ def collapse_of(
     axis: CollapseAxis = "sparsity",
     threshold: float = HALF,
 ) -> Collapse:
-    """The same from one score in [0, 1] per question at each level, the questions in one order."""
+    """The same from the scores at each level: one in [0, 1] per question, in the same order."""
     falling = axis != "sparsity"
     levels = tuple(sorted(scores, reverse=falling))
     at, low, high = collapse_level(scores, threshold=threshold, falling=falling)

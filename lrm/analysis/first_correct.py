@@ -1,9 +1,9 @@
-"""How soon the correct answer appears in a reply: what comes after it was not needed for it.
+"""How soon the correct answer appears in a reply. What comes after it was not needed for it.
 
 Each benchmark says where a text first gives its gold answer (`lrm.contracts.Benchmark.first_said`).
-A number or a name may stand there by chance, so this is the earliest place at which stopping could
-have been right, not the place at which the model knew. Places in tokens are proportional to those
-in characters, since token ids cannot be decoded without the model; in words they are exact.
+A number or a name may appear there by chance, so this is the earliest point at which stopping could
+have been right, not the point at which the model knew. In tokens it is taken in proportion to
+characters, since token ids cannot be decoded without the model; in words it is exact.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lrm.stats import intervals
 class FirstCorrect:
     """When the correct answer first appears in the longest generations to one benchmark.
 
-    `share` is the share of replies in which it appears at all; `tokens` is how much of those had
-    been written by then, and `whole` how long they were, both in `unit` and None where it appears
-    in none.
+    `share` is the share of replies in which it appears at all; `tokens` is the mean length of
+    those up to where it first does, and `whole` their mean whole length, both in `unit` and None
+    where it appears in none.
     """
 
     benchmark: str
@@ -35,12 +35,13 @@ class FirstCorrect:
 
 @dataclass
 class FirstCorrectSearch:
-    """Takes the replies to one benchmark one by one; forced answers are passed over."""
+    """Takes the replies to one benchmark one by one. Forced answers are skipped."""
 
     unit: Unit = "tokens"
     _benchmark: str = ""
     _ends: dict[str, list[float | None]] = field(default_factory=dict)
-    _whole: dict[str, list[float]] = field(default_factory=dict)
+    """By question, where the correct answer first ends in each sample; None for nowhere."""
+    _lengths: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, reply: StoredReply) -> None:
         """Takes a reply. Raises BadInput as `first_correct` does."""
@@ -48,26 +49,30 @@ class FirstCorrectSearch:
             return
         self._benchmark = reply.benchmark
         self._ends.setdefault(reply.question, []).append(first_correct(reply, self.unit))
-        self._whole.setdefault(reply.question, []).append(float(sum(reply.lengths(self.unit))))
+        self._lengths.setdefault(reply.question, []).append(float(sum(reply.lengths(self.unit))))
 
     def first(self) -> FirstCorrect:
-        """The figures of all rows. Raises BadInput where none was a longest generation."""
+        """The result. Raises BadInput where no reply was a longest generation."""
         if not self._ends:
             raise BadInput("The file holds no longest generation: the run is unfinished.")
         pairs = (
-            [(end, size) for end, size in zip(row, whole, strict=True) if end is not None]
-            for row, whole in zip(self._ends.values(), self._whole.values(), strict=True)
+            [(end, length) for end, length in zip(*replies, strict=True) if end is not None]
+            for replies in zip(self._ends.values(), self._lengths.values(), strict=True)
         )
-        said = [row for row in pairs if row]
+        correct = [replies for replies in pairs if replies]
         return FirstCorrect(
             benchmark=self._benchmark,
             unit=self.unit,
             share=intervals.accuracy(
-                [[float(end is not None) for end in row] for row in self._ends.values()]
+                [[float(end is not None) for end in ends] for ends in self._ends.values()]
             ),
-            tokens=intervals.mean([[end for end, _ in row] for row in said]) if said else None,
-            whole=intervals.mean([[size for _, size in row] for row in said]) if said else None,
+            tokens=_mean([[end for end, _ in replies] for replies in correct]),
+            whole=_mean([[length for _, length in replies] for replies in correct]),
         )
+
+
+def _mean(values: list[list[float]]) -> Interval | None:
+    return intervals.mean(values) if values else None
 
 
 def first_correct(reply: StoredReply, unit: Unit = "tokens") -> float | None:
@@ -77,7 +82,7 @@ def first_correct(reply: StoredReply, unit: Unit = "tokens") -> float | None:
     """
     text, name = reply.text, reply.benchmark
     if name not in registry.BENCHMARKS:
-        raise BadInput(f"How answers to {name} stand in a text is not known: leave it out.")
+        raise BadInput(f"How a text gives an answer to {name} is not known: leave it out.")
     question = Question(reply.question, reply.prompt or "", reply.gold)
     end = registry.benchmark(name).first_said(question, text)
     if end is None:

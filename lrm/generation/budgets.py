@@ -1,8 +1,8 @@
 """One long generation holds every smaller budget.
 
 A prefix of a long sample is distributed exactly as a sample capped there. So a reply whose
-thinking fits a budget is taken as it is; any other is cut at the budget, and either counted as
-unanswered ("truncate") or made to answer ("force", as in s1, arXiv 2501.19393).
+thinking fits a budget is taken as it is. Any other is cut at the budget, and either counted as
+unanswered ("truncate") or forced to answer ("force", as in s1, arXiv 2501.19393).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Qwen3 was trained to stop at (Qwen3 technical report, arXiv 2505.09388, thinking
 """
 
 ENGINE = "engine"
-"""The name for leaving it to the engine's own thinking budget (`Prompt.thinking`): a budget's reply
-is then generated anew, with the seed of the longest, and its thinking ends in the bare tag."""
+"""The name for the engine's own thinking budget (`Prompt.thinking`). A budget's reply is then
+generated anew, with the seed of the longest generation, and its thinking ends in the bare tag."""
 
 
 def ends_at(closed: bool, cut: bool, thinking_tokens: int) -> float:
-    """The smallest budget within which the thinking of such a reply ended by itself; inf if a cap
-    `cut` it.
+    """The smallest budget, in tokens, within which the thinking ended by itself; inf if a cap `cut`
+    it.
 
-    A reply that ended without closing its thinking is finished: all of it counts as thinking.
+    A reply that ended without closing its thinking is finished, and all of it counts as thinking.
     """
     return thinking_tokens if closed or not cut else inf
 
@@ -45,7 +45,7 @@ def fits(reply: Completion, budget: int) -> bool:
 
 
 def reserved_tokens(budgets: Sequence[int], decoding: Decoding, closing: str) -> int:
-    """Tokens that must fit behind a question so that every answer at a budget will, too.
+    """Tokens to reserve after a question, so that every answer at a budget fits the context too.
 
     A closing text has at most as many tokens as bytes.
     """

@@ -14,7 +14,8 @@ from lrm.records import Completion, Decoding, Prompt, Question, Track
 
 
 class ReplyKey(NamedTuple):
-    """Which reply: to a benchmark's question, in a sample, at a budget or (None) at its longest."""
+    """Which reply: to which question of a benchmark, in which sample, and at which budget (None:
+    the longest generation)."""
 
     benchmark: str
     question: str
@@ -26,9 +27,9 @@ class ReplyKey(NamedTuple):
 class Evaluation:
     """A benchmark's questions answered by one checkpoint.
 
-    `replies` holds the longest generations, and the answers at each of `budgets` that they did not
-    fit. It reads each from the reply cache when it is asked for, so that one is in memory at a
-    time, as long as that cache is open.
+    `replies` holds the longest generations, and the forced answers at each of `budgets` that their
+    thinking exceeds. Each is read from the reply cache when it is asked for, so one at a time is in
+    memory; the cache must still be open.
     """
 
     benchmark: Benchmark
@@ -50,16 +51,19 @@ class Evaluation:
 
 
 def seed_of(*parts: object) -> int:
-    """A seed in [0, 2**63) that depends on nothing but its parts."""
+    """A seed in [0, 2**63) that depends only on its parts."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def fresh(question: Question, track: Track, seed: int, max_tokens: int) -> Prompt:
+def fresh(
+    question: Question, track: Track, decoding: Decoding, benchmark: str, sample: int
+) -> Prompt:
     """A question on a track: the paper's exact text, or a message for the chat template."""
+    seed = seed_of(decoding.seed, benchmark, question.id, sample)
     if track == "chat":
-        return Prompt(question.message, seed, max_tokens, chat=True)
-    return Prompt(question.prompt, seed, max_tokens)
+        return Prompt(question.message, seed, decoding.max_tokens, chat=True)
+    return Prompt(question.prompt, seed, decoding.max_tokens)
 
 
 def evaluate(
@@ -82,8 +86,13 @@ def evaluate(
     # 1) A prompt for each sample of each question: its longest reply.
     reserved_tokens = views.reserved_tokens(budgets, decoding, closing)
     asked = {
-        key: replace(prompt, reserved_tokens=reserved_tokens)
-        for key, prompt in _longest(benchmarks, decoding, track)
+        ReplyKey(benchmark.name, question.id, sample): replace(
+            fresh(question, track, decoding, benchmark.name, sample),
+            reserved_tokens=reserved_tokens,
+        )
+        for benchmark, questions in benchmarks.items()
+        for question in questions
+        for sample in range(decoding.samples)
     }
 
     # 2) What follows from a reply: an answer at each budget that its thinking exceeds.
@@ -114,15 +123,3 @@ def evaluate(
         Evaluation(benchmark, tuple(questions), decoding, tuple(budgets), replies)
         for benchmark, questions in benchmarks.items()
     ]
-
-
-def _longest(
-    benchmarks: Mapping[Benchmark, Sequence[Question]], decoding: Decoding, track: Track
-) -> Iterator[tuple[ReplyKey, Prompt]]:
-    """The prompts of the longest replies, benchmark by benchmark, samples within questions."""
-    for benchmark, questions in benchmarks.items():
-        for question in questions:
-            for sample in range(decoding.samples):
-                key = ReplyKey(benchmark.name, question.id, sample)
-                seed = seed_of(decoding.seed, *key[:3])
-                yield key, fresh(question, track, seed, decoding.max_tokens)

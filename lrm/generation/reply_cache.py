@@ -1,9 +1,9 @@
-"""Generations kept as they come: a reply is never decoded twice, and a kill loses none.
+"""Stored generations: a reply is never decoded twice, and none is lost when a process is killed.
 
-One append-only JSONL file holds the replies of one checkpoint, engine and way of sampling; a
-reply's key is a digest of its whole prompt (text, given tokens, seed, caps), so any change of
-question, budget or seed is another reply, and names and paths never matter. In memory there is
-only where each reply lies in the file, which stays open: they are read back one at a time.
+One append-only JSONL file holds the replies of one checkpoint, engine and way of sampling. A
+reply's key is a digest of its whole prompt (text, given tokens, seed, caps): any change of
+question, budget or seed is another reply, and names and paths never matter. Memory holds only where
+each reply begins in the file. The file stays open, and replies are read back one at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ K = TypeVar("K", bound=Hashable)
 class CachedReplies(Mapping[K, Completion], Generic[K]):
     """Stored replies by name, each read when it is asked for, as long as its cache is open.
 
-    `offsets` says where in the cache's file each begins; `read` reads the one that begins there.
+    `offsets` has the byte of the cache's file at which each begins; `read` reads the one at a byte.
     """
 
     offsets: Mapping[K, int]
@@ -120,9 +120,9 @@ class ReplyCache:
         """The reply to each prompt, by its name, from the file or else from the engine.
 
         `then(name, reply)` gives further prompts, whose replies are wanted too; the engine decodes
-        them beside what it still has to do. `on_reply(name, tokens)` is called for each reply, with
-        the tokens newly decoded for it. `engine` is opened only if something is missing, and stays
-        open until the store closes, since some take a minute to start.
+        them together with what it still has to do. `on_reply(name, tokens)` is called for each
+        reply, with the tokens newly decoded for it. `engine` is opened only if something is
+        missing, and stays open until the store closes, since some take a minute to start.
         """
         offsets: dict[K, int] = {}
         keys: list[str] = []  # of the prompts that the engine is given, by its index
@@ -170,7 +170,7 @@ class ReplyCache:
     def _append(self, key: str, reply: Completion) -> None:
         assert self._file is not None, "the cache is not open"
         row = {"key": key} | {name: getattr(reply, name) for name in FIELDS}
-        # The same handle reads, so it stands anywhere.
+        # The same handle reads, so its position may be anywhere.
         self._offsets[key] = self._file.seek(0, SEEK_END)
         self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
@@ -181,7 +181,7 @@ class ReplyCache:
         return _parse(self._file.readline())[1]
 
     def _index(self, file: BinaryIO) -> int:
-        """Notes where each whole line begins; returns where the last one ends."""
+        """Notes where each whole line begins; returns where the last whole line ends."""
         end = file.seek(0)
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
@@ -198,9 +198,9 @@ class ReplyCache:
 
 
 def key_of(prompt: Prompt) -> str:
-    """A digest of all that decides the reply to a prompt. How much room it has does not."""
-    told = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
-    digest = hashlib.sha256(json.dumps([*told, prompt.thinking]).encode())
+    """A digest of all that decides the reply to a prompt. The tokens reserved for it do not."""
+    parts = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
+    digest = hashlib.sha256(json.dumps([*parts, prompt.thinking]).encode())
     digest.update(array("q", prompt.prefix_ids).tobytes())
     return digest.hexdigest()
 

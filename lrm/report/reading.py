@@ -1,4 +1,4 @@
-"""The replies of one run to one benchmark, gone through once for all that is shown of them."""
+"""One pass over the replies of one run to one benchmark, for all that a report shows of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lrm.scoring.stored_reply import StoredReply
 
 @dataclass(frozen=True)
 class BenchmarkReading:
-    """What stays of the replies in memory: their numbers, a few to read, and the places of the
-    correct answer; without texts only the numbers."""
+    """What stays of the replies in memory: their numbers, a few texts to read, and when the correct
+    answer first appears; without texts, only the numbers."""
 
     replies: Replies
     picker: Picker | None
@@ -29,8 +29,10 @@ class BenchmarkReading:
 
 
 class BenchmarkReader:
-    """Takes the replies one by one, live from a search or read back from a run; with `texts` it
-    also keeps some of them, and looks for the correct answer in each."""
+    """Takes the replies one by one, live from a search or read back from a run.
+
+    With `texts` it also keeps some of them, and looks for the correct answer in each.
+    """
 
     def __init__(self, unit: Unit = "tokens", texts: bool = True) -> None:
         self._collector = ReplyCollector(unit)
@@ -45,7 +47,7 @@ class BenchmarkReader:
             self._search.add(reply)
 
     def reading(self) -> BenchmarkReading:
-        """All that was taken."""
+        """What stays of the replies taken."""
         return BenchmarkReading(self._collector.replies(), self._picker, self._search)
 
 

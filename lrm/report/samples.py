@@ -57,21 +57,21 @@ class Picker:
     _kept: dict[Outcome, list[tuple[int, str, Sample]]] = field(default_factory=dict)
 
     def add(self, reply: StoredReply) -> None:
-        """Looks at a reply; forced answers are passed over."""
+        """Takes a reply. Forced answers are skipped."""
         if reply.budget is not None:
             return
-        place = f"{reply.benchmark}/{reply.question}/{reply.sample}"
-        rank = -int.from_bytes(hashlib.sha256(place.encode()).digest()[:8])
+        key = f"{reply.benchmark}/{reply.question}/{reply.sample}"
+        rank = -int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
         kept = self._kept.setdefault(_outcome(reply), [])
         if len(kept) < EACH:
-            heappush(kept, (rank, place, self._sample(reply)))
+            heappush(kept, (rank, key, self._sample(reply)))
         elif rank > kept[0][0]:
-            heappushpop(kept, (rank, place, self._sample(reply)))
+            heappushpop(kept, (rank, key, self._sample(reply)))
 
     def samples(self, variant: str) -> Iterator[tuple[int, Sample]]:
-        """What was kept, each with its rank among those of its outcome, as said by `variant`."""
+        """The samples kept, as replies of `variant`, each with its rank within its outcome."""
         for kept in self._kept.values():
-            for rank, (_, _, sample) in enumerate(sorted(kept, key=lambda one: -one[0])):
+            for rank, (_, _, sample) in enumerate(sorted(kept, key=lambda entry: -entry[0])):
                 yield rank, replace(sample, variant=variant)
 
     def _sample(self, reply: StoredReply) -> Sample:
@@ -93,18 +93,19 @@ class Picker:
 
 
 def fitting(ranked: list[tuple[int, Sample]]) -> list[Sample]:
-    """As many as the page has room for, the first of every kind before any second."""
-    room, chosen = ALL_CHARACTERS, set()
-    for place, (_, sample) in sorted(enumerate(ranked), key=lambda one: (one[1][0], one[0])):
-        room -= sample.characters
-        if room < 0:
+    """As many samples as fit the page, all of rank 0 before any of rank 1; in their given order."""
+    remaining, chosen = ALL_CHARACTERS, set()
+    by_rank = sorted(enumerate(ranked), key=lambda entry: (entry[1][0], entry[0]))
+    for index, (_, sample) in by_rank:
+        remaining -= sample.characters
+        if remaining < 0:
             break
-        chosen.add(place)
-    return [sample for place, (_, sample) in enumerate(ranked) if place in chosen]
+        chosen.add(index)
+    return [sample for index, (_, sample) in enumerate(ranked) if index in chosen]
 
 
 def shortened(text: str) -> str:
-    """The text, or its two ends with a note of how much lies between."""
+    """The text, or its two ends with a note of how much was left out between them."""
     if len(text) <= SHOWN_CHARACTERS:
         return text
     half = SHOWN_CHARACTERS // 2

@@ -135,7 +135,9 @@ def _collapse_table(size_lines: Sequence[SizeLine], data: ReportData) -> Table:
         for name in data.benchmarks:
             fall = line.collapse(name, data.largest)
             smallest = line.smallest(name, data.largest)
-            rows.append((line.name, name, fall.place, _bytes(smallest) if smallest else "none"))
+            rows.append(
+                (line.name, name, fall.interval_text, _bytes(smallest) if smallest else "none")
+            )
     header = ("line", "benchmark", "bytes of the first below half", "of the smallest above half")
     note = (
         "The first model, from the dense model's size down, with less than half of the dense "

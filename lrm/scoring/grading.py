@@ -1,24 +1,19 @@
-"""From replies to graded ones: those of an evaluation, and those made elsewhere."""
+"""The replies of an evaluation, graded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 
 from lrm.contracts import Benchmark
 from lrm.generation.evaluate import Evaluation
-from lrm.records import THINK_CLOSE, Completion, Mark, Question, Stop
-from lrm.scoring.guess_stop import guess_stop, text_loops
+from lrm.records import Completion, Mark, Question
 from lrm.scoring.stored_reply import StoredReply
-from lrm.scoring.submissions import Submission
 from lrm.scoring.truncation import wrong_for_length
-
-Count = Callable[[str], int]
 
 
 def graded_replies(evaluation: Evaluation) -> Iterator[StoredReply]:
-    """Every reply of an evaluation, read and graded once, each longest one followed by its answers
-    at smaller budgets."""
+    """Every reply of an evaluation, read and graded once. Each longest generation is followed by
+    its answers at smaller budgets."""
     for question, key, reply in evaluation.generations():
         yield graded(evaluation.benchmark, question, reply, key.sample, key.budget)
 
@@ -30,8 +25,8 @@ def graded(
     sample: int,
     budget: int | None = None,
 ) -> StoredReply:
-    """A reply, graded. `budget` is None for a longest generation, else what the answer was forced
-    at."""
+    """A reply, graded. `budget` is None for a longest generation, else the budget at which the
+    answer was forced."""
     grade = benchmark.grade(question, reply)
     headline = Mark(grade.answer, grade.score, grade.vote)
     return StoredReply(
@@ -61,54 +56,3 @@ def graded(
         marks=grade.marks,
         also=grade.also,
     )
-
-
-def graded_submission(
-    submission: Submission, benchmark: Benchmark, count: Count | None, max_tokens: int | None
-) -> StoredReply:
-    """A reply made elsewhere, graded. `count` counts a text's tokens, else the row's own counts are
-    taken; they are None where nobody knows them.
-
-    A reply has been cut where the row says so, else where the tokens that the row gives reach
-    `max_tokens`, else where its text looks it (`lrm.scoring.guess_stop`). Tokens counted here do
-    not tell: text that is encoded again may take more tokens or fewer.
-    """
-    thinking, tag, rest = submission.text.partition(THINK_CLOSE)
-    after = tag + rest
-    tokens, thinking_tokens = submission.tokens, submission.thinking_tokens
-    if count:
-        thinking_tokens = count(thinking)
-        tokens = thinking_tokens + count(after)
-    answer_tokens = None
-    if tokens is not None and thinking_tokens is not None:
-        answer_tokens = tokens - thinking_tokens
-    stop, guessed = _stop(submission, max_tokens)
-    words = Completion(
-        token_ids=(),
-        text=submission.text,
-        prompt_ids=(),
-        thinking_tokens=len(thinking.split()),
-        answer_tokens=len(after.split()),
-        closed=bool(tag),
-        stop=stop,
-        looped=stop == "length" and text_loops(submission.text),
-    )
-    return replace(
-        graded(benchmark, submission.question, words, submission.sample),
-        tokens=tokens,
-        thinking_tokens=thinking_tokens,
-        answer_tokens=answer_tokens,
-        prompt=submission.prompt,
-        words=words.tokens,
-        characters=len(submission.text),
-        stop_guessed=guessed,
-    )
-
-
-def _stop(submission: Submission, max_tokens: int | None) -> tuple[Stop, bool]:
-    """Why the reply ended, and whether that is a guess."""
-    if submission.stop is not None:
-        return submission.stop, False
-    if submission.tokens is not None and max_tokens is not None:
-        return ("length" if submission.tokens >= max_tokens else "stop"), False
-    return guess_stop(submission.text), True

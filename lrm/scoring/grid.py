@@ -1,4 +1,4 @@
-"""What the analysis works on: every reply of a model as arrays, one set for each budget."""
+"""The replies of a model to one benchmark at one budget, as arrays. The analysis works on these."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What became of every reply to one benchmark's questions at one budget.
+    """The outcome of every reply to one benchmark's questions at one budget.
 
     Arrays have shape [questions, samples]. `score` (headline: a truncated reply is wrong) is in
     [0, 1], and NaN where a question has fewer samples than others; the other arrays are 0 or False
-    there. Every question has one reply at least.
+    there. Every question has at least one reply.
 
     `questions` are ids, in order; `groups` has the stratum of each ("2-hop"), or "". `tokens` and
     `thinking` are lengths of the whole reply and of its thinking, in the variant's unit.
-    `truncated`: a cap cut it; `looped`: it ran into the cap repeating itself; `forced`: the budget
-    ended its thinking; `answered`: an answer was found in it, right or wrong.
+    `truncated`: a cap cut the reply; `looped`: it repeated itself until the cap; `forced`: the
+    budget ended its thinking; `answered`: an answer was found in it, correct or not.
     """
 
     questions: tuple[str, ...]
@@ -54,11 +54,11 @@ class Grid:
                 f"Question {self.questions[empty[0]]} has no score: leave it out or grade it."
             )
         if len(set(self.questions)) < len(self.questions):
-            raise BadInput("A question stands twice in a grid: give each id once.")
+            raise BadInput("A question appears twice in a grid: give each id once.")
 
     @property
     def present(self) -> Bools:
-        """Where a reply is, [questions, samples]."""
+        """Where there is a reply, [questions, samples]."""
         return np.asarray(~np.isnan(self.score))
 
     @property
@@ -66,17 +66,18 @@ class Grid:
         return int(np.count_nonzero(self.present))
 
     def per_question(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
-        """Mean of `values` [questions, samples] over each question's samples."""
+        """Mean [questions] of `values` [questions, samples] over each question's samples."""
         present = self.present
         total = np.where(present, values, 0).sum(axis=1, dtype=np.float64)
         return np.asarray(total / present.sum(axis=1), dtype=np.float64)
 
     def padded(self, values: NDArray[np.generic]) -> NDArray[np.float64]:
-        """`values` [questions, samples] with NaN where no reply is, as `lrm.stats` takes them."""
+        """`values` [questions, samples] with NaN where there is no reply, as `lrm.stats` takes
+        them."""
         return np.where(self.present, values, np.nan).astype(np.float64)
 
     def take(self, rows: NDArray[np.intp]) -> Grid:
-        """The grid of the questions at these places, in this order."""
+        """The grid of the questions at these indices, in this order."""
         arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self)[2:]}
         return Grid(
             tuple(self.questions[i] for i in rows), tuple(self.groups[i] for i in rows), **arrays

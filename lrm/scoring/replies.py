@@ -1,8 +1,8 @@
 """The graded replies of one run to one benchmark as arrays: what every score is computed from.
 
 `collect` takes stored replies, live from a search or read back from a run. A reply without a budget
-is the longest generation, one with a budget the answer forced there. A longest reply whose thinking
-fits a budget is taken as it is (`lrm.generation.budgets.ends_at`).
+is the longest generation; one with a budget is the answer forced there. A longest generation whose
+thinking fits a budget is taken as it is (`lrm.generation.budgets.ends_at`).
 """
 
 from __future__ import annotations
@@ -28,22 +28,25 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 COLUMNS = (
     *("score", "tokens", "thinking", "closed", "truncated", "looped", "forced", "answered"),
     *("vote", "characters", "stop_guessed"),
-    *(f"{rule}{what}" for rule in RULES for what in ("", "/answered", "/given")),
+    *(f"{rule}{suffix}" for rule in RULES for suffix in ("", "/answered", "/given")),
 )
-"""What is kept of each reply, as one row of numbers: the arrays of a grid; a number for its vote,
--1 for none; characters (NaN where not known), and whether its ending was guessed. Then of each
-extraction rule the score and whether it found an answer, both whether a cap cut the reply or not
-and the headline's where the benchmark has no such rule, and whether it has. Further metrics of the
-benchmark follow, NaN where a reply has none."""
+"""The numbers of each reply, in one row.
+
+* The arrays of a grid: "score" to "answered".
+* "vote": a number for its vote, -1 for none. "characters": NaN where not known. "stop_guessed".
+* For each extraction rule: its score, whether it found an answer, and whether the benchmark has
+  such a rule. Score and answer do not depend on whether a cap cut the reply; where the benchmark
+  has no such rule they are the headline's.
+* Further metrics of the benchmark follow, NaN where a reply has none."""
 
 METRIC = "metric/"
-"""What the name of a further metric's column begins with."""
+"""The prefix of the columns of further metrics."""
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
-"""Rows of `Replies.numbers`, one for each longest generation."""
+"""Row indices into `Replies.numbers`, one for each longest generation."""
 
-ReplyPlace = tuple[str, int]
+SampleKey = tuple[str, int]
 """A question and the number of one of its samples."""
 
 
@@ -51,10 +54,10 @@ ReplyPlace = tuple[str, int]
 class Replies:
     """All replies of one run to one benchmark, without their texts.
 
-    `numbers` [replies, columns] has a row for each reply, `columns` names what stands in it.
-    `longest` are the rows of the longest generations, of which `places` says which they are:
-    question by question, in the order in which questions came, and sample by sample. `present`
-    [questions, samples] says where in a grid they stand, `ends` [longest] which budget they fit.
+    `numbers` [replies, columns] has a row for each reply; `columns` names its columns. `longest`
+    are the rows of the longest generations, and `keys` their questions and samples: question by
+    question, in the order in which questions came, and sample by sample. `present` [questions,
+    samples] says where in a grid they lie, `ends` [longest] the smallest budget that each fits.
     `forced[budget]` are the rows of the answers forced at a budget, -1 where there is none.
     """
 
@@ -62,7 +65,7 @@ class Replies:
     questions: tuple[str, ...]
     groups: tuple[str, ...]
     present: NDArray[np.bool_]
-    places: Sequence[ReplyPlace]
+    keys: Sequence[SampleKey]
     columns: tuple[str, ...]
     numbers: Floats
     longest: Rows
@@ -75,26 +78,26 @@ class Replies:
         return self.columns[len(COLUMNS) :]
 
     def missing(self, budget: int) -> str | None:
-        """One sentence that says which answers forced at this budget are not there; None if all."""
+        """A sentence on the forced answers that are missing at this budget; None if none is."""
         lacking = np.flatnonzero((self.ends > budget) & (self._forced(budget) < 0))
         if not len(lacking):
             return None
-        ids = list(dict.fromkeys(self.places[i][0] for i in lacking.tolist()))
+        ids = list(dict.fromkeys(self.keys[i][0] for i in lacking.tolist()))
         return (
-            f"{len(lacking)} of {len(self.places)} replies to {self.benchmark} have no answer at "
+            f"{len(lacking)} of {len(self.keys)} replies to {self.benchmark} have no answer at "
             f"budget {budget} (questions {some(ids)}): the run is unfinished, or never asked at "
             "that budget; let it finish, or leave the budget out."
         )
 
     def column(self, name: str) -> Floats:
-        """A column of the longest generations, [longest]."""
+        """A column of the longest generations [longest]."""
         return np.asarray(self.numbers[self.longest, self.columns.index(name)])
 
     def tables(self, budget: Budget | None = None) -> dict[str, Floats]:
-        """Each column under a budget (None: the longest generations), [questions, samples], NaN
-        where a question has fewer samples than others.
+        """Each column under a budget (None: the longest generations), by name.
 
-        Raises BadInput where no longest generation is there, or answers that it needs are missing.
+        Tables are [questions, samples], NaN where a question has fewer samples than others. Raises
+        BadInput where there is no longest generation, or forced answers are missing.
         """
         seen = self._seen(budget)
         tables = {}
@@ -104,11 +107,11 @@ class Replies:
         return tables
 
     def grid(self, budget: Budget | None = None) -> Grid:
-        """The view under a budget. Raises BadInput as `tables` does."""
+        """The grid under a budget. Raises BadInput as `tables` does."""
         return self.as_grid(self.tables(budget))
 
     def as_grid(self, tables: Mapping[str, Floats]) -> Grid:
-        """The grid in these tables, which are a view of the replies."""
+        """The grid from `tables` of these replies."""
 
         def flags(name: str) -> NDArray[np.bool_]:
             return np.asarray(self.present & (tables[name] == 1))
@@ -130,27 +133,29 @@ class Replies:
         )
 
     def in_order(self, questions: Iterable[str]) -> Replies:
-        """The same with its questions in the order in which `questions` has them."""
+        """The same replies, their questions in the order of `questions`."""
         rank = {question: i for i, question in enumerate(questions)}
-        order = sorted(range(len(self.questions)), key=lambda i: rank[self.questions[i]])
-        places = sorted(range(len(self.places)), key=lambda i: rank[self.places[i][0]])
+        questions_in_order = sorted(
+            range(len(self.questions)), key=lambda i: rank[self.questions[i]]
+        )
+        rows_in_order = sorted(range(len(self.keys)), key=lambda i: rank[self.keys[i][0]])
         return replace(
             self,
-            questions=tuple(self.questions[i] for i in order),
-            groups=tuple(self.groups[i] for i in order),
-            present=self.present[order],
-            places=[self.places[i] for i in places],
-            longest=self.longest[places],
-            ends=self.ends[places],
-            forced={budget: rows[places] for budget, rows in self.forced.items()},
+            questions=tuple(self.questions[i] for i in questions_in_order),
+            groups=tuple(self.groups[i] for i in questions_in_order),
+            present=self.present[questions_in_order],
+            keys=[self.keys[i] for i in rows_in_order],
+            longest=self.longest[rows_in_order],
+            ends=self.ends[rows_in_order],
+            forced={budget: rows[rows_in_order] for budget, rows in self.forced.items()},
         )
 
     def _forced(self, budget: int) -> Rows:
-        return self.forced.get(budget, np.full(len(self.places), -1))
+        return self.forced.get(budget, np.full(len(self.keys), -1))
 
     def _seen(self, budget: Budget | None) -> Floats:
         """The numbers under a budget, [longest, columns]."""
-        if not self.places:
+        if not self.keys:
             raise BadInput(
                 f"{self.benchmark or 'The file'} holds no longest generation: the run is "
                 "unfinished; let it finish."
@@ -167,13 +172,13 @@ class Replies:
         return self.numbers[np.where(beyond, self._forced(budget.tokens), self.longest)]
 
     def _cut_at(self, tokens: int) -> list[float]:
-        """The numbers of a reply that is cut within its thinking, where nothing answers."""
+        """The numbers of a reply that is cut within its thinking and so has no answer."""
         cut = {"tokens": tokens, "thinking": tokens, "truncated": 1, "vote": -1, "characters": nan}
         return [cut.get(name, nan if name in self.metrics else 0) for name in self.columns]
 
 
 def collect(replies: Iterable[StoredReply], unit: Unit = "tokens") -> Replies:
-    """Takes the replies to one benchmark once. Raises BadInput as `ReplyCollector.add` does."""
+    """The replies to one benchmark as arrays. Raises BadInput as `ReplyCollector.add` does."""
     collector = ReplyCollector(unit)
     for reply in replies:
         collector.add(reply)
@@ -181,38 +186,41 @@ def collect(replies: Iterable[StoredReply], unit: Unit = "tokens") -> Replies:
 
 
 class ReplyCollector:
-    """Takes the replies of one run to one benchmark one by one, and lets their texts go."""
+    """Takes the replies of one run to one benchmark one by one, and keeps only their numbers."""
 
     def __init__(self, unit: Unit = "tokens") -> None:
         self._unit: Unit = unit
         self._benchmark = ""
         self._groups: dict[str, str] = {}
-        self._longest: dict[ReplyPlace, int] = {}
-        self._forced: dict[int, dict[ReplyPlace, int]] = {}
+        self._longest: dict[SampleKey, int] = {}
+        self._forced: dict[int, dict[SampleKey, int]] = {}
         self._votes: dict[str, int] = {}
         self._count = 0
         self._numbers = array("d")
         self._metrics: dict[str, array[float]] = {}
 
     def add(self, reply: StoredReply) -> None:
-        """Takes a reply. Raises BadInput for one that is there already, belongs to another
-        benchmark, or holds no sound score; and where tokens are counted and not known."""
-        place, budget = (reply.question, reply.sample), reply.budget
+        """Takes a reply.
+
+        Raises BadInput where it was taken already, belongs to another benchmark, or has no score in
+        [0, 1]; and where lengths are counted in tokens and its tokens are not known.
+        """
+        key, budget = (reply.question, reply.sample), reply.budget
         self._benchmark = self._benchmark or reply.benchmark
         if reply.benchmark != self._benchmark:
             raise BadInput(
                 f"The rows mix {self._benchmark} and {reply.benchmark}: give one at a time."
             )
         known = self._longest if budget is None else self._forced.setdefault(budget, {})
-        if place in known:
+        if key in known:
             at = "" if budget is None else f" at budget {budget}"
             raise BadInput(
-                f"Question {place[0]} of {self._benchmark}, sample {place[1]}, stands twice{at}: "
+                f"Question {key[0]} of {self._benchmark}, sample {key[1]}, appears twice{at}: "
                 "the file of generations is damaged, or two runs were joined."
             )
         self._numbers.extend(self._row(reply))
         self._groups.setdefault(reply.question, reply.group)
-        known[place] = self._count
+        known[key] = self._count
         for name in reply.also:
             self._metrics.setdefault(name, array("d", [nan] * self._count))
         for name, values in self._metrics.items():
@@ -220,13 +228,13 @@ class ReplyCollector:
         self._count += 1
 
     def replies(self) -> Replies:
-        """All that was taken, as arrays."""
+        """All replies taken, as arrays."""
         rank = {question: i for i, question in enumerate(self._groups)}
-        places = sorted(self._longest, key=lambda place: (rank[place[0]], place[1]))
-        samples = Counter(question for question, _ in places)
+        keys = sorted(self._longest, key=lambda key: (rank[key[0]], key[1]))
+        samples = Counter(question for question, _ in keys)
         counts = np.array([*samples.values()], int)
         numbers = np.array(self._numbers).reshape(self._count, len(COLUMNS))
-        longest = np.array([self._longest[place] for place in places], np.intp)
+        longest = np.array([self._longest[key] for key in keys], np.intp)
         columns = (
             numbers[longest, COLUMNS.index(name)].tolist()
             for name in ("closed", "truncated", "thinking")
@@ -236,13 +244,13 @@ class ReplyCollector:
             questions=tuple(samples),
             groups=tuple(self._groups[question] for question in samples),
             present=np.arange(counts.max(initial=0)) < counts[:, None],
-            places=places,
+            keys=keys,
             columns=(*COLUMNS, *(f"{METRIC}{name}" for name in self._metrics)),
             numbers=np.column_stack([numbers, *self._metrics.values()]),
             longest=longest,
             ends=np.array([ends_at(*row) for row in zip(*columns, strict=True)], float),
             forced={
-                budget: np.array([rows.get(place, -1) for place in places], np.intp)
+                budget: np.array([rows.get(key, -1) for key in keys], np.intp)
                 for budget, rows in self._forced.items()
             },
         )

@@ -1,4 +1,4 @@
-"""The replies of a run that its table of samples shows: the worst first."""
+"""A run's table of samples: some of its replies, the worst first."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Row = dict[str, object]
 
 
 class SampleTable:
-    """Takes replies one by one and keeps 100 rows of those under a budget (None: of the longest
+    """Takes replies one by one and keeps 100 of those under a budget (None: of the longest
     generations).
 
-    The wrong come first, of these the looping, of these the longest (in characters where replies
-    were made elsewhere, else in tokens); equal ones stay in their order.
+    Wrong replies come first; among equal scores the looping ones, then the longest (in characters
+    if they were made elsewhere, else in tokens). Equal ones stay in their order.
     """
 
     def __init__(self, budget: int | None = None) -> None:
@@ -38,7 +38,7 @@ class SampleTable:
         if not self._seen(reply):
             return
         length = reply.tokens if reply.characters is None else reply.characters
-        # The least of this is the first to go; no two have one place in the order.
+        # The smallest rank is the first to go. The order makes every rank different.
         rank = (-reply.score, reply.looped, length or 0, next(self._order))
         if len(self._kept) < SHOWN:
             heappush(self._kept, (*rank, _row(reply)))
@@ -52,17 +52,17 @@ class SampleTable:
             yield reply
 
     def rows(self) -> list[Row]:
-        """What is shown, in its order, by the names of the columns."""
+        """The rows in their order, by the names of the columns."""
         return [row for *_, row in sorted(self._kept, key=lambda kept: kept[:4], reverse=True)]
 
     def _seen(self, reply: StoredReply) -> bool:
-        """Whether this is what the model says under the budget."""
+        """Whether this is the model's reply under the budget."""
         if reply.budget is not None or self._budget is None:
             return reply.budget == self._budget
         return ends_at(reply.closed, reply.cut, reply.thinking_tokens or 0) <= self._budget
 
 
 def _row(reply: StoredReply) -> Row:
-    """A reply as people read it."""
+    """A reply as a row of the table."""
     names = COLUMNS if reply.characters is None else COLUMNS + ELSEWHERE
     return {name: getattr(reply, name) for name in names} | {"gold": reply.gold[0]}

@@ -1,4 +1,4 @@
-"""From graded replies to the numbers a run logs and a report shows: the one way there is."""
+"""From graded replies to the numbers that a run logs and a report shows. There is no other way."""
 
 from __future__ import annotations
 
@@ -73,22 +73,26 @@ def score(replies: Replies, budget: Budget | None = None, unit: Unit = "tokens")
 
 
 def logged(scores: Mapping[str, Score], unit: Unit = "tokens") -> dict[str, float]:
-    """All numbers of several benchmarks by the names they are logged under: over all, each
-    benchmark counting the same, and for each."""
-    overall = intervals.average([one.accuracy for one in scores.values()])
-    length = intervals.average([one.tokens for one in scores.values()])
+    """All numbers of several benchmarks, by the names they are logged under.
+
+    Those over all benchmarks come first, each benchmark counting the same; then those of each.
+    """
+    overall = intervals.average([item.accuracy for item in scores.values()])
+    length = intervals.average([item.tokens for item in scores.values()])
     values = interval("accuracy", overall) | {f"{unit}/mean": length.value}
     values |= {f"{unit}/low": length.low, f"{unit}/high": length.high}
-    for name, one in scores.items():
-        values |= interval(f"accuracy/{name}", one.accuracy) | {f"{unit}/{name}": one.tokens.value}
-        values |= {f"{metric}/{name}": value for metric, value in one.metrics.items()}
+    for name, item in scores.items():
+        values |= interval(f"accuracy/{name}", item.accuracy) | {
+            f"{unit}/{name}": item.tokens.value
+        }
+        values |= {f"{metric}/{name}": value for metric, value in item.metrics.items()}
         values |= {
             f"accuracy/{name}/{reading}": estimate.value
-            for reading, estimate in one.readings.items()
+            for reading, estimate in item.readings.items()
         }
-    shared = set.intersection(*(set(one.metrics) for one in scores.values()))
+    shared = set.intersection(*(set(item.metrics) for item in scores.values()))
     for metric in sorted(shared):
-        values[metric] = sum(one.metrics[metric] for one in scores.values()) / len(scores)
+        values[metric] = sum(item.metrics[metric] for item in scores.values()) / len(scores)
     return values
 
 
@@ -113,7 +117,8 @@ def _lengths(grid: Grid, unit: Unit) -> dict[str, float]:
 
 
 def _shares(grid: Grid, tables: Tables, rules: list[Rule]) -> dict[str, float]:
-    """How replies ended, whatever they score; "unanswered" counts what is there."""
+    """How replies ended, whatever their score; "unanswered" replies hold no answer, cut or
+    not."""
     return {
         "share/forced": _mean(grid, grid.forced),
         "share/truncated": _mean(grid, grid.truncated),
@@ -128,6 +133,7 @@ def _shares(grid: Grid, tables: Tables, rules: list[Rule]) -> dict[str, float]:
 
 
 def _readings(grid: Grid, tables: Tables, rules: list[Rule]) -> dict[str, Interval]:
+    """The accuracy under each extraction rule and truncation policy."""
     return {
         f"{rule}/{policy}": intervals.accuracy(_counted(grid, tables[rule], policy))
         for rule in rules
@@ -142,37 +148,40 @@ def _counted(grid: Grid, scores: Floats, policy: Truncation = "truncated-is-wron
 
 def _further(grid: Grid, tables: Tables, columns: tuple[str, ...]) -> dict[str, float]:
     """The benchmark's own further metrics, and the accuracy of each group of questions."""
-    found = {}
+    numbers = {}
     for column in sorted(columns):
         given = ~np.isnan(tables[column])
         if given.any():
             values = _counted(grid, np.where(given, tables[column], 0.0))
-            found[column.removeprefix(METRIC)] = _mean(grid, values)
+            numbers[column.removeprefix(METRIC)] = _mean(grid, values)
     per_question = grid.per_question(grid.score)
     for group in sorted(set(grid.groups) - {""}):
         asked = np.array([other == group for other in grid.groups])
-        found[f"accuracy/{group}"] = float(per_question[asked].mean())
-    return found
+        numbers[f"accuracy/{group}"] = float(per_question[asked].mean())
+    return numbers
 
 
 def _repeated(grid: Grid, votes: Floats) -> dict[str, float]:
-    """pass@k and maj@k, in the names that MLflow allows, over what every question was sampled."""
+    """pass@k and maj@k, under names that MLflow allows; none where a question has one sample.
+
+    maj@k is over as many samples as every question has.
+    """
     counts = grid.present.sum(axis=1).tolist()
     samples = min(counts)
     if samples == 1:
         return {}
-    right = (grid.score == 1).sum(axis=1).tolist()
-    found = {
+    correct = (grid.score == 1).sum(axis=1).tolist()
+    numbers = {
         f"pass_at_{k}": float(
-            np.mean([pass_at_k(n, c, k) for n, c in zip(counts, right, strict=True)])
+            np.mean([pass_at_k(n, c, k) for n, c in zip(counts, correct, strict=True)])
         )
         for k in sizes(samples)
     }
-    # A question's samples come first in its row, so all questions have the first so many.
+    # A row holds a question's samples from the left, so every question has the first ones.
     voted = [[None if vote < 0 else vote for vote in row] for row in votes[:, :samples].tolist()]
     chosen = [majority(row) for row in voted]
     majorities = [
         0.0 if index is None else float(scores[index])
         for index, scores in zip(chosen, grid.score, strict=True)
     ]
-    return found | {f"maj_at_{samples}": float(np.mean(majorities))}
+    return numbers | {f"maj_at_{samples}": float(np.mean(majorities))}

@@ -1,7 +1,7 @@
 """One line of `generations/<benchmark>.jsonl.gz`: a graded reply, from which every number follows.
 
-This is the only schema of what a run stores of its replies, with its one writer and one reader.
-Searches and imports write such lines, reports and comparisons read them.
+This is the only schema of the replies that a run stores, with its one writer and one reader.
+Searches and imports write such lines; reports and comparisons read them.
 
 * Version 2 has all fields below.
 * Version 1, of older code, has no field `version`, and nothing of what follows `given` in the list
@@ -30,9 +30,9 @@ class StoredReply:
 
     `budget` is None for the longest generation, else the budget (in thinking tokens) whose forced
     answer this is. `score`, in [0, 1], is the headline: the benchmark's own extraction rule, and 0
-    where a cap cut the reply. `answer` is what that rule finds in any case, None if nothing.
+    where a cap cut the reply. `answer` is what that rule finds, cut or not; None if nothing.
     `strict` and `lenient` are the answers of the two rules. Token counts are None where they are
-    not known. `prompt` is None where nobody knows it; `prompt_ids`, `token_ids` and `given` are
+    not known, and so is `prompt`; `prompt_ids`, `token_ids` and `given` are
     those of `lrm.records.Completion`.
 
     `score_as_is` is the headline rule's score whether a cap cut the reply or not; `vote`, `marks`
@@ -77,19 +77,19 @@ class StoredReply:
 
     @property
     def counted_vote(self) -> str | None:
-        """What it says in a vote over a question's samples; None for nothing, as where it is cut.
+        """Its vote among a question's samples; None if it has no answer or was cut.
 
-        Two answers are the same if their votes are.
+        Two answers are the same if their votes are equal.
         """
         if self.cut or self.answer is None:
             return None
         return self.answer if self.vote is None else self.vote
 
     def lengths(self, unit: Unit) -> tuple[int, int]:
-        """Lengths of its thinking and of what follows.
+        """Lengths of its thinking and of the rest, in the unit.
 
         Where the share of the thinking is not known, all counts as thinking. Raises BadInput where
-        tokens are asked for and not known.
+        the unit is tokens and they are not known.
         """
         if unit == "words":
             thinking, tag, rest = self.text.partition(THINK_CLOSE)
@@ -107,37 +107,37 @@ FIELDS = tuple(field.name for field in fields(StoredReply))
 
 
 def to_line(reply: StoredReply) -> bytes:
-    """A reply as a line of JSON, its end included."""
+    """A reply as a line of JSON, with the line break."""
     row = {name: getattr(reply, name) for name in FIELDS}
     row["marks"] = {rule: asdict(mark) for rule, mark in reply.marks.items()}
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
 def from_line(line: bytes) -> StoredReply:
-    """The reply on a line of JSON; fields that are not known here are passed over.
+    """The reply on a line of JSON. Unknown fields are ignored.
 
-    Its score may be anything: whoever uses it can name its question. Raises ValueError where the
-    line holds no reply, and BadInput where code newer than this wrote it.
+    The score is not checked here: `lrm.scoring.replies` does, and names the question. Raises
+    ValueError where the line holds no reply, and BadInput where newer code wrote it.
     """
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         row = json.loads(line)  # reads NaN, which is not JSON
     if not isinstance(row, dict):
-        raise ValueError("a line is no JSON object")
+        raise ValueError("a line is not a JSON object")
     version = row.get("version", 1)
     if not isinstance(version, int) or version > VERSION:
         raise BadInput(
             f"A stored reply has version {version}, and this code reads up to {VERSION}: update it."
         )
     try:
-        found = {name: row[name] for name in FIELDS if name in row} | {"version": version}
+        values = {name: row[name] for name in FIELDS if name in row} | {"version": version}
         for name in ("gold", "prompt_ids", "token_ids"):
-            found[name] = tuple(row.get(name) or ())
+            values[name] = tuple(row.get(name) or ())
         marks = row.get("marks") or {}
-        found["marks"] = {rule: Mark(**mark) for rule, mark in marks.items()}
-        found["question"], found["sample"] = str(row["question"]), int(row["sample"])
-        found["group"] = str(row.get("group") or "")
-        return StoredReply(**found)
+        values["marks"] = {rule: Mark(**mark) for rule, mark in marks.items()}
+        values["question"], values["sample"] = str(row["question"]), int(row["sample"])
+        values["group"] = str(row.get("group") or "")
+        return StoredReply(**values)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"a line is no stored reply, {error}") from error
+        raise ValueError(f"a line is not a stored reply, {error}") from error

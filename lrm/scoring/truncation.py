@@ -1,11 +1,11 @@
-"""What a graded reply counts under the policy for replies that a cap cut off.
+"""The policies for replies that a cap cut off.
 
 * **truncated-is-wrong**, the headline: a reply that a cap cut, in its thinking or in its answer,
-  has not answered. A reply that ended by itself is never truncated, whether it closed its thinking
+  counts as wrong. A reply that ended by itself is never truncated, whether it closed its thinking
   or not.
-* **grade-what-is-there**: its text is graded like any other.
+* **grade-what-is-there**: the text of a cut reply is graded like any other.
 
-Both are computed from the same replies; benchmarks grade what is there and know no policy.
+Both are computed from the same replies. Benchmarks grade the text that is there and know no policy.
 """
 
 from __future__ import annotations

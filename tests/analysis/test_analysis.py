@@ -175,9 +175,9 @@ def test_collapse_with_its_sentence() -> None:
 def test_collapse_of_what_cannot_collapse() -> None:
     never = collapse(sweep({0.0: WRONG, 0.5: WRONG}), "aime", 64)
     assert never.at is None
-    assert "never right, so nothing can collapse" in never.sentence
+    assert "never correct, so nothing can collapse" in never.sentence
     assert "only the dense" in collapse(sweep({0.0: RIGHT}), "aime", 64).sentence
-    with pytest.raises(BadInput, match="stands twice"):
+    with pytest.raises(BadInput, match="appears twice"):
         collapse([*sweep({0.5: RIGHT}), *sweep({0.5: RIGHT})], "aime", 64)
     with pytest.raises(BadInput, match="has no bits"):
         collapse(sweep({0.5: RIGHT}), "aime", 64, axis="bits")

@@ -135,9 +135,9 @@ def test_a_score_that_is_none_is_refused(score: Any) -> None:
 
 
 def test_a_reply_that_stands_twice_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"q1 of aime, sample 0, stands twice:"):
+    with pytest.raises(BadInput, match=r"q1 of aime, sample 0, appears twice:"):
         grids([row(), row()])
-    with pytest.raises(BadInput, match=r"stands twice at budget 4"):
+    with pytest.raises(BadInput, match=r"appears twice at budget 4"):
         grids([row(), row(budget=4), row(budget=4)])
 
 
@@ -184,7 +184,7 @@ def test_what_only_looks_like_a_grid_is_refused() -> None:
     }
     with pytest.raises(BadInput, match="q2 has no score"):
         type(whole)(("q1", "q2"), ("", ""), np.array([[1.0], [np.nan]], np.float32), **arrays)
-    with pytest.raises(BadInput, match="stands twice"):
+    with pytest.raises(BadInput, match="appears twice"):
         type(whole)(("q1", "q1"), ("", ""), whole.score, **arrays)
     with pytest.raises(BadInput, match="shape"):
         type(whole)(("q1",), ("",), whole.score[:1], **arrays)
