@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -16,9 +16,14 @@ def of_json(value: object) -> str:
 
 def of_files(paths: Iterable[Path]) -> str:
     """sha256 over the names and contents of files, in the order of their names."""
+    return of_digests({path.name: of_file(path) for path in paths})
+
+
+def of_digests(digests: Mapping[str, str]) -> str:
+    """`of_files` of files whose digests are known, by their names."""
     total = hashlib.sha256()
-    for path in sorted(paths, key=lambda path: path.name):
-        total.update(f"{path.name}\0{of_file(path)}\n".encode())
+    for name in sorted(digests):
+        total.update(f"{name}\0{digests[name]}\n".encode())
     return total.hexdigest()
 
 
@@ -28,15 +33,16 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def of_hf_folder(folder: Path, without: str = "") -> str:
-    """Digest of what decides a Hugging Face model's output: weights, configs, tokenizer.
+def of_hf_folder(folder: Path, without: str = "") -> dict[str, str]:
+    """The digest of each file that decides a Hugging Face model's output: weights, configs,
+    tokenizer. `of_digests` makes one of them.
 
     `without` names a file that does not count.
     """
-    return of_files(
-        path
-        for path in folder.iterdir()
+    return {
+        path.name: of_file(path)
+        for path in sorted(folder.iterdir())
         if path.suffix in {".safetensors", ".json", ".jinja", ".model", ".txt"}
         and path.name != without
         and path.is_file()
-    )
+    }

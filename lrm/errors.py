@@ -2,7 +2,8 @@
 
     LrmError                 exit status 1
     ├── BadInput             something given is wrong: a flag, a file, a model; exit status 2
-    │   └── MissingExtra     an optional package is not installed
+    │   ├── MissingExtra     an optional package is not installed
+    │   └── DamagedModel     a model's files are broken, or not what they were when they were made
     ├── CompressionFailed    a method could not keep its promise
     ├── EngineFailed         what runs a model ended before it had answered
     └── ServerFailed         a server that should generate does not
@@ -28,6 +29,10 @@ class BadInput(LrmError):
 
 class MissingExtra(BadInput):
     """An optional package is not installed; the message holds the command that installs it."""
+
+
+class DamagedModel(BadInput):
+    """A model's files are broken or incomplete, or not what they were when they were made."""
 
 
 class CompressionFailed(LrmError):

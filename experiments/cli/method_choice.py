@@ -12,6 +12,7 @@ from experiments.cli import options
 from experiments.cli.options import Option
 from lrm import registry
 from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.receipt import steps_of
 from lrm.contracts import OnModule, Params, Pruner, PrunerKind
 from lrm.generation.calibration import TEXTS
 from lrm.records import Calibration, Checkpoint, LevelKey
@@ -103,7 +104,27 @@ class MethodChoice:
         self.made(min(sparsities), calibration).apply_levels(checkpoint, sparsities, on_module)
 
     def open(self, path: Path) -> Checkpoint:
-        return open_checkpoint(path)
+        """Says on stderr if more was pruned than was asked."""
+        checkpoint = open_checkpoint(path)
+        excess = checkpoint.measured.get("sparsity/excess")
+        if excess:
+            print(_more_than_asked(path, checkpoint, excess), file=sys.stderr)
+        return checkpoint
+
+
+def _more_than_asked(path: Path, checkpoint: Checkpoint, excess: float) -> str:
+    """Which modules have more zeros than was asked, and what that may come of."""
+    step = steps_of(path)[-1]
+    asked = float(step["params"]["sparsity"])
+    rows = [row for row in step["modules"] if "sparsity" in row]
+    worst = max(rows, key=lambda row: row["sparsity_achieved"] - row["sparsity"])
+    return (
+        f"sparsity {asked:g} became {checkpoint.measured['sparsity/achieved']:.1%} zeros, "
+        f"{excess:.1%} more than was asked (in {worst['module']} {worst['sparsity_achieved']:.1%} "
+        f"instead of {worst['sparsity']:.1%}): these were zero before, or read an input that is "
+        "always zero, as behind a norm of zeros; check the model, and read the figures at the "
+        "sparsity achieved."
+    )
 
 
 def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli.engine_choice import EngineChoice
+from experiments.cli.progress import say
 from experiments.coordination.leases import Leases
 from experiments.models.resolve import LocatedModel, find_model
 from lrm import formats
@@ -14,6 +15,7 @@ from lrm.compression.packed.measured import has_twin, served, twin
 from lrm.contracts import RunsPacked
 from lrm.digests import of_file
 from lrm.errors import BadInput
+from lrm.files import write_atomic
 from lrm.records import Checkpoint
 
 
@@ -53,9 +55,27 @@ def runnable(
         return runnable(unpacked, engine, folder, heartbeat)
     path = folder / f"{checkpoint.revision[:24]}.gguf"
     with Leases(folder, heartbeat).hold(f".{path.stem}", "converts the model"):
-        if not path.is_file():
-            return write_f16(checkpoint, path)
-    return Checkpoint(path, of_file(path), "gguf", checkpoint.lineage)
+        return _converted(checkpoint, path)
+
+
+def _converted(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """The file that the checkpoint becomes, made unless it is there as it was made.
+
+    Its digest lies beside it; that of a file which an earlier version made is noted now.
+    """
+    note = path.with_suffix(".sha256")
+    if path.is_file():
+        digest = of_file(path)
+        if not note.is_file():
+            write_atomic(note, digest.encode())
+        if note.read_text() == digest:
+            return Checkpoint(path, digest, "gguf", checkpoint.lineage)
+        say(f"{path} is not what it was when it was made; it is made again.")
+        path.unlink()
+    note.unlink(missing_ok=True)
+    made = write_f16(checkpoint, path)
+    write_atomic(note, made.revision.encode())
+    return made
 
 
 def _has_kernels(checkpoint: Checkpoint, engine: EngineChoice) -> bool:

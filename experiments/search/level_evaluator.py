@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 from experiments.cli.method_choice import Choice
-from experiments.cli.progress import Progress
+from experiments.cli.progress import Progress, say
 from experiments.coordination.leases import Leases
 from experiments.models.conversion import runnable
 from experiments.models.resolve import Model
@@ -22,6 +24,7 @@ from lrm.compression.checkpoint.receipt import is_complete
 from lrm.compression.streaming.load import device
 from lrm.contracts import Benchmark, Engine
 from lrm.digests import of_json
+from lrm.errors import DamagedModel
 from lrm.generation import calibration
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
@@ -38,6 +41,9 @@ class WorkDone:
     reused: int = 0
     decoded: int = 0
     made: Counter[str] = field(default_factory=Counter)
+
+
+Opened = TypeVar("Opened")
 
 
 @dataclass
@@ -80,10 +86,9 @@ class LevelEvaluator:
         called after each reply, and may end it by an exception.
         """
         # 1) The checkpoint, in a format that the engine runs.
-        checkpoint = self.checkpoint(key)
+        checkpoint, runnable_checkpoint = self._intact(key, self._opened_and_runnable)
         asked = sum(map(len, self.questions.values())) * self.decoding.samples
         self.progress.stage(f"{self.method.axis} {level_label(key):>4}", asked)
-        runnable_checkpoint = self._runnable(checkpoint)
         engine = self.engine_cache.on(runnable_checkpoint)
 
         def arrived(tokens: int, forced: bool) -> None:
@@ -120,12 +125,43 @@ class LevelEvaluator:
 
     def checkpoint(self, key: LevelKey) -> Checkpoint:
         """The model at a level, which may be the model itself. All levels are made in one pass."""
-        if key == self.method.untouched:
-            return self.model.checkpoint
-        if not is_complete(self._folder_of(key)):
+        return self._intact(key, self._opened)
+
+    def _intact(self, key: LevelKey, opened: Callable[[LevelKey], Opened]) -> Opened:
+        """What `opened` makes of a level whose checkpoint is there, made again if it is damaged.
+
+        The model itself is not ours to make again.
+        """
+        path = None if key == self.method.untouched else self._folder_of(key)
+        if path and not is_complete(path):
             with self._lease(self.checkpoints, "compresses the model"):
                 self._compress()
+        try:
+            return opened(key)
+        except DamagedModel as error:
+            if path is None:
+                raise
+            damage = str(error)
+        with self._lease(self.checkpoints, "compresses the model"):
+            with suppress(DamagedModel):
+                return opened(key)  # another worker has made it again
+            say(f"{damage} This is one of the search's own, so it is made again.")
+            discarded = path.with_name(f".{path.name}.damaged")
+            shutil.rmtree(discarded, ignore_errors=True)
+            path.rename(discarded)
+            shutil.rmtree(discarded)
+            self._compress()
+        return opened(key)
+
+    def _opened(self, key: LevelKey) -> Checkpoint:
+        if key == self.method.untouched:
+            return self.model.checkpoint
         return self.method.open(self._folder_of(key))
+
+    def _opened_and_runnable(self, key: LevelKey) -> tuple[Checkpoint, Checkpoint]:
+        """A level's checkpoint, and what the engine runs of it."""
+        checkpoint = self._opened(key)
+        return checkpoint, self._runnable(checkpoint)
 
     def _compress(self) -> None:
         """Makes the levels that are missing."""

@@ -231,14 +231,23 @@ def unknown_tensor(folder: Path) -> None:
     save_file(tensors | {"extra": torch.ones(2)}, folder / "model.safetensors")
 
 
+def few_embeddings(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        if name in tensors:
+            tensors[name] = tensors[name][:1000].contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    change_config(folder, vocab_size=1000)
+
+
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
 BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "family": (lambda path: change_config(path, model_type="gemma"), "of type gemma"),
     "positions": (lambda path: change_config(path, rope_parameters=YARN), "positions by 'yarn'"),
     "config": (lambda path: (path / "config.json").unlink(), "config.json"),
     "overflow": (too_large, "up_proj.* float16 cannot hold"),
-    "tensor": (unknown_tensor, "extra of .* no place"),
-    "few embeddings": (lambda path: change_config(path, vocab_size=1000), "only 1000 embeddings"),
+    "tensor": (unknown_tensor, "no place for, extra"),
+    "few embeddings": (few_embeddings, "only 1000 embeddings"),
     "no tokenizer": (lambda path: (path / "tokenizer.json").write_text("{"), "tokenizer.json"),
     "unigram": (
         lambda path: change_tokenizer(path, lambda spec: spec["model"].update(byte_fallback=True)),

@@ -38,7 +38,7 @@ from lrm.compression.pruning.sparsegpt_method import SparseGPT
 from lrm.compression.pruning.wanda import Wanda
 from lrm.compression.streaming import activations, offload
 from lrm.compression.streaming.decoder import Decoder, blocks_of, linears_of
-from lrm.errors import BadInput, CompressionFailed
+from lrm.errors import BadInput, CompressionFailed, DamagedModel
 from lrm.records import Calibration, Checkpoint
 from tests.compression.test_sparsegpt import by_the_paper
 
@@ -493,7 +493,7 @@ class TestSparseGPT:
     def test_model_that_overflows_fails_by_name(self, tmp_path: Path) -> None:
         path = save_model("llama", tmp_path / "dense")
         weights = load_file(path / "model.safetensors")
-        weights["model.layers.1.post_attention_layernorm.weight"] *= float("nan")
+        weights["model.layers.1.post_attention_layernorm.weight"] *= 1e38
         save_file(weights, path / "model.safetensors", {"format": "pt"})
         with pytest.raises(CompressionFailed, match=r"layers\.1\.mlp\.up_proj: .*not finite"):
             SparseGPT(0.5, CALIBRATION).apply(open_checkpoint(path), tmp_path / "out")
@@ -763,6 +763,9 @@ class TestOpening:
         data = bytearray(file.read_bytes())
         data[-1] ^= 1
         file.write_bytes(data)
+        with pytest.raises(DamagedModel, match="is not what it was when the checkpoint was made"):
+            open_checkpoint(made.path)
+        receipt.unlink()
         assert open_checkpoint(made.path).revision != made.revision
 
     def test_quantized_weights_are_refused(self, folder: Path, tmp_path: Path) -> None:

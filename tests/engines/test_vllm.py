@@ -420,7 +420,7 @@ def test_options_out_of_range_are_refused(
     [
         ("config.json", None, "no readable config.json"),
         ("model.safetensors", None, "no .safetensors weights"),
-        ("model.safetensors", b"cut", "cannot be loaded"),
+        ("model.safetensors", b"cut", "cannot be read"),
     ],
 )
 def test_a_folder_that_cannot_be_run_is_refused_before_the_start(

@@ -3,17 +3,12 @@
 Pruning changes no shape and no dtype, so a pruned safetensors file has exactly the layout of its
 source: a staged checkpoint is a copy of the source folder in which weights are overwritten in
 place, one at a time. What is not overwritten keeps its bits, and memory never holds a second model.
-
-Layout of a safetensors file (huggingface.co/docs/safetensors): 8 bytes with the header's length,
-the header in JSON (dtype, shape and byte range of each tensor), then the tensors' bytes.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
 
@@ -23,10 +18,12 @@ from torch import Tensor
 
 from lrm import formats
 from lrm.compression.checkpoint import receipt
-from lrm.compression.checkpoint.receipt import RECEIPT, steps_of
-from lrm.digests import of_hf_folder
-from lrm.errors import BadInput
+from lrm.compression.checkpoint.receipt import RECEIPT, check_download, check_files, steps_of
+from lrm.digests import of_digests, of_hf_folder
+from lrm.errors import BadInput, DamagedModel
+from lrm.model_checks import check_model, read_config
 from lrm.records import Checkpoint
+from lrm.weight_files import stored_tensors, unreadable, weight_files
 
 COPIED = {".json", ".jinja", ".model", ".txt"}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -34,27 +31,16 @@ DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 BLOCK_WEIGHT = re.compile(r"(^|\.)layers\.\d+\..+\.weight$")
 
 
-@dataclass(frozen=True, slots=True)
-class _Location:
-    """Where a tensor is stored: bytes [start, end) of a file."""
-
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-
 class Weights:
     """The tensors of a folder's safetensors files, by name, one file or sharded.
 
-    Making one reads the headers alone; BadInput names a file that is missing, cut or broken.
+    Making one reads the headers alone; errors as of `lrm.weight_files.stored_tensors`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files = _weight_files(folder)
-        self._tensors = {name: tensor for file in self.files for name, tensor in _header(file)}
+        self.files = weight_files(folder)
+        self._tensors = stored_tensors(folder)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -82,7 +68,7 @@ class Weights:
     def dtype(self, name: str) -> torch.dtype:
         """How a weight is stored; BadInput if it is missing, or quantized."""
         if name not in self._tensors:
-            raise BadInput(f"{self.folder} has no weight {name}; save the model again.")
+            raise DamagedModel(f"{self.folder} has no weight {name}; save the model again.")
         stored = self._tensors[name].dtype
         if stored not in DTYPES:
             raise BadInput(
@@ -99,7 +85,20 @@ class Weights:
                 tensor: Tensor = opened.get_tensor(name)
                 return tensor
         except (OSError, SafetensorError) as error:
-            raise _broken(file, error) from error
+            raise unreadable(file, error) from error
+
+    def read_finite(self, name: str) -> Tensor:
+        """A tensor as it is stored; DamagedModel if it has values that are no numbers."""
+        tensor = self.read(name)
+        if self._tensors[name].dtype in DTYPES and tensor.numel():
+            # Both are NaN where a single value is.
+            least, most = tensor.aminmax()
+            if not (least.isfinite() and most.isfinite()):
+                raise DamagedModel(
+                    f"{name} of {self.folder} has values that are infinite or no numbers; fetch or "
+                    "make the model again."
+                )
+        return tensor
 
     def overwrite(self, name: str, tensor: Tensor) -> None:
         """Replaces a tensor by one of the same shape and dtype."""
@@ -113,17 +112,25 @@ class Weights:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Opens a local Hugging Face folder; BadInput names the file that is missing or broken."""
+    """Opens a local Hugging Face folder, and reads all of it once.
+
+    BadInput names what is missing or wrong (see `lrm.model_checks.check_model`), DamagedModel also
+    a file that is not what it was when we made it, or when the hub named it.
+    """
     if not path.is_dir():
         raise BadInput(f"{path} is no folder; give the folder of a Hugging Face checkpoint.")
+    steps = steps_of(path)
+    digests = of_hf_folder(path, without=RECEIPT)
+    check_files(path, digests)
+    check_download(path, digests)
     stored = formats.of_config(read_config(path), path)
+    check_model(path, stored)
     weights = Weights(path)
     if not any((path / name).is_file() for name in TOKENIZERS):
         raise BadInput(f"{path} has no tokenizer.json; save the model's tokenizer there too.")
-    steps = steps_of(path)
     return Checkpoint(
         path=path,
-        revision=of_hf_folder(path, without=RECEIPT),
+        revision=of_digests(digests),
         format=stored,
         lineage=tuple(step["method"] for step in steps),
         measured=(measure if stored == "dense" else measure_packed)(weights)
@@ -134,18 +141,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
 def architecture(folder: Path) -> str:
     """The model type that the config names; BadInput if there is none."""
     return str(read_config(folder)["model_type"])
-
-
-def read_config(folder: Path) -> dict[str, object]:
-    """The config; BadInput unless it can be read and names a model type."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise _broken(path, error) from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise BadInput(f"{path} names no model_type; fetch it again.")
-    return config
 
 
 def measure(weights: Weights) -> dict[str, float]:
@@ -164,7 +159,7 @@ def measure(weights: Weights) -> dict[str, float]:
     kept = {True: 0, False: 0}
     stored = saved = 0
     for name in weights:
-        tensor = weights.read(name)
+        tensor = weights.read_finite(name)
         if tensor.dim() == 2:
             weights.dtype(name)  # packed matrices that the config is silent about hold no values
         count, nonzeros = tensor.numel(), int(tensor.count_nonzero())
@@ -187,41 +182,8 @@ def measure(weights: Weights) -> dict[str, float]:
 
 def measure_packed(weights: Weights) -> dict[str, float]:
     """What can be said of packed weights without unpacking them: `weights/bytes` as in `measure`.
-    How many values share those bytes is known to the kernels alone."""
+    How many values share those bytes is known to the kernels alone. What is not packed, scales
+    among it, must be finite all the same."""
+    for name in weights:
+        weights.read_finite(name)
     return {"weights/bytes": float(sum(file.stat().st_size for file in weights.files))}
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The single weight file, or the shards that the index names."""
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file() or not index.is_file():
-        if not single.is_file():
-            raise BadInput(f"{folder} has no model.safetensors; other weight files are not read.")
-        return [single]
-    try:
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(index, error) from error
-    if not shards:
-        raise BadInput(f"{index} names no weight file; fetch it again.")
-    return [folder / Path(shard).name for shard in shards]
-
-
-def _header(file: Path) -> Iterator[tuple[str, _Location]]:
-    """The tensors of a file, by name."""
-    try:
-        with safe_open(file, framework="pt"):  # validates the header, ranges and file size
-            pass
-        with file.open("rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(size))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise _broken(file, error) from error
-    header.pop("__metadata__", None)
-    for name, entry in header.items():
-        start, end = (8 + size + offset for offset in entry["data_offsets"])
-        yield name, _Location(file, entry["dtype"], tuple(entry["shape"]), start, end)
-
-
-def _broken(path: Path, error: Exception) -> BadInput:
-    return BadInput(f"{path} cannot be read ({error}); fetch or make it again.")

@@ -1,19 +1,32 @@
 """The receipt of a compressed checkpoint: what was done to it, step by step, and matrix by matrix.
 
 It is the file `lineage.json`, written last, so that a folder that has it is whole. It holds
-timings, so it is no part of the checkpoint's revision.
+timings, so it is no part of the checkpoint's revision. It also holds the digest of every file of
+the folder, and one of itself, which are checked whenever the checkpoint is opened: a bit that flips
+on a disk would otherwise be measured as if it were the method's doing. Receipts of earlier versions
+have no digests.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import NotRequired, Required, TypedDict
 
-from lrm.errors import BadInput
+from lrm.digests import of_file, of_json
+from lrm.errors import DamagedModel
+from lrm.files import write_atomic
+from lrm.weight_files import unreadable
 
 RECEIPT = "lineage.json"
+BLOB = re.compile(r"[0-9a-f]{64}")
+"""The hub's cache names the file of a large download by its digest, and links to it."""
+
+EXCESS = 1e-3
+"""A smaller share of zeros beyond what was asked comes of rounding."""
+
 KEYS = ("method", "parent", "params", "modules")
 
 
@@ -65,27 +78,78 @@ class LineageStep(TypedDict):
     perplexity: NotRequired[PerplexityReport]
 
 
+class _Receipt(TypedDict):
+    """The file's content; no digests in those of earlier versions."""
+
+    steps: list[LineageStep]
+    files: dict[str, str]
+
+
 def is_complete(path: Path) -> bool:
     """Whether a folder holds a compressed checkpoint that was written to its end."""
     return (path / RECEIPT).is_file()
 
 
+def write_receipt(folder: Path, steps: Sequence[Mapping[str, object]]) -> None:
+    """Writes the receipt of a folder in which nothing is to change any more."""
+    files = {
+        file.relative_to(folder).as_posix(): of_file(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file != folder / RECEIPT
+    }
+    content: dict[str, object] = {"steps": list(steps), "files": files}
+    written = json.dumps(content | {"digest": of_json(content)}, indent=1)
+    write_atomic(folder / RECEIPT, written.encode())
+
+
 def steps_of(folder: Path) -> list[LineageStep]:
     """What was done to a checkpoint, oldest first; empty without a receipt.
 
-    Raises BadInput if the receipt cannot be read.
+    Raises DamagedModel if the receipt cannot be read, or is not what was written.
     """
+    return _read(folder)["steps"] if is_complete(folder) else []
+
+
+def check_files(folder: Path, digests: Mapping[str, str]) -> None:
+    """DamagedModel unless a folder's files, of which these are the digests by name, are those that
+    its receipt names, or the receipt of the folder around it."""
+    home, inside = (folder, ".") if is_complete(folder) else (folder.parent, folder.name)
+    if not is_complete(home):
+        return
+    paths = {PurePosixPath(name): digest for name, digest in _read(home)["files"].items()}
+    made = {path.name: digest for path, digest in paths.items() if str(path.parent) == inside}
+    changed = {name for name, digest in digests.items() if made.get(name) != digest}
+    changed |= {name for name in made if not (folder / name).is_file()}
+    if made and changed:
+        raise DamagedModel(
+            f"{folder / min(changed)} is not what it was when the checkpoint was made; make the "
+            f"checkpoint again, or remove its {RECEIPT} to use it as a model of its own."
+        )
+
+
+def check_download(folder: Path, digests: Mapping[str, str]) -> None:
+    """DamagedModel unless files from the hub's cache have the content they are named by there."""
+    for name, digest in digests.items():
+        blob = (folder / name).resolve()
+        if blob.parent.name == "blobs" and BLOB.fullmatch(blob.name) and blob.name != digest:
+            raise DamagedModel(
+                f"{folder / name} is not what the hub says it is; remove {blob} and fetch it again."
+            )
+
+
+def _read(folder: Path) -> _Receipt:
     path = folder / RECEIPT
-    if not path.is_file():
-        return []
     try:
-        steps: list[LineageStep] = json.loads(path.read_text())["steps"]
-        missing = [key for step in steps for key in KEYS if key not in step]
+        content = json.loads(path.read_text())
+        digest = content.pop("digest", None)
+        if ("files" in content or digest) and digest != of_json(content):
+            raise ValueError("it is not what was written")
+        missing = [key for step in content["steps"] for key in KEYS if key not in step]
         if missing:
             raise KeyError(missing[0])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} cannot be read ({error}); fetch or make it again.") from error
-    return steps
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(path, error) from error
+    return {"steps": content["steps"], "files": content.get("files") or {}}
 
 
 def measured(modules: Sequence[ModuleReport]) -> dict[str, float]:
@@ -93,7 +157,8 @@ def measured(modules: Sequence[ModuleReport]) -> dict[str, float]:
 
     `damping/max`: the largest damping that one needed; `damping/raised`: how many needed more than
     was asked; `protected/share`: the share of weights that were left dense by name, and
-    `limited/share` of those that were to be denser than the rest.
+    `limited/share` of those that were to be denser than the rest; `sparsity/excess`, where there is
+    any: the share of zeros beyond what was asked, in what was pruned.
     """
     sums = {}
     damped = [module for module in modules if "damping" in module]
@@ -107,4 +172,17 @@ def measured(modules: Sequence[ModuleReport]) -> dict[str, float]:
         sums["protected/share"] = protected / total
     if limited:
         sums["limited/share"] = limited / total
+    excess = _excess(modules)
+    if excess > EXCESS:
+        sums["sparsity/excess"] = excess
     return sums
+
+
+def _excess(modules: Sequence[ModuleReport]) -> float:
+    """The share of zeros beyond what was asked, in the modules that were pruned."""
+    pruned = [row for row in modules if "sparsity" in row and not row.get("protected")]
+    weights = sum(row["weights"] for row in pruned)
+    more = sum(
+        row["weights"] * max(0.0, row["sparsity_achieved"] - row["sparsity"]) for row in pruned
+    )
+    return more / weights if weights else 0.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lrm.compression.checkpoint.folder import COPIED, Weights, open_checkpoint
-from lrm.compression.checkpoint.receipt import RECEIPT, steps_of
+from lrm.compression.checkpoint.receipt import RECEIPT, steps_of, write_receipt
 from lrm.errors import BadInput, LrmError
 from lrm.files import write_atomic
 from lrm.records import Checkpoint
@@ -107,9 +107,9 @@ def publish(folder: Path, out: Path, parent: Checkpoint, step: Mapping[str, obje
     """Adds `step` (method, params, modules) to the parent's lineage, and renames the folder, now
     whole and on the disk, to `out`."""
     steps = [*steps_of(parent.path), {"parent": parent.revision, **step}]
-    write_atomic(folder / RECEIPT, json.dumps({"steps": steps}, indent=1).encode())
     for name in (UNFINISHED, LOCK):
         (folder / name).unlink(missing_ok=True)
+    write_receipt(folder, steps)
     _flush(folder)
     folder.rename(out)
 

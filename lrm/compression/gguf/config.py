@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, TypedDict, cast
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from lrm.compression.checkpoint.folder import architecture
@@ -52,7 +53,11 @@ def check_config(path: Path) -> ModelConfig:
     family = architecture(path)
     if family not in FAMILIES:
         raise BadInput(f"{path} is of type {family}; only {', '.join(FAMILIES)} become GGUF")
-    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(f"{path} cannot be loaded, save it again: {reason}") from error
     if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         raise BadInput(f"{path} uses sliding-window attention, which is not converted to GGUF")
     rope = config.rope_parameters["rope_type"]

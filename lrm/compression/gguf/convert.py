@@ -25,6 +25,7 @@ from lrm.compression.gguf.files import library, measure
 from lrm.compression.gguf.tokenizer import Vocabulary
 from lrm.digests import of_file
 from lrm.errors import BadInput
+from lrm.model_checks import COMPUTED, HEAD, check_model
 from lrm.records import Checkpoint
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def write_f16(checkpoint: Checkpoint, out: Path, dtype: Dtype = "f16") -> Checkp
     """
     gguf = library()
     config = config_of(checkpoint)
+    check_model(checkpoint.path, checkpoint.format)
     vocabulary = tokenizer.read(checkpoint.path, config.vocab_size)
     weights = Weights(checkpoint.path)
     if out.exists():
@@ -83,7 +85,7 @@ def write_hollow(config: ModelConfig, out: Path) -> dict[str, int]:
         state = dict(AutoModelForCausalLM.from_config(config).state_dict())
     shapes = {name: tuple(weight.shape) for name, weight in state.items()}
     if config.tie_word_embeddings:
-        del shapes["lm_head.weight"]
+        del shapes[HEAD]
     writer = gguf.GGUFWriter(out, config.model_type)
     size = 0
     try:
@@ -189,13 +191,14 @@ def _tensors(
     if config.rope_parameters["rope_type"] == "llama3":
         yield ROPE, _rope_factors(config)
     for source in weights:
-        if source == "lm_head.weight" and config.tie_word_embeddings:
+        # The same as the embeddings, or the folder would not have been opened.
+        if (source == HEAD and config.tie_word_embeddings) or source.endswith(COMPUTED):
             continue
         name = named(source)
         if name is None:
             raise BadInput(f"{source} of {weights.folder} has no place in a GGUF file")
         weights.dtype(source)
-        tensor = _for_llama(weights.read(source).float(), source, config)
+        tensor = _for_llama(weights.read_finite(source).float(), source, config)
         wide = dtype == "f32" or tensor.dim() == 1
         array = tensor.to(torch.float32 if wide else torch.float16).numpy()
         if not np.isfinite(array).all():

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
+from lrm.compression.checkpoint.receipt import check_download
 from lrm.digests import of_file, of_json
-from lrm.errors import BadInput, MissingExtra
+from lrm.errors import BadInput, DamagedModel, MissingExtra
 from lrm.records import Checkpoint
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ def bits_per_weight(of: Iterable[Tensor]) -> float:
 def open_gguf(path: Path) -> Checkpoint:
     """Opens a file by its path, a split one by that of its first part.
 
-    BadInput names what is missing, cut or no GGUF at all. Whether an engine knows the model's
-    architecture is for that engine to say. The revision is that of the bytes of all parts.
+    BadInput names what is missing, cut or no GGUF at all, or not what the hub said it is. Whether
+    an engine knows the model's architecture is for that engine to say. The revision is that of the
+    bytes of all parts.
     """
     files = parts(path)
     measured = measure(files)
@@ -77,6 +79,7 @@ def open_gguf(path: Path) -> Checkpoint:
             f"NAME-00001-of-{split:05}.gguf"
         )
     digests = [of_file(file) for file in files]
+    check_download(path.parent, dict(zip([file.name for file in files], digests, strict=True)))
     revision = of_json(digests) if len(files) > 1 else digests[0]
     return Checkpoint(path, revision, format="gguf", measured=measured)
 
@@ -152,13 +155,15 @@ def reader(file: Path) -> GGUFReader:
     except OSError as error:
         raise BadInput(f"{file} cannot be read ({error.strerror}); give another") from error
     if start != MAGIC:
-        raise BadInput(f"{file} is no GGUF file; give one, or the folder of a Hugging Face model")
+        raise DamagedModel(
+            f"{file} is no GGUF file; give one, or the folder of a Hugging Face model"
+        )
     try:
         return library().GGUFReader(file)
     except MissingExtra:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise BadInput(
+        raise DamagedModel(
             f"{file} is cut or broken, or newer than the package gguf ({reason}); fetch it again"
         ) from error

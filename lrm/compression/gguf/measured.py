@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lrm.compression.checkpoint.receipt import ModuleReport, steps_of
+from lrm.compression.checkpoint.receipt import ModuleReport, check_files, steps_of
 from lrm.compression.gguf.files import library, open_gguf, reader, tensors
 from lrm.compression.gguf.plan import KEPT, RecipePlan, bits, is_matrix
-from lrm.errors import CompressionFailed
+from lrm.errors import CompressionFailed, DamagedModel
 from lrm.records import Checkpoint
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ def open_quantized(folder: Path) -> Checkpoint:
     the model before, which earlier versions did not measure.
     """
     file = folder / FILE
-    opened, steps, stored = open_gguf(file), steps_of(folder), tensors(file)
+    steps = steps_of(folder)
+    if not file.is_file():
+        raise DamagedModel(f"there is no file {file} any more; make the checkpoint again.")
+    opened = open_gguf(file)
+    check_files(folder, {FILE: opened.revision})
+    stored = tensors(file)
     perplexity = steps[-1].get("perplexity")
     rows = [row for row in steps[-1]["modules"] if row["block"]]
     kept = sum(row["weights"] for row in rows if row["protected"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -30,7 +31,7 @@ def load(source: Weights) -> Decoder:
         )
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise BadInput(f"{source.folder} cannot be loaded, save it again: {error}") from error
     _compute_buffers(model, target)
     names = _stored_names(model)

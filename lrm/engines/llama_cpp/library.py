@@ -32,6 +32,7 @@ class ModelParams(Protocol):
     """Of `llama_model_params`."""
 
     n_gpu_layers: int
+    check_tensors: bool
 
 
 class ContextParams(Protocol):
@@ -163,6 +164,7 @@ def load_model(lib: LlamaLibrary, path: Path, gpu_layers: int) -> Model:
     """The model of a file; BadInput with llama.cpp's own reason if it cannot be run."""
     params = lib.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
+    params.check_tensors = True  # values that are infinite or no numbers are refused
     errors = _log_listener(lib)[1]
     errors.clear()
     model = lib.llama_model_load_from_file(str(path).encode(), params)

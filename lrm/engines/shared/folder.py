@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from lrm import formats
 from lrm.contracts import EngineKind
 from lrm.errors import BadInput
+from lrm.model_checks import check_model, read_config
 from lrm.records import Checkpoint
+from lrm.weight_files import stored_tensors
 
 IDENTITY_FILES = (
     "config.json",
@@ -25,20 +24,17 @@ IDENTITY_FILES = (
 
 def check_folder(checkpoint: Checkpoint, engine: EngineKind) -> Mapping[str, object]:
     """Returns the config; raises BadInput unless this is a folder with safetensors weights, dense
-    or packed, that the engine loads."""
+    or packed, that the engine loads, and all of them are there (`lrm.model_checks.check_model`)."""
     path = checkpoint.path
     formats.check(path, checkpoint.format, engine)
-    try:
-        config: object = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError) as error:
+    if not (path / "config.json").is_file():
         raise BadInput(
             f"{path} has no readable config.json; give the folder of a Hugging Face checkpoint"
-        ) from error
-    if not isinstance(config, dict):
-        raise BadInput(f"{path}/config.json is no JSON object; fetch the checkpoint again")
-    if not any(path.glob("*.safetensors")):
-        raise BadInput(f"{path} has no .safetensors weights; convert them, others are not read")
-    formats.check(path, formats.of_config(config, path), engine)
+        )
+    config = read_config(path)
+    stored = formats.of_config(config, path)
+    formats.check(path, stored, engine)
+    check_model(path, stored)
     return config
 
 
@@ -62,15 +58,6 @@ def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def tensor_shapes(checkpoint: Checkpoint) -> dict[str, list[int]]:
+def tensor_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor, by its name; BadInput if a file is cut or broken."""
-    shapes: dict[str, list[int]] = {}
-    try:
-        for path in sorted(checkpoint.path.glob("*.safetensors")):
-            with safe_open(path, framework="pt") as file:
-                shapes |= {name: file.get_slice(name).get_shape() for name in sorted(file.keys())}
-    except (OSError, SafetensorError) as error:
-        raise BadInput(
-            f"checkpoint {checkpoint.path} cannot be loaded, save it again: {error}"
-        ) from error
-    return shapes
+    return {name: tensor.shape for name, tensor in stored_tensors(checkpoint.path).items()}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import ClassVar, Self
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
@@ -22,7 +23,9 @@ from lrm.engines.shared.tokenizer import LOCAL_ONLY, FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.slots import attend
 from lrm.errors import BadInput
+from lrm.model_checks import COMPUTED
 from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
+from lrm.weight_files import weight_files
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 ATTENTION = "lrm_slots"
@@ -76,15 +79,17 @@ class TransformersEngine:
         self._codec = FolderCodec(self.checkpoint)
         try:
             with _no_progress_bar():
-                model = AutoModelForCausalLM.from_pretrained(
+                model, report = AutoModelForCausalLM.from_pretrained(
                     path,
+                    output_loading_info=True,
                     use_safetensors=True,
                     dtype=self.dtype,
                     attn_implementation=ATTENTION,
                     **LOCAL_ONLY,
                 )
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
             raise BadInput(f"checkpoint {path} cannot be loaded, save it again: {error}") from error
+        _check_report(self.checkpoint, report)
         self._model = model.to(self.device).eval()
         return self
 
@@ -93,7 +98,7 @@ class TransformersEngine:
         _check_family(checkpoint)
         check_same_shape(self.checkpoint, checkpoint)
         weights: dict[str, torch.Tensor] = {}
-        for path in sorted(checkpoint.path.glob("*.safetensors")):
+        for path in weight_files(checkpoint.path):
             weights |= load_file(path)
         with torch.no_grad():
             for name, tensor in self._model.named_parameters():
@@ -142,6 +147,24 @@ def _check_family(checkpoint: Checkpoint) -> None:
     slides = isinstance(layer_types, list) and "sliding_attention" in layer_types
     if slides or config.get("use_sliding_window"):
         raise BadInput(f"{path} uses sliding-window attention, which this engine does not run")
+
+
+def _check_report(checkpoint: Checkpoint, report: Mapping[str, Collection[object]]) -> None:
+    """Raises BadInput if weights were missing, which are random then, or had no place in the model.
+
+    `check_folder` finds those first; this is what the loader itself says.
+    """
+    for fault, words in (
+        ("missing_keys", "lacks weights of its model"),
+        ("mismatched_keys", "has weights of other shapes than its model"),
+        ("unexpected_keys", "has weights that its model has no place for"),
+    ):
+        names = sorted(str(name) for name in report.get(fault) or ())
+        strange = [name for name in names if not name.endswith(COMPUTED)]
+        if strange:
+            raise BadInput(
+                f"{checkpoint.path} {words}, {strange[0]}; save or fetch the model again"
+            )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from lrm import formats
 from lrm.contracts import OnCompletion
 from lrm.engines.shared.dtypes import native_dtype
-from lrm.engines.shared.folder import check_folder, check_same_shape, tensor_shapes
+from lrm.engines.shared.folder import check_folder, check_same_shape
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.vllm.call import GenerateCall
 from lrm.engines.vllm.devices import check_kernels, device_environments, device_of, has_kernels
@@ -113,7 +113,6 @@ class VllmEngine:
         path, config = self.checkpoint.path, check_folder(self.checkpoint, VllmEngine)
         check_kernels(path, formats.of_config(config, path), self.device)
         self._parallelism.check_model(path, config)
-        tensor_shapes(self.checkpoint)  # a broken file is refused before vLLM starts
         options = self.options()
         self._workers, self.reused_tokens = Workers(self._environments), 0
         self._carry_out("start", self._for_all(options))

@@ -1,0 +1,96 @@
+"""The weights that a Llama, Qwen2 or Qwen3 model has, by its config: their names and shapes.
+
+The names are those of Hugging Face's modules, which checkpoints are saved under. That these are all
+is tested against the modules themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self, cast
+
+FAMILIES = ("llama", "qwen2", "qwen3")
+DEFAULTS: Mapping[str, Mapping[str, int]] = {
+    "llama": {},
+    "qwen2": {"num_key_value_heads": 32},
+    "qwen3": {"num_key_value_heads": 32, "head_dim": 128},
+}
+"""What a config of the family means that is silent about it."""
+
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """The sizes that decide shapes: `groups` are the heads of keys and values."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = (
+        "num_hidden_layers",
+        "num_attention_heads",
+        "hidden_size",
+        "intermediate_size",
+        "vocab_size",
+    )
+
+    layers: int
+    heads: int
+    groups: int
+    head: int
+    hidden: int
+    inner: int
+    vocabulary: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, object]) -> Self:
+        """The sizes in a config of `FAMILIES` that has all that are `REQUIRED`."""
+        named = cast(Mapping[str, int], {**DEFAULTS[str(config["model_type"])], **config})
+        heads, hidden = named["num_attention_heads"], named["hidden_size"]
+        return cls(
+            layers=named["num_hidden_layers"],
+            heads=heads,
+            groups=named.get("num_key_value_heads") or heads,
+            head=named.get("head_dim") or hidden // heads,
+            hidden=hidden,
+            inner=named["intermediate_size"],
+            vocabulary=named["vocab_size"],
+        )
+
+
+def expected_shapes(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight by its name; without the head where the embeddings are it."""
+    sizes = ModelSizes.of(config)
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (sizes.vocabulary, sizes.hidden)
+    }
+    for index in range(sizes.layers):
+        shapes |= {f"model.layers.{index}.{name}": shape for name, shape in _block(config, sizes)}
+    shapes["model.norm.weight"] = (sizes.hidden,)
+    if not config.get("tie_word_embeddings"):
+        shapes["lm_head.weight"] = (sizes.vocabulary, sizes.hidden)
+    return shapes
+
+
+def _block(config: Mapping[str, object], sizes: ModelSizes) -> Shapes:
+    family, attention = config["model_type"], bool(config.get("attention_bias"))
+    inputs = family == "qwen2" or attention  # Qwen2's biases stand in no config
+    queries, keys = sizes.heads * sizes.head, sizes.groups * sizes.head
+    yield from _linear("self_attn.q_proj", queries, sizes.hidden, inputs)
+    yield from _linear("self_attn.k_proj", keys, sizes.hidden, inputs)
+    yield from _linear("self_attn.v_proj", keys, sizes.hidden, inputs)
+    yield from _linear("self_attn.o_proj", sizes.hidden, queries, attention and family != "qwen2")
+    if family == "qwen3":
+        yield "self_attn.q_norm.weight", (sizes.head,)
+        yield "self_attn.k_norm.weight", (sizes.head,)
+    biased = family == "llama" and bool(config.get("mlp_bias"))
+    yield from _linear("mlp.gate_proj", sizes.inner, sizes.hidden, biased)
+    yield from _linear("mlp.up_proj", sizes.inner, sizes.hidden, biased)
+    yield from _linear("mlp.down_proj", sizes.hidden, sizes.inner, biased)
+    yield "input_layernorm.weight", (sizes.hidden,)
+    yield "post_attention_layernorm.weight", (sizes.hidden,)
+
+
+def _linear(name: str, rows: int, columns: int, bias: bool) -> Shapes:
+    yield f"{name}.weight", (rows, columns)
+    if bias:
+        yield f"{name}.bias", (rows,)
