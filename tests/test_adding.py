@@ -23,10 +23,8 @@ from experiments.cli.quantizer_choice import parse_quantizer
 from experiments.cli.settings import Settings
 from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
-from experiments.search.level import generation_rows
 from experiments.search.level_evaluator import LevelEvaluator
 from lrm import registry
-from lrm.analysis.first_correct import first
 from lrm.compression.checkpoint.folder import Weights, open_checkpoint
 from lrm.contracts import Benchmark, Engine
 from lrm.records import Budget, Checkpoint, Decoding, LevelKey
@@ -125,12 +123,12 @@ def test_a_search_measures_levels_of_them(
     dense = open_checkpoint(SMALLEST)
     choice.check(dense)
     with EngineCache(parse_engine("counting:thoughts=40")) as engine:
-        lab = LevelEvaluator(
+        evaluator = LevelEvaluator(
             folder=tmp_path,
             checkpoints=tmp_path / "checkpoints",
             model=Model("smallest", dense, 32, embedded=True),
             method=choice,
-            engine=engine,
+            engine_cache=engine,
             questions={benchmark: benchmark.load()},
             decoding=Decoding(max_tokens=400, answer_tokens=32),
             track="paper",
@@ -139,8 +137,8 @@ def test_a_search_measures_levels_of_them(
             budgets=[8, 350],
             progress=Progress(0),
         )
-        levels = {key: lab.measure(key) for key in keys}
-        params = [lab.method_params(key) for key in keys]
+        levels = {key: evaluator.measure(key) for key in keys}
+        params = [evaluator.method_params(key) for key in keys]
     assert params[0] == {"method": "none", choice.axis: keys[0]}
     assert (params[1]["method"], params[1]["method_version"]) == (choice.name, 1)
     made = levels[keys[1]].checkpoint
@@ -151,7 +149,8 @@ def test_a_search_measures_levels_of_them(
         point = level.point(Budget(350))
         assert 0 < point.accuracy.value < 1  # one reply in five never answers
         assert level.metrics(Budget(350))["accuracy/letters"] == point.accuracy.value
-        figure = first(generation_rows(level.evaluations[0]))
+        figure = level.readings["letters"].first
+        assert figure is not None
         assert (figure.benchmark, figure.share.value) == ("letters", point.accuracy.value)
 
 

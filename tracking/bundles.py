@@ -156,7 +156,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         need(is_safe(info.orig_filename), f"the name {info.orig_filename!r} is not safe")
-        need(info.filename not in members, f"{info.filename} stands twice")
+        need(info.filename not in members, f"{info.filename} appears twice")
         need(not stat.S_ISLNK(info.external_attr >> 16), f"{info.filename} is a link")
         stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
         need(stored and not info.flag_bits & 1, f"{info.filename} was packed by something else")

@@ -174,7 +174,7 @@ def parse(content: ManifestContent) -> Manifest:
     need(content["digest"] == of_json(rest), f"{MANIFEST} has another checksum")
     runs = tuple(map(_run, content["runs"]))
     need(content["files"] == _list_files(runs), "its list of files is not that of its runs")
-    need(len({run.id for run in runs}) == len(runs), "a run stands twice")
+    need(len({run.id for run in runs}) == len(runs), "a run appears twice")
     homes = [run.kind in HOMES for run in runs]
     need(homes.count(True) == 1, "it does not hold one study or import")
     need(homes[0], "the study is not its first run")

@@ -16,11 +16,7 @@ from mlflow.exceptions import MlflowException
 from lrm.errors import BadInput
 from tracking import address
 from tracking.backend import Backend, Curves, Kind
-from tracking.bundle_export import export
-from tracking.bundle_import import Arrival, bring_in
-from tracking.bundles import Bundle, ProgressCallback
 from tracking.connecting import connect
-from tracking.manifest import Manifest
 from tracking.origin import origin, store_id
 from tracking.owners import tags_of_every_run
 from tracking.processes import sigterm_raises
@@ -89,7 +85,7 @@ class Store:
 
     def find_imported(self, name: str, identity: str) -> str | None:
         """The id of the finished import of that name with the caller's digest, or None."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             return backend.find_finished("import", name, identity)
 
     @contextmanager
@@ -106,31 +102,6 @@ class Store:
         opened = open_import(self._backend, name, identity, params, all_tags)
         with self._guarded(opened) as run:
             yield run
-
-    def export(
-        self, run_id: str, out: Path, unfinished: bool, on_progress: ProgressCallback
-    ) -> Manifest:
-        """Writes the study or import of that run into the bundle `out`.
-
-        Raises BadInput for an unknown run, for a part of a study, and for an unfinished study or
-        import if `unfinished` is not given.
-        """
-        with self._guarded(nullcontext(self._backend)) as backend:
-            home = backend.run(run_id)
-            return export(backend, redact(self.uri), home, out, unfinished, on_progress)
-
-    def bring_in(self, bundle: Bundle, name: str | None, on_progress: ProgressCallback) -> Arrival:
-        """Makes the runs of a bundle, or completes them; runs that are here already stay unchanged.
-
-        `name` is the study's name here, its own if left out. Processes that share the folder of the
-        store import one after the other. Raises BadInput if another study has that name, and if a
-        process elsewhere is importing the same one.
-        """
-        check_name(name or bundle.manifest.study, "a study")
-        database = None if address.is_server(self.uri) else address.sqlite_path(self.uri)
-        folder = database.parent if database else self.root / "mlruns"
-        with self._guarded(nullcontext(self._backend)) as backend:
-            return bring_in(backend, bundle, folder, name, on_progress)
 
     @contextmanager
     def reported(
@@ -154,28 +125,28 @@ class Store:
 
     def log_curve(self, run_id: str, curves: Curves) -> None:
         """Writes metrics over a step into such a run."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             backend.write(run_id, curves)
 
     def runs(self, run_ids: Sequence[str]) -> list[StoredRun]:
         """Stored runs by their ids. Raises BadInput for an unknown id, naming it."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             return [backend.run(run_id) for run_id in run_ids]
 
     def find_run(self, run_id: str) -> StoredRun | None:
         """A stored run, None if there is none with that id."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             return backend.find_run(run_id)
 
     def find_study(self, name: str) -> tuple[StoredRun, list[StoredRun]] | None:
         """The run of a study and those of its levels, the newest first; None if there is no study
         of that name."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             return backend.find_study(name)
 
     def study_names(self) -> set[str]:
         """The names of all studies."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             return {run.tags["study"] for run in backend.runs("study")}
 
     def tagged(self, tag: str, value: str) -> list[StoredRun]:
@@ -192,7 +163,7 @@ class Store:
 
         Raises BadInput where it cannot be read.
         """
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             try:
                 runs_by_kind = [
                     backend.search(f"{condition} and tags.kind = '{kind}'", [kind])
@@ -210,18 +181,22 @@ class Store:
 
     def origin(self, run: StoredRun) -> str:
         """What names a run in its first store, and in every store that it was imported into."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             return origin(run, store_id(backend))
 
     def study_runs(self, name: str) -> tuple[StoredRun, list[StoredRun]]:
         """As `find_study`. Raises BadInput for an unknown study, with the nearest name."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             return backend.study(name)
 
     def attach(self, run_id: str, path: str, data: bytes) -> None:
         """Stores `data` as the artifact `path` of a run that may have ended, or replaces it."""
-        with self._guarded(nullcontext(self._backend)) as backend:
+        with self.connected() as backend:
             backend.attach(run_id, path, data)
+
+    def connected(self) -> AbstractContextManager[Backend]:
+        """The store's MLflow backend; its failures end in sentences, as everywhere in a store."""
+        return self._guarded(nullcontext(self._backend))
 
     @contextmanager
     def _guarded(self, opened: AbstractContextManager[T]) -> Iterator[T]:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from experiments.cli.command import uncollected
 from experiments.exchange.settings import Export, Import
+from tracking import exchange
 from tracking.bundle_import import Arrival
 from tracking.bundles import ProgressCallback, open_bundle
 from tracking.manifest import Manifest
@@ -24,7 +25,7 @@ def export(settings: Export, root: Path | None) -> str:
         store = open_store(settings.tracking_uri, root)
     with stage_bars() as tell:
         run_id = settings.run or store.study_runs(settings.study or "")[0].id
-        manifest = store.export(run_id, settings.out, settings.unfinished, tell)
+        manifest = exchange.export(store, run_id, settings.out, settings.unfinished, tell)
     runs, files = len(manifest.runs), sum(len(run.files) for run in manifest.runs)
     size = settings.out.stat().st_size
     lines = [
@@ -43,7 +44,7 @@ def bring_in(settings: Import, root: Path | None) -> str:
     with stage_bars() as tell:
         bundle = open_bundle(settings.file, tell)
         store = open_store(settings.tracking_uri, root)
-        arrival = store.bring_in(bundle, settings.as_, tell)
+        arrival = exchange.bring_in(store, bundle, settings.as_, tell)
     return "\n".join(
         (
             _arrived(arrival, bundle.manifest),

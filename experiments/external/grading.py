@@ -17,7 +17,7 @@ from lrm.contracts import Benchmark
 from lrm.errors import BadInput
 from lrm.records import Question
 from lrm.scoring import submissions
-from lrm.scoring.grading import Count, graded_submission
+from lrm.scoring.external import Count, graded_submission
 from lrm.scoring.stored_reply import StoredReply, from_line, to_line
 
 

@@ -52,7 +52,7 @@ def held_out_scores(checkpoint: Checkpoint, on_reply: Callable[[int, bool], None
         ReplyCache(Path(scratch), checkpoint, decoding, engine.identity) as cache,
     ):
         evaluations = evaluate(questions, decoding, [BUDGET], cache, engine, on_reply)
-        # Scored in here, since replies are read from the cache's folder when they are needed.
+        # Scored in here, since replies are read from the cache while it is open.
         scores = {
             each.benchmark.name: score(collect(graded_replies(each)), Budget(BUDGET))
             for each in evaluations

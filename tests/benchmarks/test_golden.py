@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from lrm import registry
-from lrm.scoring.grading import graded_submission
+from lrm.scoring.external import graded_submission
 from lrm.scoring.stored_reply import StoredReply
 from lrm.scoring.submissions import SubmissionReader
 from lrm.scoring.truncation import wrong_for_length

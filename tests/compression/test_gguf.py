@@ -190,7 +190,7 @@ def test_token_ids_are_those_of_the_folder(rule: tuple[str, bool] | None, tmp_pa
     with LlamaCppEngine(write_f16(folder, tmp_path / "model.gguf")) as engine:
         for text in texts():
             ids = tokenizer(text)["input_ids"]
-            assert engine._vocab.encode(text, beginning=True) == ids, ascii(text)
+            assert engine._vocab.encode(text, add_special=True) == ids, ascii(text)
             assert engine._vocab.decode(ids) == tokenizer.decode(ids), ascii(text)
 
 

@@ -33,12 +33,12 @@ def test_runs_and_prints_ratios(
     flags = "--rows 2 --row-tokens 64 --levels 0.3,0.6 --blocks 1"
     monkeypatch.setattr(sys, "argv", ["bench_pruning", *flags.split()])
     bench_pruning.main()
-    told = capsys.readouterr().out
-    assert "torch " in told
+    output = capsys.readouterr().out
+    assert "torch " in output
     for mode in ("dense", "sequential"):
-        assert f"ours, {mode} mode, 2 levels of 42 matrices" in told
-        assert f"(scaled from 1 of 6 blocks), against ours in {mode} mode" in told
-    assert "each further level costs" in told
+        assert f"ours, {mode} mode, 2 levels of 42 matrices" in output
+        assert f"(scaled from 1 of 6 blocks), against ours in {mode} mode" in output
+    assert "each further level costs" in output
 
 
 def test_kernels_agree_with_the_cpu_path() -> None:

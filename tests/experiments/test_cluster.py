@@ -71,9 +71,9 @@ def test_an_array_s_tasks_are_one_command_that_a_search_takes(tmp_path: Path) ->
 
 @pytest.mark.parametrize("missing", ["LRM_STORAGE", "MLFLOW_TRACKING_URI"])
 def test_an_array_says_what_it_is_not_told(missing: str, tmp_path: Path) -> None:
-    told = {"LRM_STORAGE": "postgresql://h/d", "MLFLOW_TRACKING_URI": "http://h"}
-    del told[missing]
-    done = run_script(tmp_path, **told)
+    variables = {"LRM_STORAGE": "postgresql://h/d", "MLFLOW_TRACKING_URI": "http://h"}
+    del variables[missing]
+    done = run_script(tmp_path, **variables)
     assert done.returncode != 0
     assert missing in done.stderr
     assert not done.stdout
@@ -86,34 +86,36 @@ def test_the_script_is_clean() -> None:
 
 def test_compose_reads_the_file_and_wants_a_password() -> None:
     command = [tool("docker-compose"), "-f", str(COMPOSE), "config", "-q"]
-    told = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
-    done = subprocess.run(command, env=told | {"LRM_PASSWORD": "x"}, capture_output=True, text=True)
+    variables = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    done = subprocess.run(
+        command, env=variables | {"LRM_PASSWORD": "x"}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
-    done = subprocess.run(command, env=told, capture_output=True, text=True)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert done.returncode != 0
     assert "set it to a password of your own" in done.stderr
 
 
 def test_the_worker_s_command_is_one_that_a_search_takes() -> None:
-    found = services()
-    python, module, name, *words = found["worker"]["command"]
+    parts = services()
+    python, module, name, *words = parts["worker"]["command"]
     assert (python, module, name) == ("python", "-m", "experiments.sparsity_search")
     settings = tyro.cli(Settings, args=words)
-    mounted = [volume.partition(":")[2] for volume in found["worker"]["volumes"]]
+    mounted = [volume.partition(":")[2] for volume in parts["worker"]["volumes"]]
     assert str(settings.folder) in mounted
-    server = next(word for word in found["mlflow"]["command"] if "--port" in word).partition("=")[2]
+    server = next(word for word in parts["mlflow"]["command"] if "--port" in word).partition("=")[2]
     assert settings.tracking_uri == f"http://mlflow:{server}"
-    assert f"mlflow:{server}" in " ".join(found["mlflow"]["command"])
+    assert f"mlflow:{server}" in " ".join(parts["mlflow"]["command"])
 
 
 @pytest.mark.slow
 def test_the_server_s_flags_exist() -> None:
     asked = [word.partition("=")[0] for word in services()["mlflow"]["command"][2:]]
     mlflow = Path(sys.executable).with_name("mlflow")
-    told = subprocess.run([mlflow, "server", "--help"], capture_output=True, text=True, check=True)
+    usage = subprocess.run([mlflow, "server", "--help"], capture_output=True, text=True, check=True)
     assert len(asked) == 6
     for flag in asked:
-        assert flag in told.stdout, flag
+        assert flag in usage.stdout, flag
 
 
 def test_nothing_is_open_to_others_and_no_password_is_written() -> None:

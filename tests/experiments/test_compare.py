@@ -53,17 +53,17 @@ class Made:
     questions: int = QUESTIONS
 
 
-def rows(made: Made, key: Key) -> list[dict[str, Any]]:
-    found = []
-    for i in range(made.questions):
-        score, thinking = float(i < made.right[key]), made.thinking + i
-        found.append(row("arithmetic", f"q{i}", score, thinking))
-        found += [
+def rows(study: Made, key: Key) -> list[dict[str, Any]]:
+    stored = []
+    for i in range(study.questions):
+        score, thinking = float(i < study.right[key]), study.thinking + i
+        stored.append(row("arithmetic", f"q{i}", score, thinking))
+        stored += [
             row("arithmetic", f"q{i}", score * (i % 2), budget, budget=budget)
-            for budget in made.budgets
+            for budget in study.budgets
             if thinking > budget
         ]
-    return found
+    return stored
 
 
 def params_of(key: Key) -> dict[str, object]:
@@ -72,15 +72,15 @@ def params_of(key: Key) -> dict[str, object]:
     return {"method": "gptq", "recipe": key[0], "calibration": key[1]}
 
 
-def write(root: Path, name: str, made: Made) -> None:
-    identity = {"benchmarks": {"arithmetic": [made.version, "a" * 64]}}
-    axis = "sparsity" if all(isinstance(key, float) for key in made.right) else "recipes"
-    config = {"budgets": made.budgets, axis: list(made.right), "identity": identity}
+def write(root: Path, name: str, study: Made) -> None:
+    identity = {"benchmarks": {"arithmetic": [study.version, "a" * 64]}}
+    axis = "sparsity" if all(isinstance(key, float) for key in study.right) else "recipes"
+    config = {"budgets": study.budgets, axis: list(study.right), "identity": identity}
     with open_store(None, root).study(name, {}, {}, config) as study:
-        for key in made.right:
-            params = {**made.asked, "model": "tiny", "benchmarks": "arithmetic"} | params_of(key)
+        for key in study.right:
+            params = {**study.asked, "model": "tiny", "benchmarks": "arithmetic"} | params_of(key)
             with study.level(of_json(key), f"tiny {key}", params) as level:
-                write_generations(level, "arithmetic", rows(made, key))
+                write_generations(level, "arithmetic", rows(study, key))
                 level.log_metrics({"weights/bytes": 1e6})
 
 
@@ -100,13 +100,13 @@ def teams(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     """The projects of two teams, each with a study of the same name: alpha thinks shortly, beta
     longer and better."""
     folder = tmp_path_factory.mktemp("teams")
-    found = {}
-    for team, made in (("alpha", ALPHA), ("beta", BETA)):
-        found[team] = copied(fresh, folder / team)
+    roots = {}
+    for team, study in (("alpha", ALPHA), ("beta", BETA)):
+        roots[team] = copied(fresh, folder / team)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LRM_TEAM", team)
-            write(found[team], "demo", made)
-    return found
+            write(roots[team], "demo", study)
+    return roots
 
 
 @pytest.fixture(scope="module")
@@ -148,49 +148,49 @@ def kept(root: Path) -> list[StoredRun]:
     return open_store(None, root)._backend.runs("comparison")
 
 
-def told(root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(kept(root)[0].artifact("comparison.json") or b"")
-    return found
+def comparison(root: Path) -> dict[str, Any]:
+    comparison: dict[str, Any] = json.loads(kept(root)[0].artifact("comparison.json") or b"")
+    return comparison
 
 
-def seen(made: Made, key: Key, budget: int) -> tuple[list[float], list[float]]:
+def seen(study: Made, key: Key, budget: int) -> tuple[list[float], list[float]]:
     """Scores and lengths under a budget, by hand."""
-    found = rows(made, key)
-    forced = {one["question"]: one for one in found if one["budget"] == budget}
+    stored = rows(study, key)
+    forced = {reply["question"]: reply for reply in stored if reply["budget"] == budget}
     at = [
-        one if one["thinking_tokens"] <= budget else forced[one["question"]]
-        for one in found
-        if one["budget"] is None
+        reply if reply["thinking_tokens"] <= budget else forced[reply["question"]]
+        for reply in stored
+        if reply["budget"] is None
     ]
-    return [one["score"] for one in at], [one["tokens"] for one in at]
+    return [reply["score"] for reply in at], [reply["tokens"] for reply in at]
 
 
 def test_two_teams_in_a_third_store(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The joint front and the paired differences, worked out again from the rows by hand."""
     text = compared(third, capfd, "--study", "alpha demo", "--study", "beta demo")
     points = [
-        (team, sparsity, budget, *(float(np.mean(v)) for v in seen(made, sparsity, budget)))
-        for team, made in (("alpha", ALPHA), ("beta", BETA))
-        for sparsity in made.right
+        (team, sparsity, budget, *(float(np.mean(v)) for v in seen(study, sparsity, budget)))
+        for team, study in (("alpha", ALPHA), ("beta", BETA))
+        for sparsity in study.right
         for budget in BUDGETS
     ]
     front = [points[i] for i in nondominated([p[3] for p in points], [p[4] for p in points])]
     assert {point[0] for point in front} == {"alpha", "beta"}
-    found = told(third)
+    result = comparison(third)
     assert [
-        (one["who"], one["budget"], one["accuracy"]["value"], one["tokens"]["value"])
-        for one in found["front"]
+        (each["who"], each["budget"], each["accuracy"]["value"], each["tokens"]["value"])
+        for each in result["front"]
     ] == [([f"{team}/{team} demo"], *rest) for team, _, *rest in front]
     own = sum(point[0] == "beta" for point in front)
     assert f"{own} of {len(front)}" in text
     (dense,) = (
-        one for one in found["differences"] if (one["level"], one["budget"]) == ("dense", 64)
+        each for each in result["differences"] if (each["level"], each["budget"]) == ("dense", 64)
     )
-    scores = [seen(made, 0.0, 64)[0] for made in (ALPHA, BETA)]
-    apart = paired.paired_difference(*([[one] for one in side] for side in scores))
+    scores = [seen(study, 0.0, 64)[0] for study in (ALPHA, BETA)]
+    apart = paired.paired_difference(*([[each] for each in side] for side in scores))
     assert dense["accuracy"]["value"] == apart.value == -0.25
     assert (dense["accuracy"]["low"], dense["accuracy"]["high"]) == (apart.low, apart.high)
-    assert {one["level"] for one in found["differences"]} == {"dense", "50% sparse"}
+    assert {each["level"] for each in result["differences"]} == {"dense", "50% sparse"}
 
 
 def test_the_comparison_has_a_run_of_its_own_once(
@@ -198,13 +198,13 @@ def test_the_comparison_has_a_run_of_its_own_once(
 ) -> None:
     flags = ("--tag", "team=alpha", "team=beta")
     assert compared(third, capfd, *flags) == compared(third, capfd, *flags)
-    found = [one for one in kept(third) if "beta/beta demo" in one.params["parties"]]
-    assert len({one.id for one in found}) == len({one.tags["identity"] for one in found})
-    run = found[0]
+    runs = [run for run in kept(third) if "beta/beta demo" in run.params["parties"]]
+    assert len({run.id for run in runs}) == len({run.tags["identity"] for run in runs})
+    run = runs[0]
     assert (run.unfinished, run.params["budgets"]) == (None, "16,64")
     assert "[alpha demo](#/experiments/" in run.tags["mlflow.note.content"]
     ranks = run.history("pareto/accuracy")
-    assert list(ranks) == list(range(len(told(third)["front"])))
+    assert list(ranks) == list(range(len(comparison(third)["front"])))
     table = (run.artifact("differences.csv") or b"").decode()
     lines = list(csv.DictReader(table.splitlines()))
     assert {line["budget"] for line in lines} == {"16", "64"}
@@ -223,7 +223,7 @@ def test_one_name_in_two_stores_is_two_studies(
     tags = ("--tag", "team=alpha", "--tag", "team=beta")
     places = [uri(third), *map(uri, teams.values())]
     compared(here, capfd, *tags, "--tracking-uri", *places)
-    assert len(told(third)["parties"]) == 2
+    assert len(comparison(third)["parties"]) == 2
 
 
 def test_a_recipe_on_two_calibrations_is_two_levels(
@@ -237,8 +237,10 @@ def test_a_recipe_on_two_calibrations_is_two_levels(
 
     def apart(*studies: str) -> dict[str, float]:
         compared(here, capfd, "--study", *studies)
-        found = told(here)["differences"]
-        return {one["level"]: one["accuracy"]["value"] for one in found if one["budget"] == 64}
+        differences = comparison(here)["differences"]
+        return {
+            each["level"]: each["accuracy"]["value"] for each in differences if each["budget"] == 64
+        }
 
     both = apart("one", "two")
     assert both == {
@@ -251,10 +253,10 @@ def test_a_recipe_on_two_calibrations_is_two_levels(
 def test_single_runs(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Two levels of other sparsities are compared as they are."""
     _, levels = open_store(None, third).study_runs("beta demo")
-    ids = [one.id for one in levels if one.params["sparsity"] in ("0.5", "0.6")]
+    ids = [run.id for run in levels if run.params["sparsity"] in ("0.5", "0.6")]
     text = compared(third, capfd, "--run", *ids)
     assert "best of each" in text
-    assert {one["run_id"] for one in told(third)["parties"]} == set(ids)
+    assert {entry["run_id"] for entry in comparison(third)["parties"]} == set(ids)
 
 
 def test_what_a_filter_finds(third: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -263,9 +265,9 @@ def test_what_a_filter_finds(third: Path, capfd: pytest.CaptureFixture[str]) -> 
     by_name = compared(third, capfd, "--study", "alpha demo", "beta demo")
     assert compared(third, capfd, *flags) == by_name
     compared(third, capfd, "--filter", "params.sparsity = '0.5' and metrics.`weights/bytes` > 1")
-    parties = told(third)["parties"]
-    assert sorted(one["study"] for one in parties) == ["alpha demo", "beta demo"]
-    assert [one["levels"] for one in parties] == [[one["run_id"]] for one in parties]
+    parties = comparison(third)["parties"]
+    assert sorted(entry["study"] for entry in parties) == ["alpha demo", "beta demo"]
+    assert [entry["levels"] for entry in parties] == [[entry["run_id"]] for entry in parties]
     said = refused(third, capfd, "--filter", "model is tiny")
     assert "--filter 'model is tiny' cannot be searched for (Invalid clause(s)" in said
     assert "what was asked for is nothing" in refused(third, capfd, "--filter", "tags.team = 'x'")
@@ -282,7 +284,7 @@ def test_replies_made_elsewhere_beside_a_study(
     assert "budgets: 16,64 (t/one), none (t/theirs)" in said
     flags = ("--study", "one", "--run", run_id, "--allow", "budgets")
     assert "best of each" in compared(alike, capfd, *flags)
-    (pair,) = told(alike)["differences"]
+    (pair,) = comparison(alike)["differences"]
     assert (pair["budget"], pair["accuracy"]["value"]) == (None, 0.5)
 
 
@@ -304,7 +306,7 @@ def test_the_report_shows_both(
     assert "The joint front, and who holds it" in page
     assert "alpha/alpha demo: dense" in page
     assert "beta/beta demo holds" in page
-    (run,) = (one for one in kept(third) if one.artifact("report.html"))
+    (run,) = (run for run in kept(third) if run.artifact("report.html"))
     assert run.artifact("report.html") == out.read_bytes()
 
 
@@ -351,7 +353,7 @@ def test_what_does_no_harm_or_is_not_known_is_marked(
     assert "Not alike in max_tokens: 96 (t/one), 200 (t/two)." in text
     assert "Not alike in top_p: 0.95 (t/one), not known (t/two)." in text
     assert "Shown are the 10 that all answered; left out are q10, q11." in text
-    assert {one["budget"] for one in told(alike)["front"]} == {64}
+    assert {point["budget"] for point in comparison(alike)["front"]} == {64}
 
 
 def test_what_cannot_be_compared(
@@ -386,12 +388,12 @@ def test_stores_that_cannot_be_used(
 ) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        place = f"http://me:hunter2@127.0.0.1:{unused.getsockname()[1]}"
-        said = refused(third, capfd, "--study", "x", "y", "--tracking-uri", place)
+        address = f"http://me:hunter2@127.0.0.1:{unused.getsockname()[1]}"
+        said = refused(third, capfd, "--study", "x", "y", "--tracking-uri", address)
     assert "Cannot use the store http://***@127.0.0.1" in said
     assert "hunter2" not in said
-    with unwilling() as place:
-        said = refused(third, capfd, "--study", "x", "y", "--tracking-uri", place)
+    with unwilling() as address:
+        said = refused(third, capfd, "--study", "x", "y", "--tracking-uri", address)
     assert "The store http://***@127.0.0.1" in said
     assert "does not let you in: set MLFLOW_TRACKING_USERNAME" in said
     assert "hunter2" not in said

@@ -18,18 +18,18 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--model tiny-1m --sparsity 0,0.5 --budget 8 --questions 1 --benchmarks timeline"
     methods = ["--methods", "magnitude", "magnitude:pattern=2:4"]
     assert main([*flags.split(), *methods], root=tmp_path) == 0
-    told = capsys.readouterr().out
-    rows = [line.split() for line in told.splitlines() if "magnitude" in line]
+    output = capsys.readouterr().out
+    rows = [line.split() for line in output.splitlines() if "magnitude" in line]
     assert [row[:2] for row in rows] == [
         [level, method] for level in ("0%", "50%") for method in ("magnitude", methods[2])
     ]
     assert rows[0][2:] == rows[1][2:]
     assert float(rows[2][2]) > float(rows[0][2])
-    made = sorted((tmp_path / "mlruns" / "checkpoints").iterdir())
-    before = [path.stat().st_mtime_ns for path in made]
+    pruned = sorted((tmp_path / "mlruns" / "checkpoints").iterdir())
+    before = [path.stat().st_mtime_ns for path in pruned]
     assert main([*flags.split(), *methods], root=tmp_path) == 0
-    assert capsys.readouterr().out == told
-    assert [path.stat().st_mtime_ns for path in made] == before
+    assert capsys.readouterr().out == output
+    assert [path.stat().st_mtime_ns for path in pruned] == before
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

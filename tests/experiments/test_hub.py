@@ -140,8 +140,8 @@ def local(name: str, folder: Path) -> list[dict[str, object]]:
 
 def test_every_hub_data_set_is_pinned_to_a_commit() -> None:
     modules = [
-        importlib.import_module(f"lrm.benchmarks.{found.name}")
-        for found in pkgutil.iter_modules(lrm.benchmarks.__path__)
+        importlib.import_module(f"lrm.benchmarks.{module.name}")
+        for module in pkgutil.iter_modules(lrm.benchmarks.__path__)
     ]
     values = [value for module in modules for value in vars(module).values()]
     sources = [value for value in values if isinstance(value, Source) and value.hub]

@@ -367,7 +367,7 @@ def test_one_quantization_of_a_hub_id_is_fetched_with_all_its_parts(
         chosen = "some/model-GGUF:F16 llama_cpp"
         asked = ["some/model-GGUF:F16 vllm", "some/model-GGUF llama_cpp"]
         asked += ["some/model-GGUF:Q2_K llama_cpp", "some/model-GGUF:Q3_K llama_cpp"]
-        refused, several, two, none, found = outcomes(
+        refused, several, two, none, fetched = outcomes(
             tmp_path / "home", [*asked, chosen], FIND, HF_ENDPOINT=mirror.url
         )
         assert fetched(mirror) == {path.name for path in parts.parent.iterdir()}
@@ -375,8 +375,8 @@ def test_one_quantization_of_a_hub_id_is_fetched_with_all_its_parts(
     assert "several models: t-F16, t-Q2_K, t-UD-Q2_K; name one: some/model-GGUF:NAME" in several
     assert "several models 'Q2_K': t-Q2_K, t-UD-Q2_K" in two
     assert "no model 'Q3_K', but t-Q2_K, t-UD-Q2_K, t-F16; name one" in none
-    assert found == ["some/model-GGUF:F16", "gguf", parts.name]
+    assert fetched == ["some/model-GGUF:F16", "gguf", parts.name]
     asked = [chosen, "some/model-GGUF:Q2_K llama_cpp"]
     again, gone = outcomes(tmp_path / "home", asked, FIND, HF_ENDPOINT=CLOSED)
-    assert again == found
+    assert again == fetched
     assert "the copy of some/model-GGUF here has no model 'Q2_K', but t-F16" in gone

@@ -25,11 +25,11 @@ PLANS = EXPERIMENTS / "planning" / "README.md"
 NUMBER = r"([\d,.]+)"
 
 
-def value(text: str, what: str, unit: str) -> float:
+def value(text: str, quantity: str, unit: str) -> float:
     """The number of the first line that begins so."""
-    found = re.search(rf"^  {what} +{NUMBER} ?{unit}", text, re.M)
-    assert found, f"{what} in {text}"
-    return float(found[1].replace(",", ""))
+    match = re.search(rf"^  {quantity} +{NUMBER} ?{unit}", text, re.M)
+    assert match, f"{quantity} in {text}"
+    return float(match[1].replace(",", ""))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -54,8 +54,8 @@ def test_the_measured_model_gets_the_measured_figures() -> None:
     )
     table = dict(rows)
     for mode, seconds in table.items():
-        found = dense.seconds(sizes, MEASURED_TOKENS, 8, mode)
-        assert found == pytest.approx((float(seconds), float(seconds))), mode
+        scaled = dense.seconds(sizes, MEASURED_TOKENS, 8, mode)
+        assert scaled == pytest.approx((float(seconds), float(seconds))), mode
     assert len(table) == 2
     for levels, measured in ((1, 6.4), (8, 9.2)):
         hidden = dense.hidden_states(sizes, MEASURED_TOKENS, levels, "dense")
@@ -79,12 +79,12 @@ def test_r1s_files_need_what_they_weigh(capsys: pytest.CaptureFixture[str]) -> N
     assert deepseek_r1.FOLDED == 70_272
     [row] = [line.split() for line in text.splitlines() if line.strip().startswith("UD-IQ1_S ")]
     assert "25" in row  # (2 x (78 x 2^30 - 2e9) - 131e9) / (17,920 x 70,272)
-    engines = [parse_engine(found).options for found in re.findall(r"--engine (\S+)", text)]
-    assert [one["slots"] for one in engines] == [10, 4, 1, 1]
-    layers = [one["gpu_layers"] for one in engines]
+    engines = [parse_engine(engine).options for engine in re.findall(r"--engine (\S+)", text)]
+    assert [engine["slots"] for engine in engines] == [10, 4, 1, 1]
+    layers = [engine["gpu_layers"] for engine in engines]
     assert layers[:2] == [-1, -1]
-    for told, (_, size) in zip(layers[2:], list(deepseek_r1.FILES.values())[2:], strict=True):
-        assert told / 61 * size < 2 * 78 * 2**30 < size
+    for on_gpus, (_, size) in zip(layers[2:], list(deepseek_r1.FILES.values())[2:], strict=True):
+        assert on_gpus / 61 * size < 2 * 78 * 2**30 < size
     assert plan.main(["--shape", "deepseek-r1", "--gpus", "4"]) == 0
     assert capsys.readouterr().out.count("gpu_layers=-1,context=17920,slots=10") == 4
 

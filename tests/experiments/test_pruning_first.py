@@ -38,19 +38,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoints(root: Path) -> dict[tuple[str, ...], Path]:
     """By what was done to them."""
     folders = [path for path in root.glob("mlruns/checkpoints/*") if path.is_dir()]
-    return {tuple(map(told, steps_of(one))): one for one in folders}
+    return {tuple(map(described, steps_of(folder))): folder for folder in folders}
 
 
-def told(step: dict[str, Any]) -> str:
+def described(step: dict[str, Any]) -> str:
     return f"{step['method']} {step['params'].get('sparsity', '')}".strip()
 
 
 @pytest.mark.engine
 def test_the_search_works_on_the_pruned_model(root: Path) -> None:
-    made = checkpoints(root)
-    assert set(made) == {("magnitude 0.5",), ("magnitude 0.5", "magnitude 0.7")}
-    pruned = open_checkpoint(made["magnitude 0.5",])
-    again = open_checkpoint(made["magnitude 0.5", "magnitude 0.7"])
+    folders = checkpoints(root)
+    assert set(folders) == {("magnitude 0.5",), ("magnitude 0.5", "magnitude 0.7")}
+    pruned = open_checkpoint(folders["magnitude 0.5",])
+    again = open_checkpoint(folders["magnitude 0.5", "magnitude 0.7"])
     assert again.lineage == ("magnitude", "magnitude")
     assert pruned.measured["sparsity/achieved"] == pytest.approx(0.5, abs=1e-3)
     steps = steps_of(again.path)
@@ -60,8 +60,8 @@ def test_the_search_works_on_the_pruned_model(root: Path) -> None:
     store = open_store(None, root)
     (study,) = store._backend.runs("study")
     assert study.name.startswith("tiny-1m-magnitude-0.5-magnitude-")
-    levels = {one.params["sparsity"]: one for one in store._backend.runs("level")}
-    assert {one.params["first"] for one in levels.values()} == {"magnitude@0.5"}
+    levels = {run.params["sparsity"]: run for run in store._backend.runs("level")}
+    assert {run.params["first"] for run in levels.values()} == {"magnitude@0.5"}
     assert levels["0.0"].params["method"] == "magnitude@0.5"
     assert levels["0.7"].params["method"] == "magnitude"
     assert levels["0.0"].metrics["sparsity/achieved"] == pytest.approx(0.5, abs=1e-3)
@@ -93,8 +93,10 @@ def test_the_pruned_model_is_made_once(root: Path, capfd: pytest.CaptureFixture[
 
 @pytest.mark.engine
 def test_a_study_is_not_continued_without_it(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    found = open_store(None, root)._backend.runs("study")
-    (name,) = [one.name for one in found if "0.7" in (one.artifact("config.json") or b"").decode()]
+    studies = open_store(None, root)._backend.runs("study")
+    (name,) = [
+        run.name for run in studies if "0.7" in (run.artifact("config.json") or b"").decode()
+    ]
     without = [*ASKED, "--questions", "2", "--method", "magnitude", "--sparsity", "0,0.7"]
     assert main([*without, "--study", name], root) == 2
     assert "was started with first = magnitude@0.5, not None" in capfd.readouterr().err
@@ -142,10 +144,10 @@ def test_pruned_then_quantized(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     flags = [*FLAGS, "--method", "gguf:calibration=none", "--recipes", "f16,Q8_0"]
     assert quantization_search.main(flags, tmp_path) == 0
     assert "quantized 1 checkpoints" in capfd.readouterr().out
-    made = checkpoints(tmp_path)
-    assert set(made) == {("magnitude 0.5",), ("magnitude 0.5", "gguf:Q8_0")}
+    folders = checkpoints(tmp_path)
+    assert set(folders) == {("magnitude 0.5",), ("magnitude 0.5", "gguf:Q8_0")}
     levels: dict[str, Any] = {
-        one.params["recipe"]: one for one in open_store(None, tmp_path)._backend.runs("level")
+        run.params["recipe"]: run for run in open_store(None, tmp_path)._backend.runs("level")
     }
     assert levels["f16"].params["method"] == "magnitude@0.5"
     assert levels["f16"].metrics["weights/packed_bytes"] < levels["f16"].metrics["weights/bytes"]

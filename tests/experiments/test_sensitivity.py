@@ -58,21 +58,21 @@ def level(key: str, right: set[int], samples: int = 1, **measured: float) -> Lev
         for sample in range(samples)
     }
     decoding = Decoding(samples=samples)
-    told = Evaluation(ARITHMETIC, QUESTIONS, decoding, (8,), replies)
-    readings = {"arithmetic": read(graded_replies(told), "tokens")}
+    evaluation = Evaluation(ARITHMETIC, QUESTIONS, decoding, (8,), replies)
+    readings = {"arithmetic": read(graded_replies(evaluation), "tokens")}
     return Level(key, Checkpoint(Path("x"), "x", measured=measured), readings, (8,))
 
 
-def found(samples: int = 1) -> SensitivityFindings:
+def findings(samples: int = 1) -> SensitivityFindings:
     everything, all_but_one = set(range(12)), set(range(11))
-    told = {"perplexity/dense": 1.5, "reconstruction/error": 0.1}
+    measured = {"perplexity/dense": 1.5, "reconstruction/error": 0.1}
     return SensitivityFindings(
         [
             level("f16", everything, samples),
-            level("Q", set(), samples, **told, perplexity=9.0, **{"protected/share": 0.0}),
-            level("Q/except:a", all_but_one, samples, **told, perplexity=1.6),
-            level("Q/except:b", everything, samples, **told, perplexity=1.6),
-            level("Q/except:c", all_but_one, samples, **told, perplexity=1.7),
+            level("Q", set(), samples, **measured, perplexity=9.0, **{"protected/share": 0.0}),
+            level("Q/except:a", all_but_one, samples, **measured, perplexity=1.6),
+            level("Q/except:b", everything, samples, **measured, perplexity=1.6),
+            level("Q/except:c", all_but_one, samples, **measured, perplexity=1.7),
         ],
         [],
         (8,),
@@ -80,11 +80,11 @@ def found(samples: int = 1) -> SensitivityFindings:
 
 
 def test_the_most_harmful_come_first() -> None:
-    harms = found().harms
-    assert [one.part for one in harms] == ["all of it", "c", "a", "b"]
-    assert [one.part for one in found().alone] == ["c", "a", "b"]
-    assert [one.apart.value for one in harms] == pytest.approx([-1, -1 / 12, -1 / 12, 0])
-    assert [one.apart.significant for one in harms] == [True, False, False, False]
+    harms = findings().harms
+    assert [part.part for part in harms] == ["all of it", "c", "a", "b"]
+    assert [part.part for part in findings().alone] == ["c", "a", "b"]
+    assert [part.apart.value for part in harms] == pytest.approx([-1, -1 / 12, -1 / 12, 0])
+    assert [part.apart.significant for part in harms] == [True, False, False, False]
     expected = paired.paired_difference([[1.0]] * 11 + [[0.0]], [[1.0]] * 12)
     assert harms[1].apart == expected
     assert harms[0].share == 1
@@ -92,24 +92,24 @@ def test_the_most_harmful_come_first() -> None:
 
 
 def test_samples_are_not_taken_for_questions() -> None:
-    one, several = found(1).harms[1].apart, found(4).harms[1].apart
+    once, several = findings(1).harms[1].apart, findings(4).harms[1].apart
     assert several.questions == 12
-    assert several.high - several.low == pytest.approx(one.high - one.low, rel=0.05)
+    assert several.high - several.low == pytest.approx(once.high - once.low, rel=0.05)
 
 
 def test_the_table_says_it() -> None:
-    told = table(found())
-    assert [row[0] for row in told.rows] == ["f16", "all of it", "c", "a", "b"]
-    assert told.rows[0][3] == "1.5000"
-    assert told.rows[2][1:4] == ("", "0.1000", "1.7000")
-    assert [row[4][-1] for row in told.rows] == [" ", "*", " ", " ", " "]
+    shown = table(findings())
+    assert [row[0] for row in shown.rows] == ["f16", "all of it", "c", "a", "b"]
+    assert shown.rows[0][3] == "1.5000"
+    assert shown.rows[2][1:4] == ("", "0.1000", "1.7000")
+    assert [row[4][-1] for row in shown.rows] == [" ", "*", " ", " ", " "]
     worst = paired.paired_difference([[0.0]] * 12, [[1.0]] * 12)
-    assert told.rows[1][-2:] == (signed(worst.interval), "yes")
-    assert {row[-1] for row in told.rows[2:]} == {"no"}
+    assert shown.rows[1][-2:] == (signed(worst.interval), "yes")
+    assert {row[-1] for row in shown.rows[2:]} == {"no"}
 
 
 def test_the_files_hold_the_same() -> None:
-    rows = list(csv.DictReader(found().parts().decode().splitlines()))
+    rows = list(csv.DictReader(findings().parts().decode().splitlines()))
     assert [row["part"] for row in rows] == ["all of it", "c", "a", "b"]
     assert float(rows[1]["difference"]) == pytest.approx(-1 / 12)
     assert [row["significant"] for row in rows] == ["True", "False", "False", "False"]
@@ -193,9 +193,9 @@ def test_a_study_by_block(tmp_path: Path) -> None:
     for block in range(4):
         assert re.search(rf"layers\.{block} +25\.0% +0\.\d{{4}} +1\.0\d\d\d +", done.stdout)
     assert re.search(r"all of it +100\.0% ", done.stdout)
-    (place,) = tmp_path.glob("mlruns/**/sensitivity/figure.png")
-    assert place.read_bytes().startswith(b"\x89PNG")
-    assert str(place) in done.stdout
+    (figure,) = tmp_path.glob("mlruns/**/sensitivity/figure.png")
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert str(figure) in done.stdout
 
 
 def study(root: Path) -> subprocess.CompletedProcess[str]:

@@ -187,6 +187,7 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
         import os, signal, sys
         from pathlib import Path
         from tracking.bundles import open_bundle
+        from tracking import exchange
         from tracking.bundle_import import _Destination
         from tracking.store import open_store
         opened, count = _Destination._tags, 0
@@ -198,7 +199,8 @@ def test_killed_in_the_middle_it_goes_on_without_doubles(
             return opened(self, run)
         _Destination._tags = tags
         quiet = lambda *words: None
-        open_store(None, Path(sys.argv[1])).bring_in(
+        exchange.bring_in(
+            open_store(None, Path(sys.argv[1])),
             open_bundle(Path(sys.argv[2]), quiet), None, quiet
         )
     """
@@ -220,13 +222,14 @@ def test_two_at_once_make_nothing_twice(alpha: Path, bundle: Path, there: Path) 
     script = """
         import sys
         from pathlib import Path
+        from tracking import exchange
         from tracking.bundles import open_bundle
         from tracking.store import open_store
         quiet = lambda *words: None
         store, content = open_store(None, Path(sys.argv[1])), open_bundle(Path(sys.argv[2]), quiet)
         print("ready", flush=True)
         input()
-        print(store.bring_in(content, None, quiet).new)
+        print(exchange.bring_in(store, content, None, quiet).new)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(there), str(bundle)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
