@@ -59,10 +59,10 @@ def head(outcome: ImportOutcome) -> str:
 
 
 def tables(outcome: ImportOutcome) -> list[Table]:
-    found = [accuracies(outcome), endings(outcome), lengths(outcome)]
+    shown = [accuracies(outcome), endings(outcome), lengths(outcome)]
     if outcome.against:
-        found.append(published.table(outcome.comparisons, outcome.against))
-    return found
+        shown.append(published.table(outcome.comparisons, outcome.against))
+    return shown
 
 
 READINGS = {
@@ -178,11 +178,11 @@ def _further(scores: Mapping[str, Score]) -> list[str]:
         average = intervals.average([scores[name].accuracy for name in PAPER])
         notes.append(f"Average of {', '.join(PAPER)}: {percent(average)}.")
     for name, one in scores.items():
-        told = [
+        metrics = [
             f"{metric.replace('_at_', '@')} {value:.1%}"
             for metric, value in one.metrics.items()
             if metric == "f1" or "_at_" in metric
         ]
-        if told:
-            notes.append(f"{name}: {', '.join(told)}.")
+        if metrics:
+            notes.append(f"{name}: {', '.join(metrics)}.")
     return notes

@@ -30,15 +30,15 @@ class QuantizationFindings(Findings):
         return {"recipe": point.level, "bytes": point.weights_bytes, **super().row(point)}
 
 
-def by_recipe(found: Findings) -> Table:
+def by_recipe(findings: Findings) -> Table:
     """Every recipe at the largest budget."""
-    budget = Budget(max(found.budgets), HEADLINE)
-    names = list(found.levels[0].scores(budget))
+    budget = Budget(max(findings.budgets), HEADLINE)
+    names = list(findings.levels[0].scores(budget))
     header = ("recipe", "bits", "in blocks", "bytes", "error", "perplexity", "fell back", *names)
     return Table(
         f"Recipes at {budget.tokens} thinking tokens",
         (*header, "mean accuracy", "tokens per question"),
-        [_line(level, perplexity(level, found.levels), budget) for level in found.levels],
+        [_line(level, perplexity(level, findings.levels), budget) for level in findings.levels],
         NOTE,
     )
 
@@ -48,8 +48,8 @@ def perplexity(level: Level, levels: Sequence[Level]) -> float | None:
     each checkpoint made from it."""
     if level.key != QuantizerChoice.untouched:
         return level.checkpoint.measured.get("perplexity")
-    told = (other.checkpoint.measured.get("perplexity/dense") for other in levels)
-    return next((value for value in told if value is not None), None)
+    dense = (other.checkpoint.measured.get("perplexity/dense") for other in levels)
+    return next((value for value in dense if value is not None), None)
 
 
 def heading(outcome: SearchOutcome) -> str:
@@ -71,15 +71,15 @@ def reused_and_made(outcome: SearchOutcome) -> str:
 
 def text(outcome: SearchOutcome) -> str:
     """Everything the quantization search prints at its end."""
-    found = outcome.findings
+    findings = outcome.findings
     return "\n\n".join(
         (
             heading(outcome),
-            by_recipe(found).text(),
+            by_recipe(findings).text(),
             Table(
                 "Pareto front: no other point is both more accurate and shorter",
                 FRONT,
-                [_cells(point) for point in found.front],
+                [_cells(point) for point in findings.front],
             ).text(),
             reused_and_made(outcome),
             look_further(outcome),
@@ -88,10 +88,10 @@ def text(outcome: SearchOutcome) -> str:
 
 
 def _line(level: Level, perplexed: float | None, budget: Budget) -> Sequence[str]:
-    told, point = level.checkpoint.measured, level.point(budget)
+    measured, point = level.checkpoint.measured, level.point(budget)
 
     def shown(name: str, form: str) -> str:
-        return format(told[name], form) if name in told else ""
+        return format(measured[name], form) if name in measured else ""
 
     return (
         level_label(level.key),

@@ -48,15 +48,15 @@ class SensitivityFindings(QuantizationFindings):
         """Each part beside the model itself, the first level: most accuracy lost first, of equal
         ones the highest perplexity first."""
         dense, *others = self.levels
-        found = [self._harm(level, dense) for level in others]
-        return sorted(found, key=lambda one: (one.apart.value, -(one.perplexity or 0)))
+        harms = [self._harm(level, dense) for level in others]
+        return sorted(harms, key=lambda harm: (harm.apart.value, -(harm.perplexity or 0)))
 
     def files(self) -> dict[str, bytes]:
         """The study's tables and its figure."""
         if not self.alone:
             return super().files()
-        drawn = figure(self.alone, perplexity(self.levels[0], self.levels)).png()
-        return {**super().files(), "sensitivity/parts.csv": self.parts(), FIGURE: drawn}
+        picture = figure(self.alone, perplexity(self.levels[0], self.levels)).png()
+        return {**super().files(), "sensitivity/parts.csv": self.parts(), FIGURE: picture}
 
     @property
     def alone(self) -> list[Harm]:
@@ -68,8 +68,8 @@ class SensitivityFindings(QuantizationFindings):
         return as_csv([_row(one) for one in self.harms])
 
     def _harm(self, level: Level, dense: Level) -> Harm:
-        told = level.checkpoint.measured
-        kept = told.get("protected/share")
+        measured = level.checkpoint.measured
+        kept = measured.get("protected/share")
         each = {
             name: paired.paired_difference(
                 *(_scores(it, name, self.budget) for it in (level, dense))
@@ -79,7 +79,7 @@ class SensitivityFindings(QuantizationFindings):
         return Harm(
             part=str(level.key).partition(f"/{EXCEPT}")[2] or ALL,
             share=None if kept is None else 1 - kept,
-            error=told.get("reconstruction/error"),
+            error=measured.get("reconstruction/error"),
             perplexity=perplexity(level, self.levels),
             accuracy={n: one.accuracy for n, one in level.scores(self.budget).items()},
             mean=level.point(self.budget).accuracy,
@@ -89,35 +89,37 @@ class SensitivityFindings(QuantizationFindings):
 
 def text(outcome: SearchOutcome) -> str:
     """Everything the sensitivity study prints at its end."""
-    found = outcome.findings
-    assert isinstance(found, SensitivityFindings)
-    place = outcome.store.runs([outcome.run_id])[0].location(FIGURE) if found.alone else "none yet"
+    findings = outcome.findings
+    assert isinstance(findings, SensitivityFindings)
+    location = (
+        outcome.store.runs([outcome.run_id])[0].location(FIGURE) if findings.alone else "none yet"
+    )
     return "\n\n".join(
         (
             heading(outcome),
-            table(found).text(),
-            f"The figure: {place}\n{reused_and_made(outcome)}",
+            table(findings).text(),
+            f"The figure: {location}\n{reused_and_made(outcome)}",
             look_further(outcome),
         )
     )
 
 
-def table(found: SensitivityFindings) -> Table:
+def table(findings: SensitivityFindings) -> Table:
     """The model itself, and what was quantized by the damage done."""
-    dense = found.levels[0]
-    scores = dense.scores(found.budget)
+    dense = findings.levels[0]
+    scores = dense.scores(findings.budget)
     model = (
         str(dense.key),
         "",
         "",
-        _number(perplexity(dense, found.levels), ".4f"),
+        _number(perplexity(dense, findings.levels), ".4f"),
         *(f"{percent(one.accuracy)} " for one in scores.values()),
-        percent(dense.point(found.budget).accuracy),
+        percent(dense.point(findings.budget).accuracy),
         "",
         "",
     )
     return Table(
-        f"Quantized alone, by damage, at {found.budget.tokens} thinking tokens",
+        f"Quantized alone, by damage, at {findings.budget.tokens} thinking tokens",
         (
             "part",
             "share",
@@ -128,24 +130,24 @@ def table(found: SensitivityFindings) -> Table:
             "against the model",
             "significant",
         ),
-        [model, *(_cells(one) for one in found.harms)],
+        [model, *(_cells(one) for one in findings.harms)],
         NOTE,
     )
 
 
-def _cells(one: Harm) -> Sequence[str]:
+def _cells(harm: Harm) -> Sequence[str]:
     return (
-        one.part,
-        _number(one.share, ".1%"),
-        _number(one.error, ".4f"),
-        _number(one.perplexity, ".4f"),
+        harm.part,
+        _number(harm.share, ".1%"),
+        _number(harm.error, ".4f"),
+        _number(harm.perplexity, ".4f"),
         *(
-            percent(one.accuracy[name]) + ("*" if apart.significant else " ")
-            for name, apart in one.each.items()
+            percent(harm.accuracy[name]) + ("*" if apart.significant else " ")
+            for name, apart in harm.each.items()
         ),
-        percent(one.mean),
-        signed(one.apart.interval),
-        "yes" if one.apart.significant else "no",
+        percent(harm.mean),
+        signed(harm.apart.interval),
+        "yes" if harm.apart.significant else "no",
     )
 
 
@@ -153,23 +155,23 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _row(one: Harm) -> Mapping[str, Any]:
+def _row(harm: Harm) -> Mapping[str, Any]:
     """A part as one flat record."""
     return {
-        "part": one.part,
-        "share": one.share,
-        "reconstruction_error": one.error,
-        "perplexity": one.perplexity,
-        **{f"accuracy_{name}": found.value for name, found in one.accuracy.items()},
-        "accuracy": one.mean.value,
-        "accuracy_low": one.mean.low,
-        "accuracy_high": one.mean.high,
-        "difference": one.apart.value,
-        "difference_low": one.apart.low,
-        "difference_high": one.apart.high,
-        "significant": one.apart.significant,
-        **{f"difference_{name}": apart.value for name, apart in one.each.items()},
-        **{f"significant_{name}": apart.significant for name, apart in one.each.items()},
+        "part": harm.part,
+        "share": harm.share,
+        "reconstruction_error": harm.error,
+        "perplexity": harm.perplexity,
+        **{f"accuracy_{name}": accuracy.value for name, accuracy in harm.accuracy.items()},
+        "accuracy": harm.mean.value,
+        "accuracy_low": harm.mean.low,
+        "accuracy_high": harm.mean.high,
+        "difference": harm.apart.value,
+        "difference_low": harm.apart.low,
+        "difference_high": harm.apart.high,
+        "significant": harm.apart.significant,
+        **{f"difference_{name}": apart.value for name, apart in harm.each.items()},
+        **{f"significant_{name}": apart.significant for name, apart in harm.each.items()},
     }
 
 

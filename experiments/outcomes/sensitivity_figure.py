@@ -51,7 +51,7 @@ class Harm:
         return pooled(list(self.each.values()))
 
     @property
-    def place(self) -> tuple[str, str] | None:
+    def position(self) -> tuple[str, str] | None:
         """The block and the kind of a single layer; None for any other part."""
         block, dot, inner = self.part.removeprefix("layers.").partition(".")
         return (block, inner.rpartition(".")[2]) if dot else None
@@ -61,56 +61,56 @@ def figure(harms: Sequence[Harm], dense: float | None) -> Figure:
     """Two panels on the parts of a model: perplexity, where it was measured, against `dense`, the
     model's own; and accuracy. Single layers are drawn as a map of blocks and kinds, other parts as
     rows."""
-    panels = _maps(harms, dense) if harms[0].place else _rows(harms, dense)
+    panels = _maps(harms, dense) if harms[0].position else _rows(harms, dense)
     return Figure(text=(), panels=panels, tables=())
 
 
 def _rows(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
-    dots = [Dot(ONE, one.part, one.apart.interval) for one in harms]
+    dots = [Dot(ONE, harm.part, harm.apart.interval) for harm in harms]
     points = ChartAxis("accuracy less the model's own", "percent")
-    found = [Panel("Accuracy, with 95% intervals", intervals(dots, points, mark=0, legend=False))]
+    panels = [Panel("Accuracy, with 95% intervals", intervals(dots, points, mark=0, legend=False))]
     rises = _rises(harms, dense)
-    return [Panel("Perplexity", _bars(rises)), *found] if rises else found
+    return [Panel("Perplexity", _bars(rises)), *panels] if rises else panels
 
 
 def _maps(harms: Sequence[Harm], dense: float | None) -> list[Panel]:
-    lost = [(one, -one.apart.value) for one in harms]
+    lost = [(harm, -harm.apart.value) for harm in harms]
     rises = _rises(harms, dense)
-    found = [Panel("Accuracy lost (*: significant)", _map(lost, "z.1%", stars=True))]
+    panels = [Panel("Accuracy lost (*: significant)", _map(lost, "z.1%", stars=True))]
     return (
-        [Panel("Perplexity, above the model's own", _map(rises, "z.2%")), *found]
+        [Panel("Perplexity, above the model's own", _map(rises, "z.2%")), *panels]
         if rises
-        else found
+        else panels
     )
 
 
 def _rises(harms: Sequence[Harm], dense: float | None) -> list[tuple[Harm, float]]:
     """By what share each part raises perplexity; empty where it was not measured."""
-    if dense is None or any(one.perplexity is None for one in harms):
+    if dense is None or any(harm.perplexity is None for harm in harms):
         return []
-    return [(one, (one.perplexity or 0) / dense - 1) for one in harms]
+    return [(harm, (harm.perplexity or 0) / dense - 1) for harm in harms]
 
 
 def _bars(values: Sequence[tuple[Harm, float]]) -> Chart:
-    places = [one.part for one, _ in values]
+    parts = [harm.part for harm, _ in values]
     chart = (
         alt.Chart(alt.NamedData(DATA))
         .mark_bar()
         .encode(
             x=alt.X("value:Q", title="above the model's own", axis=alt.Axis(format="~%")),
-            y=alt.Y("part:N", sort=places, title=None, axis=alt.Axis(labelLimit=130, ticks=False)),
+            y=alt.Y("part:N", sort=parts, title=None, axis=alt.Axis(labelLimit=130, ticks=False)),
         )
     )
-    rows = [{"part": one.part, "value": value} for one, value in values]
+    rows = [{"part": harm.part, "value": value} for harm, value in values]
     return _drawn(chart, rows, ROW * len(rows))
 
 
 def _map(values: Sequence[tuple[Harm, float]], form: str, stars: bool = False) -> Chart:
     rows = []
-    for one, value in values:
-        block, kind = one.place or ("", "")
-        told = format(value, form) + ("*" if stars and one.apart.significant else "")
-        rows.append({"block": int(block), "kind": kind, "value": value, "told": told})
+    for harm, value in values:
+        block, kind = harm.position or ("", "")
+        label = format(value, form) + ("*" if stars and harm.apart.significant else "")
+        rows.append({"block": int(block), "kind": kind, "value": value, "told": label})
     base = alt.Chart(alt.NamedData(DATA)).encode(
         x=alt.X("kind:N", title=None, axis=alt.Axis(labelAngle=-40, ticks=False)),
         y=alt.Y("block:O", title="block"),
@@ -128,6 +128,6 @@ def _map(values: Sequence[tuple[Harm, float]], form: str, stars: bool = False) -
 
 def _drawn(chart: Any, rows: Sequence[Mapping[str, Any]], height: float) -> Chart:
     """A chart's specification, its data inside, without settings of its own."""
-    found: Chart = chart.to_dict()
-    plain = {key: value for key, value in found.items() if key not in ("$schema", "config")}
+    specification: Chart = chart.to_dict()
+    plain = {key: value for key, value in specification.items() if key not in ("$schema", "config")}
     return plain | {"data": {"values": list(rows)}, "height": height}

@@ -16,13 +16,13 @@ from tracking.stored_run import StoredRun
 def made(selection: Selection, known: Mapping[str, Readings] | None = None) -> Report:
     """The report on these runs, from their stored generations, or from what is `known` of them
     (`variants.read`)."""
-    found = variants.read(selection, known=known)
+    reading = variants.read(selection, known=known)
     return build(
         title=selection.title,
-        variants=found.variants,
-        samples=found.samples,
-        first_correct=found.firsts,
-        published=found.against,
+        variants=reading.variants,
+        samples=reading.samples,
+        first_correct=reading.firsts,
+        published=reading.against,
         warnings=selection.left_out,
         provenance=provenance(selection),
         hypervolumes=selection.study.history("hypervolume") if selection.study else {},
@@ -52,17 +52,17 @@ def _attach(store: Store, run_id: str, report: Report) -> None:
 
 def provenance(selection: Selection) -> Mapping[str, Mapping[str, object]]:
     """Params and tags of the runs, by heading: what all share first, then what each has alone."""
-    told = [_facts(one) for one in selection.records]
+    facts_of_runs = [_facts(one) for one in selection.records]
     shared = {
         name: value
-        for name, value in told[0].items()
-        if all(one.get(name) == value for one in told)
+        for name, value in facts_of_runs[0].items()
+        if all(one.get(name) == value for one in facts_of_runs)
     }
     own = {
-        f"{record.name} ({record.id})": {
+        f"{run.name} ({run.id})": {
             name: value for name, value in facts.items() if name not in shared
         }
-        for record, facts in zip(selection.records, told, strict=True)
+        for run, facts in zip(selection.records, facts_of_runs, strict=True)
     }
     return {"All runs": shared, **own}
 
@@ -71,8 +71,8 @@ MEASURED = ("weights/bytes", "weights/packed_bytes", "bits_per_weight", "sparsit
 HIDDEN = ("mlflow.log", "mlflow.note", "pid", "process_start", "identity")
 
 
-def _facts(record: StoredRun) -> dict[str, object]:
+def _facts(run: StoredRun) -> dict[str, object]:
     """Params, provenance tags and measured size of a run."""
-    tags = {name: value for name, value in record.tags.items() if not name.startswith(HIDDEN)}
-    measured = {name: f"{value:,g}" for name, value in record.metrics.items() if name in MEASURED}
-    return {**record.params, **measured, **dict(sorted(tags.items()))}
+    tags = {name: value for name, value in run.tags.items() if not name.startswith(HIDDEN)}
+    measured = {name: f"{value:,g}" for name, value in run.metrics.items() if name in MEASURED}
+    return {**run.params, **measured, **dict(sorted(tags.items()))}

@@ -52,10 +52,10 @@ def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
     asked = config.get("sparsity") or config.get("recipes", [])
     wanted = min(config.get("trials") or len(asked), len(asked))
     if study.unfinished or len(finished) < wanted:
-        told = f", and its run is {study.unfinished}" if study.unfinished else ""
+        state = f", and its run is {study.unfinished}" if study.unfinished else ""
         left_out.insert(
             0,
-            f"The study is unfinished: {len(finished)} of {wanted} levels are measured{told}.",
+            f"The study is unfinished: {len(finished)} of {wanted} levels are measured{state}.",
         )
     if not finished:
         raise BadInput(
@@ -90,19 +90,19 @@ def of_studies(store: Store, study_names: Sequence[str]) -> Selection:
         return parts[0]
     return Selection(
         title=f"{len(parts)} studies",
-        records=[record for part in parts for record in part.records],
+        records=[run for part in parts for run in part.records],
         budgets=[budgets for part in parts for budgets in part.budgets],
-        left_out=[f"{part.title}: {told}" for part in parts for told in part.left_out],
+        left_out=[f"{part.title}: {reason}" for part in parts for reason in part.left_out],
     )
 
 
-def _mildest_first(record: StoredRun) -> tuple[float, float]:
+def _mildest_first(run: StoredRun) -> tuple[float, float]:
     """By sparsity, or where levels are recipes by the bytes that are left."""
-    return float(record.params.get("sparsity", 0)), -record.metrics.get("weights/bytes", 0.0)
+    return float(run.params.get("sparsity", 0)), -run.metrics.get("weights/bytes", 0.0)
 
 
-def _whole(record: StoredRun) -> bool:
-    return record.unfinished is None and bool(record.benchmarks())
+def _whole(run: StoredRun) -> bool:
+    return run.unfinished is None and bool(run.benchmarks())
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,9 @@ def _variant(run: StoredRun, name: str, budgets: Sequence[int], readings: Readin
     )
 
 
-def _published(record: StoredRun, variant: Variant) -> Published | None:
+def _published(run: StoredRun, variant: Variant) -> Published | None:
     """The paper's figures that an import was compared with, else those of the same model."""
-    if compared := json.loads(record.artifact("published.json") or b"[]"):
+    if compared := json.loads(run.artifact("published.json") or b"[]"):
         return published.find(compared[0]["published"])
     return published.match(variant.model, variant.method, variant.sparsity)
 
@@ -187,46 +187,46 @@ def names(records: Sequence[StoredRun]) -> list[str]:
     """How people tell the runs apart: by method, and sparsity or recipe with what it protects; by
     the model where it differs; and where that is not enough, by what they were calibrated on, by
     engine, by study, or by run."""
-    several = len({one.params.get("model") for one in records}) > 1
-    found = []
-    for one in records:
-        words = [one.params.get("model", one.name)] if several else []
-        method, sparsity = _method(one), _number(one.params.get("sparsity"))
+    several = len({run.params.get("model") for run in records}) > 1
+    run_names = []
+    for run in records:
+        words = [run.params.get("model", run.name)] if several else []
+        method, sparsity = _method(run), _number(run.params.get("sparsity"))
         words.append("dense" if method == "none" else method)
         if sparsity:
             words.append(f"{sparsity:.0%}")
         if method != "none":
-            words += filter(None, (one.params.get("recipe"), one.params.get("protect")))
-        found.append(" ".join(words))
-    for telling in (calibration, _engine, _study, lambda one: one.id[:6]):
-        told = [telling(one) for one in records]
-        for name in set(found):
-            alike = [place for place, other in enumerate(found) if other == name]
-            if len(alike) > 1 and len({told[place] for place in alike}) == len(alike):
-                for place in alike:
-                    found[place] += f" ({told[place]})" if told[place] else ""
-    return found
+            words += filter(None, (run.params.get("recipe"), run.params.get("protect")))
+        run_names.append(" ".join(words))
+    for distinction in (calibration, _engine, _study, lambda run: run.id[:6]):
+        details = [distinction(run) for run in records]
+        for name in set(run_names):
+            alike = [index for index, other in enumerate(run_names) if other == name]
+            if len(alike) > 1 and len({details[index] for index in alike}) == len(alike):
+                for index in alike:
+                    run_names[index] += f" ({details[index]})" if details[index] else ""
+    return run_names
 
 
-def _method(record: StoredRun) -> str:
+def _method(run: StoredRun) -> str:
     """The method, behind the one that was applied before it in a chain."""
-    method, first = record.params.get("method", ""), record.params.get("first")
+    method, first = run.params.get("method", ""), run.params.get("first")
     return f"{first}, then {method}" if first and method != first else method
 
 
-def calibration(record: StoredRun) -> str:
+def calibration(run: StoredRun) -> str:
     """What a method was calibrated on, without the details; "" if on nothing."""
-    return record.params.get("calibration", "").partition(" on ")[0].partition(" of ")[0]
+    return run.params.get("calibration", "").partition(" on ")[0].partition(" of ")[0]
 
 
-def _engine(record: StoredRun) -> str:
+def _engine(run: StoredRun) -> str:
     """What ran the model, without the details; "" where the replies were made elsewhere."""
-    return record.params.get("engine", "").partition(" ")[0]
+    return run.params.get("engine", "").partition(" ")[0]
 
 
-def _study(record: StoredRun) -> str:
+def _study(run: StoredRun) -> str:
     """The search that a level belongs to; "" for an import."""
-    return record.tags.get("study", "") if record.kind == "level" else ""
+    return run.tags.get("study", "") if run.kind == "level" else ""
 
 
 def _number(text: str | None) -> float | None:

@@ -124,7 +124,7 @@ class Job:
             self.axis.method.axis,
             self.axis.objectives,
             self.settings.heartbeat,
-            one_host=any(place.startswith("sqlite") for place in (storage, store.uri)),
+            one_host=any(address.startswith("sqlite") for address in (storage, store.uri)),
         )
 
     def evaluator(self, engine_cache: EngineCache, progress: Progress) -> LevelEvaluator:
@@ -183,10 +183,10 @@ def open_model(
     """The model. BadInput if what is asked cannot be done with it, where possible before its
     weights are fetched."""
     sparsity = [key for key in axis.keys if not isinstance(key, str)]
-    found = find_runnable(settings.model, engine, sparsity)
+    located = find_runnable(settings.model, engine, sparsity)
     if first:
-        first.check(found)
-    model = found.open()
+        first.check(located)
+    model = located.open()
     if settings.track == "chat" and not model.has_chat_template:
         raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
     if first:

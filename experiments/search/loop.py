@@ -77,8 +77,8 @@ def run(settings: SearchSettings, axis: SearchAxis, root: Path | None = None) ->
         points = [recorder.points[level.key, b] for level in levels for b in settings.budgets]
         findings = axis.findings(levels, points, settings.budgets)
         page = conclude(search, study, store, findings, recorder.written)
-    found = len(levels) - measured
-    return SearchOutcome(job.name, study.id, findings, found, evaluator, store, page)
+    known = len(levels) - measured
+    return SearchOutcome(job.name, study.id, findings, known, evaluator, store, page)
 
 
 def conclude(

@@ -24,12 +24,12 @@ class FirstMethod:
         """For the name of a study."""
         return f"{self.method.name}-{self.sparsity:g}"
 
-    def check(self, found: LocatedModel) -> None:
+    def check(self, model: LocatedModel) -> None:
         """BadInput if the model has no dense weights here, before any are fetched."""
-        if found.format != "dense":
+        if model.format != "dense":
             raise BadInput(
-                f"--first {self.text} prunes dense weights, which {found.name} has not "
-                f"({found.format}): give a dense model, or leave --first out."
+                f"--first {self.text} prunes dense weights, which {model.name} has not "
+                f"({model.format}): give a dense model, or leave --first out."
             )
 
     def applied(self, evaluator: LevelEvaluator) -> LevelEvaluator:

@@ -87,10 +87,14 @@ class Weights:
         except (OSError, SafetensorError) as error:
             raise unreadable(file, error) from error
 
+    def holds_numbers(self, name: str) -> bool:
+        """Whether a tensor's values are as they are computed with: not packed, nor quantized."""
+        return self._tensors[name].dtype in DTYPES
+
     def read_finite(self, name: str) -> Tensor:
         """A tensor as it is stored; DamagedModel if it has values that are no numbers."""
         tensor = self.read(name)
-        if self._tensors[name].dtype in DTYPES and tensor.numel():
+        if self.holds_numbers(name) and tensor.numel():
             # Both are NaN where a single value is.
             least, most = tensor.aminmax()
             if not (least.isfinite() and most.isfinite()):
@@ -185,5 +189,6 @@ def measure_packed(weights: Weights) -> dict[str, float]:
     How many values share those bytes is known to the kernels alone. What is not packed, scales
     among it, must be finite all the same."""
     for name in weights:
-        weights.read_finite(name)
+        if weights.holds_numbers(name):
+            weights.read_finite(name)
     return {"weights/bytes": float(sum(file.stat().st_size for file in weights.files))}
