@@ -231,7 +231,7 @@ def test_a_swap_that_cannot_be_is_refused_and_changes_nothing(
     shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
     before = engine.generate(asked(4), GREEDY)
     weights = tmp_path / "model.safetensors"
-    for broken, words in ((weights.read_bytes()[:-9], "save it again"), (b"", "save it again")):
+    for broken, words in ((weights.read_bytes()[:-9], "make it again"), (b"", "make it again")):
         weights.write_bytes(broken)
         with pytest.raises(BadInput, match=words):
             engine.swap(replace(checkpoint, path=tmp_path))
