@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-import mlflow
 import sqlalchemy
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from lrm.errors import BadInput, MissingExtra
-from tracking.provenance import redact
+from tracking.database_files import is_absent, sqlite_uri
+from tracking.provenance import redact, redact_address
+from tracking.schema import is_known
 
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CONNECT_SECONDS = 10
 REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 """MLflow's error codes for wrong credentials."""
-FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError)
+FAILURES = (MlflowException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error)
 """The errors of a store."""
-MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
-"""A file for each schema that the installed MLflow knows, with its name."""
 
 
 def project_root() -> Path:
@@ -38,17 +38,12 @@ def default_uri(root: Path) -> str:
     return sqlite_uri(root / "mlruns" / "mlflow.db")
 
 
-def sqlite_uri(path: Path) -> str:
-    """The address of an SQLite file."""
-    return f"sqlite:///{path.resolve()}"
-
-
 def is_server(address: str) -> bool:
     """Whether `address` is that of an MLflow server. Raises BadInput if it can be no store's."""
     scheme = address.partition(":")[0].partition("+")[0]
     if scheme not in SERVERS + DATABASES:
         raise BadInput(
-            f"{redact(address)!r} is no store MLflow can write to: give sqlite:///PATH.db, "
+            f"{redact_address(address)!r} is no store MLflow can write to: give sqlite:///PATH.db, "
             "postgresql://... or http://... with --tracking-uri."
         )
     return scheme in SERVERS
@@ -63,17 +58,28 @@ def with_driver(address: str) -> str:
     return f"postgresql+psycopg:{rest}" if scheme == "postgresql" and colon else address
 
 
-def sqlite_path(address: str) -> Path | None:
-    """The file of an SQLite address, None for another database."""
+def sqlite_path(address: str, flag: str = "--tracking-uri") -> Path | None:
+    """The file of an SQLite address, None for another database; `flag` is what it was given with.
+
+    Raises BadInput for an address that cannot be read, names no file, or most likely means another.
+    """
     try:
         url = sqlalchemy.make_url(address)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise unusable(address, error) from error
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        raise unusable(address, error, flag) from error
     if url.get_backend_name() != "sqlite":
         return None
     if not url.database or url.database == ":memory:":
-        raise BadInput(f"{address!r} names no file: give sqlite:///PATH.db with --tracking-uri.")
-    return Path(url.database).resolve()
+        raise BadInput(f"{address!r} names no file: give sqlite:///PATH.db with {flag}.")
+    path, literal = Path(url.database), Path(address.partition(":///")[2])
+    # A path as it stands, of which SQLAlchemy would read "%2F" or "?" as something else.
+    other = path != literal and literal.parent.is_dir()
+    if other and (not path.parent.is_dir() or "?" in str(literal.parent)):
+        raise BadInput(
+            f"{flag} {address} means the file {path}: write {sqlite_uri(literal)} for that in "
+            f"{literal.parent}."
+        )
+    return path.resolve()
 
 
 def require_writable(folder: Path) -> None:
@@ -112,7 +118,9 @@ def require_database(address: str) -> None:
     MLflow itself would try again for minutes, logging as it goes.
     """
     path = sqlite_path(address)
-    if path and path.exists() and not os.access(path, os.W_OK):
+    if path and is_absent(path):
+        return
+    if path and not os.access(path, os.W_OK):
         raise BadInput(f"{path} is read-only: make it writable, or give another --tracking-uri.")
     limit = {} if path else {"connect_timeout": CONNECT_SECONDS}
     try:
@@ -126,10 +134,16 @@ def require_database(address: str) -> None:
         raise no_driver(error) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise unusable(address, error) from error
-    if schema and not next(MIGRATIONS.glob(f"{schema}_*.py"), None):
+    if schema and not is_known(schema):
+        others = set(tables) - {"alembic_version"}
+        if others and "experiments" not in others:
+            raise BadInput(
+                f"The database {redact_address(address)} belongs to another program than MLflow: "
+                "give another with --tracking-uri."
+            )
         raise BadInput(
-            f"The store {redact(address)} was made by a newer MLflow (its schema {schema} is not "
-            f"known to {version('mlflow')}): pip install -U mlflow, or give another with "
+            f"The store {redact_address(address)} was made by a newer MLflow (its schema {schema} "
+            f"is not known to {version('mlflow')}): pip install -U mlflow, or give another with "
             "--tracking-uri."
         )
 
@@ -142,18 +156,19 @@ def no_driver(error: ImportError) -> MissingExtra:
     )
 
 
-def unusable(address: str, error: Exception) -> BadInput:
+def unusable(address: str, error: Exception, flag: str = "--tracking-uri") -> BadInput:
     """The sentence for a store that answers with an error, or not at all."""
     if isinstance(error, MlflowException) and error.error_code in REFUSED:
         return BadInput(
-            f"The store {redact(address)} does not let you in: set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what it knows you by."
+            f"The store {redact_address(address)} does not let you in: set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to "
+            "what it knows you by."
         )
     root: BaseException = error
     while cause := root.__cause__ or root.__context__:
         root = cause
-    detail = redact(str(root)).partition("\n")[0]
+    detail = redact(str(root).replace(address, redact_address(address))).partition("\n")[0]
     return BadInput(
-        f"Cannot use the store {redact(address)} ({detail}): mend it, or give another with "
-        "--tracking-uri."
+        f"Cannot use the store {redact_address(address)} ({detail}): mend it, or give another with "
+        f"{flag}."
     )

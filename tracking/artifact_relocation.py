@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlparse
 import sqlalchemy
 
 from lrm.errors import BadInput
-from tracking.provenance import redact
+from tracking.provenance import redact_address
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def _have_moved(
         if any((_folder(relocation.new) / run).exists() for run in runs):
             return True
     raise BadInput(
-        f"The store {redact(address)} keeps its artifacts in {' and '.join(map(str, before))}, "
-        "which is not here: share that folder, or put an MLflow server in front of the database "
-        "and give its address with --tracking-uri."
+        f"The store {redact_address(address)} keeps its artifacts in "
+        f"{' and '.join(map(str, before))}, which is not here: share that folder, or put an "
+        "MLflow server in front of the database and give its address with --tracking-uri."
     )
 
 

@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from lrm.errors import BadInput
 from lrm.registry import unknown
 from tracking.client import MISSING, RetryingClient
+from tracking.names import LONGEST_NAME
 from tracking.processes import this_process
 from tracking.provenance import redact
 from tracking.retry import StoreUnavailable
@@ -52,7 +53,7 @@ class Backend:
         """Starts a run of this process and gives its id."""
         all_tags = {**self.tags, **this_process(), **tags, "kind": kind}
         redacted = {key: redact(value) for key, value in all_tags.items()}
-        return self.client.create_run(self.experiments[kind], name, redacted)
+        return self.client.create_run(self.experiments[kind], name[:LONGEST_NAME], redacted)
 
     def write(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,11 @@ from tracking import address
 from tracking.artifact_relocation import Relocation, relocate
 from tracking.backend import Backend, Kind
 from tracking.client import RetryingClient
+from tracking.database_files import SQLITE
 from tracking.lock import store_lock
-from tracking.provenance import redact
+from tracking.provenance import redact_address
 from tracking.retry import Retry
+from tracking.schema import prepare
 from tracking.views import Pages, offer_studies
 from tracking.workers import sweep
 
@@ -42,7 +44,9 @@ def connect(uri: str, folder: Path, artifacts: Path | None, tags: Mapping[str, s
     """
     lock = partial(store_lock, uri, folder)
     try:
-        with lock() if artifacts else nullcontext():
+        with lock() if artifacts else nullcontext(), _no_stray_folders(uri):
+            if path := None if address.is_server(uri) else address.sqlite_path(uri):
+                prepare(path)
             client = MlflowClient(uri, uri)
             experiments = {
                 name: _experiment(client, uri, name, artifacts)
@@ -59,6 +63,18 @@ def connect(uri: str, folder: Path, artifacts: Path | None, tags: Mapping[str, s
             return backend
     except address.FAILURES as error:
         raise address.unusable(uri, error) from error
+
+
+@contextmanager
+def _no_stray_folders(uri: str) -> Iterator[None]:
+    """MLflow makes the folder of an SQLite file from its address without decoding that: of "%3F" in
+    it a folder of this name, beside the right one. Inside, they are taken away again."""
+    literal = Path(uri.removeprefix(SQLITE)).parent
+    stray = [folder for folder in (literal, *literal.parents) if not folder.exists()]
+    yield
+    for folder in stray if uri.startswith(SQLITE) else ():
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _experiment(client: MlflowClient, uri: str, name: str, artifacts: Path | None) -> Experiment:
@@ -81,8 +97,8 @@ def _experiment(client: MlflowClient, uri: str, name: str, artifacts: Path | Non
         )
     if artifacts and experiment.artifact_location.startswith("mlflow-artifacts:"):
         raise BadInput(
-            f"The store {redact(uri)} belongs to an MLflow server, which keeps the artifacts: "
-            "give the server's http address with --tracking-uri."
+            f"The store {redact_address(uri)} belongs to an MLflow server, which keeps the "
+            "artifacts: give the server's http address with --tracking-uri."
         )
     return experiment
 

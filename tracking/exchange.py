@@ -8,8 +8,9 @@ from tracking import address, bundle_export, bundle_import
 from tracking.bundle_import import Arrival
 from tracking.bundles import Bundle, ProgressCallback
 from tracking.manifest import Manifest
+from tracking.names import check_name
 from tracking.provenance import redact
-from tracking.store import Store, check_name
+from tracking.store import Store
 
 
 def export(

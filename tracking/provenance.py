@@ -21,21 +21,57 @@ PACKAGES = (
 _SECRET_NAME = r"(?:key|token|secret|password|passwd|pwd|credentials?)"
 # A database's password may hold / and @ as they are.
 _USER_IN_URI = re.compile(r"(?<=://)(?:[^:/\s]*:[^\s\"]*|[^/\s]*)@")
+# An address without a scheme. A method has a number behind its @, as "sparsegpt:damping=0.1@0.5".
+_USER_AND_PASSWORD = re.compile(
+    r"(?<![\w.+-])[\w.+-]+:[^\s:/@\"']+@(?=[A-Za-z\[]|\d+\.\d+\.\d+\.\d+)"
+)
 _SETTING = re.compile(rf"(?i)([\w-]*{_SECRET_NAME})=[^\s&'\"]+")
+# In a sentence: "password: ...", "the password is ..."; "token: 5" is none.
+_TOLD = re.compile(
+    r"(?i)\b((?:secret|password|passwd|pwd)(?::\s*|\s+is\s+))[^\s\"'\\]+"
+    r"|\b((?:token|key|credentials?)(?::\s*|\s+is\s+))"
+    r"(?=[\w./+-]*\d)(?=[\w./+-]*[A-Za-z])[\w./+-]{12,}"
+    r"|\b(token\s+)(?=\w*\d)(?=\w*[A-Za-z])\w{16,}"
+)
+# Tokens that say what they are: of Hugging Face, OpenAI and its kind, GitHub, GitLab, Slack, AWS,
+# Google, and those of JSON (RFC 7519).
+_TOKEN = re.compile(
+    r"(?<![\w-])(?:hf_[A-Za-z0-9]{8,}|sk-[\w-]{8,}|gh[opsur]_[A-Za-z0-9]{8,}|github_pat_\w{8,}"
+    r"|glpat-[\w-]{8,}|xox[a-z]-[\w-]{8,}|AKIA[A-Z0-9]{12,}|AIza[\w-]{20,}"
+    r"|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)"
+)
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+(?=\S*\d)[\w.~+/=-]{8,}")
 _FLAG = re.compile(rf"(?i)--?[\w-]*{_SECRET_NAME}")
 
 
 def redact(text: str) -> str:
-    """`text` without the credentials in its URIs and in settings like `api_key=...`."""
-    return _SETTING.sub(r"\1=***", _USER_IN_URI.sub("***@", text))
+    """`text` without the credentials in its addresses, in settings like `api_key=...`, in
+    sentences like "password: ...", and without the tokens of well-known services."""
+    text = _USER_AND_PASSWORD.sub("***@", _USER_IN_URI.sub("***@", text))
+    text = _SETTING.sub(r"\1=***", text)
+    text = _TOLD.sub(lambda match: f"{match[1] or match[2] or match[3]}***", text)
+    return _TOKEN.sub("***", _BEARER.sub(r"\1 ***", text))
+
+
+def redact_address(address: str) -> str:
+    """What was given as an address, which may be none, without its credentials."""
+    redacted = redact(address)
+    if redacted != address or "@" not in address or address.startswith("sqlite:/"):
+        return redacted
+    return f"***@{redact(address.rpartition('@')[2])}"
+
+
+def redact_words(words: Sequence[str]) -> list[str]:
+    """The words of a command line without the values of flags like `--hf-token`."""
+    return [
+        "***" if _FLAG.fullmatch(before) else redact(word)
+        for before, word in zip(["", *words], words, strict=False)
+    ]
 
 
 def redact_command(words: Sequence[str]) -> str:
-    """A command line as a person would type it, without the values of flags like `--hf-token`."""
-    return " ".join(
-        "***" if _FLAG.fullmatch(before) else shlex.quote(redact(word))
-        for before, word in zip(["", *words], words, strict=False)
-    )
+    """A command line as a person would type it; without credentials."""
+    return " ".join(word if word == "***" else shlex.quote(word) for word in redact_words(words))
 
 
 def code(root: Path) -> dict[str, str]:

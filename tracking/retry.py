@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lrm.errors import BadInput
 from tracking.outages import Outage, find_outage
-from tracking.provenance import redact
+from tracking.provenance import redact, redact_address
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class Retry:
         )
         answer = retrying(call, *args, **kwargs)
         if wait.announced:
-            _say(f"The store {redact(self.address)} answers again.")
+            _say(f"The store {redact_address(self.address)} answers again.")
         return answer
 
 
@@ -102,7 +102,7 @@ class _Wait:
     def announce(self, _: tenacity.RetryCallState) -> None:
         if self.announced or self.outage is None:
             return
-        store, reason = redact(self.retry.address), redact(self.outage.reason)
+        store, reason = redact_address(self.retry.address), redact(self.outage.reason)
         if self.outage.answered:
             _say(f"The store {store} answers with an error ({reason}); trying again for a while.")
         else:
@@ -112,7 +112,7 @@ class _Wait:
     def give_up(self, state: tenacity.RetryCallState) -> NoReturn:
         assert self.outage, "only an outage is waited for"
         assert state.outcome, "the call has ended"
-        store, reason = redact(self.retry.address), redact(self.outage.reason)
+        store, reason = redact_address(self.retry.address), redact(self.outage.reason)
         if self.outage.answered:
             sentence = (
                 f"The store {store} answers with an error ({reason}), and has for "

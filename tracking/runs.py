@@ -21,7 +21,7 @@ from tracking.backend import Backend, Curves
 from tracking.notes import NOTE
 from tracking.processes import this_mark, this_process
 from tracking.provenance import redact
-from tracking.stored_run import StoredRun
+from tracking.stored_run import SAMPLES, StoredRun
 from tracking.views import Pages
 from tracking.workers import at_work
 
@@ -59,7 +59,7 @@ class LevelRun:
         if rows:
             names = sorted(rows[0], key=_position)
             columns = {name: [_shortened(row[name]) for row in rows] for name in names}
-            self._backend.table(self.id, columns, "samples.json")
+            self._backend.table(self.id, columns, SAMPLES)
 
     def artifact(self, path: str, data: bytes) -> None:
         """Stores `data` at `path` in the run, for example "report.html"."""
@@ -93,6 +93,14 @@ class StudyRun:
     def find(self, kind: Literal["level", "trial"], identity: str) -> str | None:
         """The id of this study's finished run with the caller's digest `identity`, or None."""
         return self._backend.find_finished(kind, self.name, identity)
+
+    def is_whole(self, level_run_id: str) -> bool:
+        """Whether a finished level still has its generations and its samples."""
+        return self._backend.run(level_run_id).is_whole
+
+    def finished_level(self, level_run_id: str) -> LevelRun:
+        """A finished level, to write artifacts into that it has lost; it stays finished."""
+        return LevelRun(level_run_id, self._backend)
 
     @contextmanager
     def level(

@@ -17,10 +17,12 @@ from lrm.errors import BadInput
 from tracking import address
 from tracking.backend import Backend, Curves, Kind
 from tracking.connecting import connect
+from tracking.database_files import sqlite_uri
+from tracking.names import check_name
 from tracking.origin import origin, store_id
 from tracking.owners import tags_of_every_run
 from tracking.processes import sigterm_raises
-from tracking.provenance import provenance, redact
+from tracking.provenance import provenance, redact_address
 from tracking.runs import LevelRun, StudyRun, open_import, open_report, open_study
 from tracking.stored_run import StoredRun
 from tracking.views import Pages
@@ -29,7 +31,6 @@ T = TypeVar("T")
 
 LOCAL_UI = "http://127.0.0.1:5000"
 TAG = re.compile(r"[\w./-]+")
-STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/:-]*")
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class Store:
     def ui_command(self) -> str:
         """The command that shows the store, or the address of its server; without passwords."""
         if address.is_server(self.uri):
-            return redact(self.uri)
+            return redact_address(self.uri)
         # The link at the root is where plain `mlflow ui` looks.
-        if self.uri != address.sqlite_uri(self.root / "mlflow.db"):
-            return f"mlflow ui --backend-store-uri {shlex.quote(redact(self.uri))}"
+        if self.uri != sqlite_uri(self.root / "mlflow.db"):
+            return f"mlflow ui --backend-store-uri {shlex.quote(redact_address(self.uri))}"
         here = Path.cwd() == self.root
         return "mlflow ui" if here else f"cd {shlex.quote(str(self.root))} && mlflow ui"
 
@@ -58,7 +59,8 @@ class Store:
     @property
     def ui(self) -> str:
         """The address of the UI; a local one has its usual port."""
-        return (redact(self.uri).rstrip("/") if address.is_server(self.uri) else LOCAL_UI) + "/"
+        server = address.is_server(self.uri)
+        return (redact_address(self.uri).rstrip("/") if server else LOCAL_UI) + "/"
 
     @contextmanager
     def study(
@@ -208,14 +210,6 @@ class Store:
             raise address.unusable(self.uri, error) from error
 
 
-def check_name(name: str, kind: str) -> None:
-    """Raises BadInput if `name` cannot be the name of `kind`, for example "a study"."""
-    if not STUDY_NAME.fullmatch(name):
-        raise BadInput(
-            f"{name!r} cannot name {kind}: use letters, digits, spaces and . _ - / : only."
-        )
-
-
 def open_store(uri: str | None = None, root: Path | None = None, team: str | None = None) -> Store:
     """Opens the store at `uri`, else MLFLOW_TRACKING_URI, else mlruns/mlflow.db under `root`.
 
@@ -236,5 +230,5 @@ def open_store(uri: str | None = None, root: Path | None = None, team: str | Non
     address.require_writable(folder / "artifacts")
     address.require_writable(folder)
     address.require_database(uri)
-    uri = address.sqlite_uri(path) if path else uri
+    uri = sqlite_uri(path) if path else uri
     return Store(uri, root, connect(uri, folder, folder / "artifacts", tags))

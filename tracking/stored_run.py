@@ -22,6 +22,7 @@ from tracking.processes import HOST, this_mark
 
 GENERATIONS = "generations"
 ENDING = ".jsonl.gz"
+SAMPLES = "samples.json"
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,12 @@ class StoredRun:
         names = [Path(path).name.removesuffix(ENDING) for path in paths if path.endswith(ENDING)]
         order = self.params.get("benchmarks", "").split(",")
         return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the generations of all its benchmarks are there, and its table of samples."""
+        wanted = set(self.params.get("benchmarks", "").split(","))
+        return wanted <= set(self.benchmarks()) and SAMPLES in self._artifacts.paths()
 
     def replies(self, benchmark: str) -> Iterator[StoredReply]:
         """Every stored generation of a benchmark, one after the other.

@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import partial
+from io import StringIO
 from typing import TypeVar
 
 import tyro
 
-from lrm.errors import LrmError
+from lrm.errors import BadInput, LrmError
+from tracking.provenance import redact, redact_words
 
 S = TypeVar("S")
 
@@ -61,22 +64,60 @@ def command(
     reader of its output has gone.
     """
     try:
-        settings = tyro.cli(
-            kind, prog=f"python -m experiments.{name}", description=about, args=arguments
-        )
+        settings = _parsed(kind, name, about, sys.argv[1:] if arguments is None else arguments)
         calm()
         print(work(settings), flush=True)
     except LrmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return error.status
     except BrokenPipeError:
         # Otherwise Python would complain at its end, when it writes what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
-        print(f"error: {error}. Make room or access; the same command goes on.", file=sys.stderr)
+        reason = redact(str(error))
+        print(f"error: {reason}. Make room or access; the same command goes on.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"Stopped. {stopped}", file=sys.stderr)
         return 130
     return 0
+
+
+def _parsed(kind: type[S], name: str, about: str | None, words: Sequence[str]) -> S:
+    """The settings. Where they cannot be read, tyro says why and ends the process with status 2.
+
+    It quotes the words, so it is given them without their credentials to say it.
+    """
+    parse = partial(tyro.cli, kind, prog=f"python -m experiments.{name}", description=about)
+    try:
+        with _unheard():
+            settings: S = parse(args=words)
+    except SystemExit:
+        parse(args=_without_credentials(parse, words))
+        raise BadInput("A flag has a credential as its value, and cannot be read.") from None
+    return settings
+
+
+def _without_credentials(parse: Callable[..., object], words: Sequence[str]) -> list[str]:
+    """The words without credentials, and unknown flags without their values."""
+    unknown: list[str] = []
+    with suppress(SystemExit, LrmError), _unheard():
+        answer = parse(args=words, return_unknown_args=True)
+        unknown = answer[1] if isinstance(answer, tuple) else []
+    flags = {word.partition("=")[0] for word in unknown if word.startswith("-")}
+    shown = []
+    for before, word in zip(["", *words], redact_words(words), strict=False):
+        flag, equals, _ = word.partition("=")
+        if before in flags and not word.startswith("-"):
+            shown.append("***")
+        else:
+            shown.append(f"{flag}=***" if equals and flag in flags else word)
+    return shown
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Nothing that is printed inside is shown."""
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        yield

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from experiments.cli.progress import say
 from experiments.coordination.leases import Leases, Owner
+from lrm.digests import of_json
 from lrm.errors import BadInput
 from lrm.files import write_atomic
 from lrm.records import LevelKey
@@ -24,6 +25,8 @@ from tracking.processes import this_process
 
 PRESENT = "worker-"
 """How the names of the leases begin that workers hold while they are on the study."""
+LONGEST_FOLDER = 255
+"""Bytes in the name of a folder, on nearly every file system."""
 
 
 class Conclusion(TypedDict, total=False):
@@ -125,7 +128,10 @@ class WorkerMembership:
 
 def folder_of(studies: Path, name: str) -> Path:
     """The folder of a study in the folder `studies`; its name may have any characters."""
-    return studies / quote(name, safe=" ")
+    folder = quote(name, safe=" ")
+    if len(folder) > LONGEST_FOLDER:
+        folder = f"{folder[:200]}-{of_json(name)[:16]}"
+    return studies / folder
 
 
 def lease_of(key: LevelKey) -> str:

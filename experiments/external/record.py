@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -24,7 +23,8 @@ from lrm.scoring.scores import Score, interval, logged, score
 from lrm.scoring.truncation import TRUNCATION
 from lrm.stats import intervals
 from tracking.address import project_root
-from tracking.store import check_name, open_store
+from tracking.names import allowed_name, check_name
+from tracking.store import open_store
 
 SPLIT = ("tokens/thinking", "tokens/answer")
 
@@ -149,4 +149,4 @@ def _name(settings: ScoreSettings) -> str:
     """What a run is called if nobody says: by letters that the store allows."""
     given = [word for word in (settings.model, settings.method) if word != NOT_GIVEN]
     name = " ".join(given) or settings.files[0].name.partition(".")[0]
-    return re.sub(r"[^A-Za-z0-9 ._/:-]", "-", name).lstrip(" ._/:-") or "import"
+    return allowed_name(name, "import")

@@ -9,6 +9,7 @@ from experiments.reporting.variants import Readings, Selection
 from lrm.digests import of_json
 from lrm.report.build import build
 from lrm.report.page import PAGE, Report
+from tracking.names import allowed_name
 from tracking.store import Store
 from tracking.stored_run import StoredRun
 
@@ -39,7 +40,7 @@ def keep(store: Store, selection: Selection, report: Report) -> str:
         _attach(store, home.id, report)
         return home.location(PAGE)
     ids = sorted(one.id for one in selection.records)
-    name, about = f"report on {selection.title}", selection.records
+    name, about = allowed_name(f"report on {selection.title}", "report"), selection.records
     with store.reported(name, of_json(ids), {"runs": ",".join(ids)}, about=about) as run_id:
         _attach(store, run_id, report)
     return store.runs([run_id])[0].location(PAGE)

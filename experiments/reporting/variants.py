@@ -47,7 +47,9 @@ def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
     config = json.loads(study.artifact("config.json") or b"{}")
     finished = {one.tags["identity"]: one for one in reversed(levels) if _whole(one)}
     left_out = [
-        f"{one.name} ({one.unfinished})" for one in levels if one.tags["identity"] not in finished
+        f"{one.name} ({one.unfinished or 'its generations are gone'})"
+        for one in levels
+        if one.tags["identity"] not in finished
     ]
     asked = config.get("sparsity") or config.get("recipes", [])
     wanted = min(config.get("trials") or len(asked), len(asked))
@@ -56,6 +58,11 @@ def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
         left_out.insert(
             0,
             f"The study is unfinished: {len(finished)} of {wanted} levels are measured{state}.",
+        )
+    if "budgets" not in config or (not finished and any(not one.unfinished for one in levels)):
+        raise BadInput(
+            f"The artifacts of study {name!r} are gone: give the search's command again, which "
+            "writes them from the replies that it has, then report again."
         )
     if not finished:
         raise BadInput(

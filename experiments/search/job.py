@@ -28,7 +28,9 @@ from lrm.errors import BadInput
 from lrm.records import Decoding, LevelKey, Question
 from lrm.scoring.truncation import TRUNCATION
 from tracking.address import project_root
-from tracking.store import Store, check_name, open_store
+from tracking.database_files import sqlite_uri
+from tracking.names import LONGEST_NAME, allowed_name, check_name
+from tracking.store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Job:
 
     def search(self, store: Store) -> AbstractContextManager[SharedStudy]:
         """Its study in Optuna, which other workers may be on."""
-        storage = self.settings.storage or f"sqlite:///{self.root / 'mlruns' / 'optuna.db'}"
+        storage = self.settings.storage or sqlite_uri(self.root / "mlruns" / "optuna.db")
         return open_search(
             self.name,
             storage,
@@ -199,9 +201,13 @@ def open_model(
 def default_name(
     model: Model, first: FirstMethod | None, method: Choice, identity: dict[str, Any]
 ) -> str:
-    """A study's name from what is done in it: the same flags, the same name."""
+    """A study's name from what is done in it: the same flags, the same name.
+
+    Of the model's name it has what a study's may have.
+    """
     done = [first.label, method.name] if first else [method.name]
-    return "-".join([model.name, *done, of_json(identity)[:6]])
+    ending = "-".join(["", *done, of_json(identity)[:6]])
+    return allowed_name(model.name, "model", LONGEST_NAME - len(ending)) + ending
 
 
 def load_questions(settings: SearchSettings) -> dict[Benchmark, list[Question]]:

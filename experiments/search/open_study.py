@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 
 from experiments.coordination.membership import WorkerMembership, folder_of
+from experiments.search.schema import FAILURES, broken
 from experiments.search.storage import open_storage
 from experiments.search.study import SharedStudy
 from lrm.errors import BadInput
@@ -56,6 +56,7 @@ def open_search(
                 directions=list(OBJECTIVES.values())[:objectives],
                 sampler=optuna.samplers.TPESampler(seed=seed),
             )
+        _check_ours(study, name)
         _check_objectives(study, name, objectives)
         _check_identity(study, name, identity)
         _check_folder(study, name, membership)
@@ -63,8 +64,22 @@ def open_search(
         search.sweep()
         try:
             yield search
-        except StorageInternalError as error:
-            raise BadInput(f"{error}: make room or access; the same command goes on.") from error
+        except FAILURES as error:
+            raise broken(error) from error
+
+
+def _check_ours(study: optuna.Study, name: str) -> None:
+    """Raises BadInput for a study that another program has made."""
+    attributes = study.user_attrs
+    # Of one of ours, which was killed as it began, there is only the name.
+    begun = bool(attributes or study.get_trials(deepcopy=False))
+    folder = attributes.get(FOLDER, {"id": "", "at": ""})
+    ours = isinstance(attributes.get(IDENTITY), dict) and isinstance(folder, dict)
+    if begun and not (ours and {"id", "at"} <= set(folder)):
+        raise BadInput(
+            f"Study {name!r} in this database is not one of these searches: give another --study, "
+            "or another --storage."
+        )
 
 
 def _check_objectives(study: optuna.Study, name: str, wanted: int) -> None:

@@ -14,7 +14,7 @@ from experiments.search.level import HEADLINE, Level, objectives
 from experiments.search.level_files import LevelFiles
 from lrm.digests import of_json
 from lrm.records import Budget, LevelKey, Point, level_label
-from tracking.runs import StudyRun
+from tracking.runs import LevelRun, StudyRun
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,36 @@ class RunRecorder:
     @contextmanager
     def files(self, key: LevelKey, budget: int) -> Iterator[LevelFiles | None]:
         """Where a level's replies are written until `level` takes them; None where its run is there
-        already. `budget` is the largest."""
-        if self.study.find("level", self._identity(key)):
+        already, with its artifacts. `budget` is the largest."""
+        known = self.study.find("level", self._identity(key))
+        if known and self.study.is_whole(known):
             yield None
             return
         with tempfile.TemporaryDirectory() as folder:
             yield LevelFiles(Path(folder), budget)
 
     def level(self, level: Level, files: LevelFiles | None) -> str:
-        """Writes a level's generations, curves and measurements; returns its run id."""
+        """Writes a level's generations, curves and measurements; returns its run id. Artifacts that
+        a finished run has lost are written again."""
         identity = self._identity(level.key)
         if known := self.study.find("level", identity):
+            if files and not self.study.is_whole(known):
+                self._attach(self.study.finished_level(known), level, files)
             return known
         assert files, "only a level that is recorded already has no files"
         params = self._params(level)
         name = f"{params['model']} {self._names(level)[0]}"
         with self.study.level(identity, name, params) as run:
-            for benchmark, path in files.generations.items():
-                run.attach_generations(benchmark, path)
-            run.log_samples(files.samples)
+            self._attach(run, level, files)
             run.log_curve(level.curves())
             run.log_metrics(level.summary)
-        self.written[run.id] = level.readings
         return run.id
+
+    def _attach(self, run: LevelRun, level: Level, files: LevelFiles) -> None:
+        for benchmark, path in files.generations.items():
+            run.attach_generations(benchmark, path)
+        run.log_samples(files.samples)
+        self.written[run.id] = level.readings
 
     def trial(self, level: Level, level_run_id: str, tokens: int, number: int) -> Point:
         """Writes the run of one point and returns the point with its run id."""

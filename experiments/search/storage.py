@@ -9,12 +9,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.storages import BaseStorage
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from experiments.search.schema import FAILURES, broken, opened
 from lrm.errors import BadInput
-from tracking.address import CONNECT_SECONDS, no_driver, with_driver
+from tracking.address import no_driver, with_driver
 from tracking.lock import store_lock
-from tracking.provenance import redact
+from tracking.provenance import redact, redact_address
 from tracking.retry import Retry
 
 P = ParamSpec("P")
@@ -31,24 +32,19 @@ def open_storage(address: str, folder: Path) -> Iterator[BaseStorage]:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     uri = with_driver(address)
-    limit = {"connect_timeout": CONNECT_SECONDS} if uri.startswith("postgresql") else {}
     try:
         with store_lock(uri, folder):
-            database = optuna.storages.RDBStorage(uri, {"connect_args": limit})
-            yield RetryingStorage(optuna.storages.get_storage(database), Retry(address))
+            yield RetryingStorage(optuna.storages.get_storage(opened(uri)), Retry(address))
     except ImportError as error:
         raise no_driver(error) from error
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        reason = redact(str(error).splitlines()[0])
+        reason = redact(str(error).replace(address, redact_address(address)).splitlines()[0])
         raise BadInput(
             f"--storage is no usable database URL ({reason}): write sqlite:///FILE, "
             "postgresql://USER@HOST/DATABASE, or leave it out."
         ) from error
-    except OperationalError as error:
-        raise BadInput(
-            f"The study's database cannot be opened ({redact(str(error.orig).splitlines()[0])}): "
-            "check --storage, and that it can be reached and written to."
-        ) from error
+    except FAILURES as error:
+        raise broken(error) from error
 
 
 def _retried(

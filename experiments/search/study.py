@@ -55,10 +55,12 @@ class SharedStudy:
         self._waits_for = ""
 
     def measured(self) -> dict[Setting, FrozenTrial]:
-        """Finished trials by level and budget; of several the first counts."""
+        """Finished trials by level and budget; of several the first counts. Those that another
+        program has added to the study are none."""
         trials: dict[Setting, FrozenTrial] = {}
         for trial in self._trials(TrialState.COMPLETE):
-            trials.setdefault(self._setting(trial), trial)
+            if self._space.keys() <= trial.params.keys():
+                trials.setdefault(self._setting(trial), trial)
         return trials
 
     def levels(self) -> set[LevelKey]:

@@ -1,8 +1,10 @@
 """The main job, for real: a real model pruned, run, recorded and searched, in its own folder."""
 
+import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from experiments import report
+from experiments.models.resolve import EMBEDDED
 from experiments.sparsity_search import main
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
@@ -82,6 +86,47 @@ def test_checkpoints_may_lie_elsewhere(tmp_path: Path) -> None:
     [made] = [path for path in elsewhere.iterdir() if not path.name.startswith(".")]
     assert open_checkpoint(made).measured["sparsity/achieved"] == pytest.approx(0.5, abs=1e-3)
     assert not (tmp_path / "project" / "mlruns" / "checkpoints").exists()
+
+
+def test_artifacts_that_were_deleted_are_written_again(tmp_path: Path, capsys) -> None:
+    """In folders with names that an address cannot have as they are."""
+    model = shutil.copytree(EMBEDDED / "tiny-1m", tmp_path / "mod" / "_modèle@1000, (v1)?")
+    root = tmp_path / "a%2Fb #é?"
+    flags = [*SMALL, "--model", str(model), "--method", "magnitude"]
+    assert main(flags, root=root) == 0
+    front = capsys.readouterr().out.partition("Reused")[0]
+    artifacts = root / "mlruns" / "artifacts"
+    before = contents(artifacts)
+    for missing in (artifacts / "levels", artifacts):
+        shutil.rmtree(missing)
+        study = runs(root, "studies")[0].data.tags["study"]
+        assert report.main(["--study", study], root=root) == 2
+        assert "give the search's command again" in capsys.readouterr().err
+        assert main(flags, root=root) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith(front)
+        assert "Decoded: 0 replies" in printed
+        assert contents(artifacts).keys() == before.keys()
+        replies = [path for path in before if path.endswith((".jsonl.gz", "samples.json"))]
+        assert len(replies) == 2 * 3
+        assert {path: contents(artifacts)[path] for path in replies} == {
+            path: before[path] for path in replies
+        }
+    assert study.startswith("mod-le-1000- -v1---magnitude-")
+    assert [run.data.params["model"] for run in runs(root, "studies")] == [model.name]
+    assert {path.name for path in tmp_path.iterdir()} == {"mod", root.name}
+    assert {path.name for path in root.iterdir()} == {"mlruns"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below, unzipped, by its path; its time is in a zipped file's head."""
+    return {
+        str(path.relative_to(folder)): (
+            gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        )
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_the_record_is_whole(searched) -> None:

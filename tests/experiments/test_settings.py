@@ -7,11 +7,12 @@ import pytest
 from experiments.cli.engine_choice import parse_engine
 from experiments.cli.method_choice import parse_method
 from experiments.cli.settings import Settings, parse_benchmarks, parse_budgets, parse_sparsity
+from experiments.search.job import prepare, sparsity_axis
 from experiments.sparsity_search import main
 from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.errors import BadInput
 from lrm.records import Calibration
-from tests.support.models import SMALLEST
+from tests.support.models import SMALLEST, copied
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,13 @@ def test_bad_methods(text: str, says: str) -> None:
         (["--storage", "sqlite:////no/such/folder/x.db"], "--storage"),
         (["--tracking-uri", "gopher://x"], "gopher"),
         (["--study", "a\nb"], "study"),
+        (["--study", "a" * 260], "has 260 characters: use 250 or fewer"),
+        (["--tracking-uri", "me:hunter2@host/x"], "'***@host/x' is no store"),
+        (["--tracking-uri", "me:hunt/er@2@host/x"], "'***@host/x' is no store"),
+        (["--tracking-uri", "postgresql:me:hunter2@host/x"], "Cannot use the store ***@host/x"),
+        (["--storage", "me:hunter2@host/x"], "--storage is no usable database URL"),
+        (["--storage", "postgresql:me:hunter2@host/x"], "--storage is no usable database URL"),
+        (["--engine", "server:url=me:hunter2@host,modl=m", "--sparsity", "0"], "'model'"),
     ],
 )
 def test_bad_flags_end_in_one_sentence(tmp_path, capfd, flags: list[str], says: str) -> None:
@@ -121,7 +129,64 @@ def test_bad_flags_end_in_one_sentence(tmp_path, capfd, flags: list[str], says: 
     assert out == ""
     assert says in err
     assert "Traceback" not in err
+    assert "hunt" not in err
     assert err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--tracking-url", "http://me:hunter2@host"], "Perhaps you meant"),
+        (["--tracking-url", "me:hunter2@host"], "--tracking-url"),
+        (["--tracking-url=hunter2"], "--tracking-url=***"),
+        (["--hf-token", "hunter2"], "--hf-token"),
+        (["--auth", "hunter2", "--seed", "1"], "--auth"),
+        (["me:hunter2@host"], "***@host"),
+        (["--seed", "me:hunter2@host"], "--seed"),
+        (["--track", "http://me:hunter2@host"], "--track"),
+        (["--auth", "hunter2", "--track", "password=hunter2"], "--track"),
+    ],
+)
+def test_flags_that_cannot_be_read_are_told_without_credentials(
+    tmp_path, capfd, flags: list[str], says: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(flags, root=tmp_path)
+    assert ended.value.code == 2
+    out, err = capfd.readouterr()
+    assert says in out + err
+    assert "hunter2" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("folder", "begins"),
+    [
+        ("tiny-1m", "tiny-1m-magnitude-"),
+        ("my model (v1)", "my model -v1--magnitude-"),
+        ("checkpoint@1000", "checkpoint-1000-magnitude-"),
+        ("modèle", "mod-le-magnitude-"),
+        ("_x", "x-magnitude-"),
+        ("a,b", "a-b-magnitude-"),
+        ("模型", "model-magnitude-"),
+        ("m" * 255, "m" * 200),
+    ],
+)
+def test_a_model_of_any_name_makes_the_name_of_a_study(
+    tmp_path: Path, folder: str, begins: str
+) -> None:
+    copied(tmp_path / folder)
+    flags = Settings(model=str(tmp_path / folder), method="magnitude")
+    job = prepare(flags, sparsity_axis(flags), tmp_path)
+    assert job.name.startswith(begins)
+    assert len(job.name) <= 250
+    assert job.params["model"] == folder
+
+
+def test_help_is_printed(capfd) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "--sparsity" in capfd.readouterr().out
 
 
 def test_engine_options() -> None:

@@ -540,6 +540,46 @@ class TestProvenance:
             "see postgresql://***@h/db?password=***&a=1."
         )
 
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("see me:hunter2@host:5000/x", "see ***@host:5000/x"),
+            ("http:me:hunter2@host", "http:***@host"),
+            ("for hf_abcdEFGH12345678, ours", "for ***, ours"),
+            ("Authorization: Bearer abc.DEF-123", "Authorization: Bearer ***"),
+            ("the password is hunter2", "the password is ***"),
+            ("api key: 0123456789abcdef", "api key: ***"),
+            ("key sk-proj-abcd1234 and ghp_abcdefgh1234", "key *** and ***"),
+        ],
+    )
+    def test_a_sentence_without_secrets(self, text: str, shown: str) -> None:
+        assert redact(text) == shown
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "sparsegpt:calibration=text@0.5",
+            "cost per token: lower, key: sparsity",
+            "token: 5 per question, tokens: 12345678901234",
+            "risk-task-specific-settings of checkpoint@1000",
+            "mail me@example.org at 12:30",
+        ],
+    )
+    def test_what_is_no_secret_stays(self, text: str) -> None:
+        assert redact(text) == text
+
+    @pytest.mark.store
+    def test_no_secret_of_a_note_is_stored(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        note = "with token hf_hunter2hunter2, password: hunter2"
+        monkeypatch.setattr(sys, "orig_argv", ["python", "--note", note])
+        with store.study("demo", {}, {"note": note}, {"note": note}) as study:
+            pass
+        files = [path for path in (store.root / "mlruns").rglob("*") if path.is_file()]
+        assert not [path for path in files if b"hunter2" in path.read_bytes()]
+        assert _read(store, study.id).data.tags["note"] == "with token ***, password: ***"
+
     @pytest.mark.store
     def test_no_secret_reaches_a_tag_or_param(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
