@@ -14,6 +14,8 @@ Any other exception is a defect of the project; only an `OSError` may be the mac
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class LrmError(Exception):
     """Root of every error the project raises on purpose; `status` is a command's exit status."""
@@ -45,3 +47,10 @@ class ServerFailed(LrmError):
 
 class EngineFailed(LrmError):
     """What runs a model ended or failed before it had answered; nothing given was wrong."""
+
+
+def unreadable(path: Path, error: Exception) -> BadInput:
+    """What to raise for a file that cannot be read, or whose content is broken."""
+    missing = isinstance(error, FileNotFoundError)
+    kind = BadInput if isinstance(error, OSError) and not missing else DamagedModel
+    return kind(f"{path} cannot be read ({error}); fetch or make it again.")

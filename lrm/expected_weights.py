@@ -7,54 +7,10 @@ is tested against the modules themselves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Self, cast
 
-FAMILIES = ("llama", "qwen2", "qwen3")
-DEFAULTS: Mapping[str, Mapping[str, int]] = {
-    "llama": {},
-    "qwen2": {"num_key_value_heads": 32},
-    "qwen3": {"num_key_value_heads": 32, "head_dim": 128},
-}
-"""What a config of the family means that is silent about it."""
+from lrm.model_config import ModelSizes
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSizes:
-    """The sizes that decide shapes: `groups` are the heads of keys and values."""
-
-    REQUIRED: ClassVar[tuple[str, ...]] = (
-        "num_hidden_layers",
-        "num_attention_heads",
-        "hidden_size",
-        "intermediate_size",
-        "vocab_size",
-    )
-
-    layers: int
-    heads: int
-    groups: int
-    head: int
-    hidden: int
-    inner: int
-    vocabulary: int
-
-    @classmethod
-    def of(cls, config: Mapping[str, object]) -> Self:
-        """The sizes in a config of `FAMILIES` that has all that are `REQUIRED`."""
-        named = cast(Mapping[str, int], {**DEFAULTS[str(config["model_type"])], **config})
-        heads, hidden = named["num_attention_heads"], named["hidden_size"]
-        return cls(
-            layers=named["num_hidden_layers"],
-            heads=heads,
-            groups=named.get("num_key_value_heads") or heads,
-            head=named.get("head_dim") or hidden // heads,
-            hidden=hidden,
-            inner=named["intermediate_size"],
-            vocabulary=named["vocab_size"],
-        )
 
 
 def expected_shapes(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lrm.contracts import EngineKind
+from lrm.contracts.engine import EngineKind
 from lrm.errors import BadInput
 from lrm.records import Format
 

@@ -7,32 +7,20 @@ held against one another. Only headers are read, so it costs next to nothing.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from lrm.errors import BadInput, DamagedModel
-from lrm.expected_weights import FAMILIES, ModelSizes, expected_shapes
+from lrm.expected_weights import expected_shapes
+from lrm.model_config import FAMILIES, read_config
 from lrm.records import Format
-from lrm.weight_files import StoredTensor, same_values, stored_tensors, unreadable
+from lrm.stored_tensors import StoredTensor, same_values, stored_tensors
+from lrm.weight_files import COMPUTED
 
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 LAYER = re.compile(r"(model\.)?layers\.(\d+)\.")
-COMPUTED = ".rotary_emb.inv_freq"
-"""Old checkpoints store these frequencies; every engine computes them from the config."""
-
-MOST = {
-    "num_hidden_layers": 10_000,
-    "num_attention_heads": 100_000,
-    "num_key_value_heads": 100_000,
-    "head_dim": 1_000_000,
-    "hidden_size": 10_000_000,
-    "intermediate_size": 100_000_000,
-    "vocab_size": 100_000_000,
-}
-"""The largest sizes that a config may name, far above any model's: wrong ones take all memory."""
 
 
 def check_model(folder: Path, stored: Format) -> dict[str, StoredTensor]:
@@ -55,50 +43,6 @@ def check_model(folder: Path, stored: Format) -> dict[str, StoredTensor]:
     if file.is_file():
         _check_tokenizer(file, file.stat().st_mtime_ns, file.stat().st_size)
     return tensors
-
-
-def read_config(folder: Path) -> dict[str, object]:
-    """The config; BadInput unless it can be read, names a model type, and its sizes make sense."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise BadInput(f"{path} names no model_type; fetch it again.")
-    _check_sizes(path, config)
-    return config
-
-
-def _check_sizes(path: Path, config: Mapping[str, object]) -> None:
-    """BadInput unless the config's sizes are possible."""
-    strict = config["model_type"] in FAMILIES
-    for name, most in MOST.items():
-        size = config.get(name)
-        if size is None and not (strict and name in ModelSizes.REQUIRED):
-            continue
-        # Other families may have a list here, a size for each layer.
-        possible = not strict
-        if isinstance(size, int) and not isinstance(size, bool):
-            possible = 1 <= size <= most
-        if not possible:
-            said = "is missing" if size is None else f"is {json.dumps(size)}"
-            raise BadInput(
-                f"{name} {said} in {path} and must be a whole number from 1 to {most:,}; fetch the "
-                "config again."
-            )
-    if strict:
-        sizes = ModelSizes.of(config)
-        if not config.get("head_dim") and sizes.hidden % sizes.heads:
-            raise BadInput(
-                f"hidden_size {sizes.hidden} of {path} is not divided by num_attention_heads "
-                f"{sizes.heads}; fetch the config again."
-            )
-        if sizes.heads % sizes.groups:
-            raise BadInput(
-                f"num_attention_heads {sizes.heads} of {path} is not divided by "
-                f"num_key_value_heads {sizes.groups}; fetch the config again."
-            )
 
 
 def _check_layers(folder: Path, config: Mapping[str, object], stored: Mapping[str, object]) -> None:

@@ -7,7 +7,10 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import cast
 
-from lrm.contracts import Benchmark, EngineKind, PrunerKind, QuantizerKind
+from lrm.contracts.benchmark import Benchmark
+from lrm.contracts.engine import EngineKind
+from lrm.contracts.pruner import PrunerKind
+from lrm.contracts.quantizer import QuantizerKind
 from lrm.errors import BadInput
 
 BENCHMARKS = {

@@ -25,8 +25,10 @@ from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
 from experiments.search.level_evaluator import LevelEvaluator
 from lrm import registry
-from lrm.compression.checkpoint.folder import Weights, open_checkpoint
-from lrm.contracts import Benchmark, Engine
+from lrm.compression.checkpoint.folder import Weights
+from lrm.compression.checkpoint.opening import open_checkpoint
+from lrm.contracts.benchmark import Benchmark
+from lrm.contracts.engine import Engine
 from lrm.records import Budget, Checkpoint, Decoding, LevelKey
 from tests.benchmarks import test_benchmarks as benchmark_suite
 from tests.compression import test_methods as method_suite

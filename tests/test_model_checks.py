@@ -11,10 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments.models.resolve import open_model
 from experiments.sparsity_search import main
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput, DamagedModel
-from lrm.expected_weights import FAMILIES, expected_shapes
+from lrm.expected_weights import expected_shapes
+from lrm.model_config import FAMILIES
 from lrm.records import Checkpoint
 from tests.support.commands import refused
 from tests.support.models import copied

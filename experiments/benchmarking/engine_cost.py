@@ -21,7 +21,8 @@ from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.deduction import DEDUCTION
 from lrm.benchmarks.hops import HOPS
 from lrm.benchmarks.timeline import TIMELINE
-from lrm.contracts import Benchmark, Engine, Swappable
+from lrm.contracts.benchmark import Benchmark
+from lrm.contracts.engine import Engine, Swappable
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Checkpoint, Completion, Decoding, Prompt, Question

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from experiments.models.resolve import EMBEDDED
 from experiments.models.shapes import SHAPES
-from lrm.compression.checkpoint.folder import open_checkpoint
 from lrm.compression.checkpoint.module_filter import BLOCK
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.streaming.load import device
 from lrm.records import Checkpoint
 

@@ -9,7 +9,7 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from lrm.contracts import Engine, OnCompletion
+from lrm.contracts.engine import Engine, OnCompletion
 from lrm.records import Completion, Decoding, Prompt
 
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.7)
@@ -23,7 +23,7 @@ the authors of arXiv 2504.02010 released for R1-Distill-Llama-8B in AWQ 4-bit. T
 
 @dataclass(frozen=True)
 class Lengthened:
-    """An engine whose new replies end at drawn lengths. Contract: `lrm.contracts.Engine`.
+    """An engine whose new replies end at drawn lengths. Contract: `lrm.contracts.engine.Engine`.
 
     Thinking lengths are log-normal around `median` tokens. A reply that ends so counts as closed,
     its last tokens as the answer.

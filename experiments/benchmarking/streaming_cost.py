@@ -81,7 +81,8 @@ def _in_new_process(settings: StreamingBench, way: Way, folder: Path) -> Streami
 def _pruned(settings: StreamingBench, way: Way, folder: Path) -> StreamingCost:
     import torch
 
-    from lrm.compression.checkpoint.folder import Weights, open_checkpoint
+    from lrm.compression.checkpoint.folder import Weights
+    from lrm.compression.checkpoint.opening import open_checkpoint
     from lrm.compression.pruning import calibrated
     from lrm.compression.pruning.sparsegpt_method import SparseGPT
     from lrm.compression.streaming import load as loading

@@ -9,7 +9,7 @@ from itertools import islice
 from experiments.cli import options
 from experiments.cli.options import Option
 from lrm import registry
-from lrm.contracts import Engine, EngineKind
+from lrm.contracts.engine import Engine, EngineKind
 from lrm.records import Checkpoint
 
 KINDS = (int, float, str)

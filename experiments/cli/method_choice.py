@@ -11,9 +11,10 @@ from typing import ClassVar, Protocol, cast
 from experiments.cli import options
 from experiments.cli.options import Option
 from lrm import registry
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import steps_of
-from lrm.contracts import OnModule, Params, Pruner, PrunerKind
+from lrm.contracts.method import OnModule, Params
+from lrm.contracts.pruner import Pruner, PrunerKind
 from lrm.generation.calibration import TEXTS
 from lrm.records import Calibration, Checkpoint, LevelKey
 

@@ -10,7 +10,8 @@ from typing import ClassVar
 from experiments.cli.method_choice import ONLY_TO_CHECK, SOURCES, read_options
 from experiments.cli.options import Option
 from lrm import registry
-from lrm.contracts import OnModule, Params, Quantizer, QuantizerKind
+from lrm.contracts.method import OnModule, Params
+from lrm.contracts.quantizer import Quantizer, QuantizerKind
 from lrm.errors import BadInput
 from lrm.records import Calibration, Checkpoint, LevelKey
 

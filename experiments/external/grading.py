@@ -13,7 +13,7 @@ from tqdm import tqdm
 from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.models.resolve import EMBEDDED, embedded_names
 from lrm import registry
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.errors import BadInput
 from lrm.records import Question
 from lrm.scoring import submissions

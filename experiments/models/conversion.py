@@ -12,7 +12,7 @@ from experiments.models.resolve import LocatedModel, find_model
 from lrm import formats
 from lrm.compression.gguf.convert import write_f16
 from lrm.compression.packed.measured import has_twin, served, twin
-from lrm.contracts import RunsPacked
+from lrm.contracts.engine import RunsPacked
 from lrm.digests import of_file
 from lrm.errors import BadInput
 from lrm.files import write_atomic

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.cli.progress import Progress, say
 from lrm import registry
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.errors import BadInput
 from lrm.files import write_atomic
 from lrm.tiny import training

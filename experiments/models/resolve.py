@@ -10,11 +10,11 @@ from pathlib import Path
 from experiments.models.gguf_choice import choose
 from experiments.models.hub import find_repository
 from lrm import formats, registry
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.gguf import files as gguf_files
 from lrm.digests import of_files
 from lrm.errors import BadInput
-from lrm.model_checks import read_config
+from lrm.model_config import read_config
 from lrm.records import Checkpoint, Format
 
 EMBEDDED = Path(__file__).parents[2] / "lrm" / "tiny" / "models"

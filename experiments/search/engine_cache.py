@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from experiments.cli.engine_choice import EngineChoice
-from lrm.contracts import Engine, OnCompletion, Swappable
+from lrm.contracts.engine import Engine, OnCompletion, Swappable
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt
 
@@ -68,8 +68,8 @@ class EngineCache:
 
 
 class _CachedEngine:
-    """Contract: `lrm.contracts.Engine`. The running engine, for one checkpoint; leaving it leaves
-    the engine running, unless something went wrong in it."""
+    """Contract: `lrm.contracts.engine.Engine`. The running engine, for one checkpoint; leaving it
+    leaves the engine running, unless something went wrong in it."""
 
     def __init__(self, owner: EngineCache, fresh: Engine, checkpoint: Checkpoint) -> None:
         self._owner, self._fresh, self._checkpoint = owner, fresh, checkpoint

@@ -22,7 +22,7 @@ from experiments.search.open_study import open_search
 from experiments.search.pruning_first import FirstMethod, parse_first
 from experiments.search.study import SharedStudy
 from lrm import registry
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.digests import of_json
 from lrm.errors import BadInput
 from lrm.records import Decoding, LevelKey, Question

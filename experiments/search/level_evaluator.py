@@ -22,7 +22,8 @@ from experiments.search.level_files import LevelFiles
 from lrm import registry
 from lrm.compression.checkpoint.receipt import is_complete
 from lrm.compression.streaming.load import device
-from lrm.contracts import Benchmark, Engine
+from lrm.contracts.benchmark import Benchmark
+from lrm.contracts.engine import Engine
 from lrm.digests import of_json
 from lrm.errors import DamagedModel
 from lrm.generation import calibration

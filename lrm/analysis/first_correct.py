@@ -1,6 +1,7 @@
 """How soon the correct answer appears in a reply. What comes after it was not needed for it.
 
-Each benchmark says where a text first gives its gold answer (`lrm.contracts.Benchmark.first_said`).
+Each benchmark says where a text first gives its gold answer (`Benchmark.first_said` in
+`lrm.contracts.benchmark`).
 A number or a name may appear there by chance, so this is the earliest point at which stopping could
 have been right, not the point at which the model knew. In tokens it is taken in proportion to
 characters, since token ids cannot be decoded without the model; in words it is exact.

@@ -45,7 +45,7 @@ def repaired(problem: str) -> str:
 
 
 class Aime:
-    """Contract: `lrm.contracts.Benchmark`. No practice questions."""
+    """Contract: `lrm.contracts.benchmark.Benchmark`. No practice questions."""
 
     name = "aime"
     version = 2

@@ -47,7 +47,7 @@ def message(premises: str, conclusion: str) -> str:
 
 
 class Folio:
-    """Contract: `lrm.contracts.Benchmark`. No practice questions."""
+    """Contract: `lrm.contracts.benchmark.Benchmark`. No practice questions."""
 
     name = "folio"
     version = 2

@@ -62,7 +62,7 @@ def message(question: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Musique:
-    """Contract: `lrm.contracts.Benchmark`. No practice questions."""
+    """Contract: `lrm.contracts.benchmark.Benchmark`. No practice questions."""
 
     name: str
     source: Source

@@ -42,7 +42,7 @@ def message(text: str) -> str:
 
 
 class Temporal:
-    """Contract: `lrm.contracts.Benchmark`. No practice questions."""
+    """Contract: `lrm.contracts.benchmark.Benchmark`. No practice questions."""
 
     name = "temporal"
     version = 2

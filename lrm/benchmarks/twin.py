@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar, Protocol, TypeVar
 
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.records import Completion, Grade, Question
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def problems(
 
 @dataclass(frozen=True)
 class Twin:
-    """A synthetic benchmark (contract: `lrm.contracts.Benchmark`): 400 fixed test questions.
+    """A synthetic benchmark (`lrm.contracts.benchmark.Benchmark`): 400 fixed test questions.
 
     It is graded as the benchmark `real` is, whose twin it is.
     """

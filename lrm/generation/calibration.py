@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 
 from lrm.benchmarks.load import load_rows
 from lrm.benchmarks.source import Source
-from lrm.contracts import Benchmark, Engine
+from lrm.contracts.benchmark import Benchmark
+from lrm.contracts.engine import Engine
 from lrm.errors import BadInput
 from lrm.generation.evaluate import seed_of
 from lrm.generation.reply_cache import ReplyCache

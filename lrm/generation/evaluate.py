@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from lrm.contracts import Benchmark, Engine
+from lrm.contracts.benchmark import Benchmark
+from lrm.contracts.engine import Engine
 from lrm.generation import budgets as views
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records import Completion, Decoding, Prompt, Question, Track

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 from filelock import FileLock
 
-from lrm.contracts import Engine
+from lrm.contracts.engine import Engine
 from lrm.digests import of_json
 from lrm.errors import BadInput
 from lrm.records import Checkpoint, Completion, Decoding, Prompt

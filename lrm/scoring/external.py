@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.records import THINK_CLOSE, Completion, Stop
 from lrm.scoring.grading import graded
 from lrm.scoring.guess_stop import guess_stop, text_loops

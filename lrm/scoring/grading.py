@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.generation.evaluate import Evaluation
 from lrm.records import Completion, Mark, Question
 from lrm.scoring.stored_reply import StoredReply

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrm import registry
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.errors import BadInput
 from lrm.records import THINK_CLOSE, Completion, Question, Stop
 from lrm.scoring import submission_fields as fields

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrm import registry
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.records import Completion, Stop
 from tests.support import small_data
 

@@ -12,7 +12,7 @@ import pytest
 
 from lrm import registry
 from lrm.benchmarks import aime, folio, musique, temporal
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.errors import BadInput
 from tests.support import small_data
 

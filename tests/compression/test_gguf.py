@@ -28,7 +28,7 @@ from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.deduction import DEDUCTION
 from lrm.benchmarks.hops import HOPS
 from lrm.benchmarks.timeline import TIMELINE
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
 from lrm.compression.gguf.tokenizer import PIECES
 from lrm.engines.llama_cpp.batch import InputBuffer, open_context

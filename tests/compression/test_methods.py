@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from lrm import registry
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import RECEIPT, is_complete
 from lrm.compression.pruning import save, sparsegpt
 from lrm.compression.pruning.blockwise import MODES

@@ -23,7 +23,7 @@ from experiments.cli.quantization_settings import QuantizationSettings
 from experiments.cli.quantizer_choice import parse_quantizer
 from experiments.models.conversion import runnable
 from experiments.quantization_search import main
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import RECEIPT, steps_of
 from lrm.compression.packed import llm_compressor
 from lrm.compression.packed.awq import AWQ

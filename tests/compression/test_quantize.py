@@ -25,7 +25,8 @@ from experiments.models.shapes import SHAPES
 from experiments.quantization_search import main
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import SeededRandom
-from lrm.compression.checkpoint.folder import Weights, open_checkpoint
+from lrm.compression.checkpoint.folder import Weights
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.module_filter import ceilings, spared
 from lrm.compression.checkpoint.receipt import RECEIPT, is_complete, steps_of
 from lrm.compression.gguf.config import check_config
@@ -410,7 +411,7 @@ def test_a_write_that_fails_is_one_sentence(tmp_path: Path) -> None:
     """A real limit on the size of files, as a full disk would set it."""
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from lrm.compression.checkpoint.folder import open_checkpoint\n"
+        "from lrm.compression.checkpoint.opening import open_checkpoint\n"
         "from lrm.compression.gguf.convert import write_f16\n"
         "from lrm.compression.gguf.quantizer import quantize\n"
         "from lrm.compression.gguf.recipes import recipe\n"

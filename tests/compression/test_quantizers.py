@@ -13,7 +13,7 @@ import pytest
 from experiments.cli.quantization_settings import QuantizationSettings
 from experiments.cli.quantizer_choice import parse_quantizer
 from lrm import formats, registry
-from lrm.contracts import Quantizer
+from lrm.contracts.quantizer import Quantizer
 from lrm.errors import BadInput
 from lrm.records import Calibration, Checkpoint
 

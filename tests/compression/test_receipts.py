@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from experiments.cli.method_choice import parse_method
 from experiments.models.conversion import _converted
 from experiments.sparsity_search import main
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import RECEIPT, write_receipt
 from lrm.compression.pruning.magnitude import Magnitude
 from lrm.compression.pruning.wanda import Wanda

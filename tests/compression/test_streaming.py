@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from experiments.benchmarking.streaming_cost import load_whole
-from lrm.compression.checkpoint.folder import Weights, open_checkpoint
+from lrm.compression.checkpoint.folder import Weights
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.pruning import calibrated
 from lrm.compression.pruning.blockwise import MODES
 from lrm.compression.pruning.sparsegpt_method import SparseGPT
@@ -171,7 +172,8 @@ import sys
 from pathlib import Path
 import torch
 from experiments.benchmarking.streaming_cost import memory
-from lrm.compression.checkpoint.folder import Weights, open_checkpoint
+from lrm.compression.checkpoint.folder import Weights
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.streaming.load import load
 from lrm.compression.pruning.wanda import Wanda
 from lrm.records import Calibration

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lrm.compression.gguf.convert import write_f16
-from lrm.contracts import Engine, Swappable
+from lrm.contracts.engine import Engine, Swappable
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.engines.server.engine import ServerEngine
 from lrm.engines.shared.sampling import draw, uniforms

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lrm.benchmarks.timeline import TIMELINE
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.engines.transformers.engine import TransformersEngine

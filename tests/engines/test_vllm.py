@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from experiments.cli.engine_choice import parse_engine
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.timeline import TIMELINE
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.vllm.engine import VllmEngine
 from lrm.errors import BadInput, EngineFailed, MissingExtra
@@ -263,7 +263,7 @@ def test_the_worker_ends_when_its_parent_is_killed(checkpoint: Checkpoint) -> No
     code = f"""
 import torch
 from pathlib import Path
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.vllm.engine import VllmEngine
 from lrm.records import Decoding, Prompt
 with VllmEngine(open_checkpoint(Path({str(SMALLEST)!r})), dtype=torch.float32) as engine:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.compare_methods import main
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.pruning.magnitude import Magnitude
 from lrm.compression.quality.fidelity import fidelity
 from tests.support.models import SMALLEST

@@ -19,7 +19,7 @@ from experiments.models.gguf_choice import choose
 from experiments.models.resolve import find_model, open_model, open_tokenizer
 from experiments.sparsity_search import main
 from lrm import registry
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
 from lrm.compression.pruning.magnitude import Magnitude
 from lrm.digests import of_file

@@ -12,7 +12,7 @@ import pytest
 from experiments import quantization_search
 from experiments.search.pruning_first import parse_first
 from experiments.sparsity_search import main
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import steps_of
 from lrm.compression.gguf.convert import write_f16
 from lrm.errors import BadInput

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from experiments import report
 from experiments.models.resolve import EMBEDDED
 from experiments.sparsity_search import main
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
 from lrm.records import THINK_CLOSE
 from tests.support.completion_server import CompletionServer, completed

@@ -175,7 +175,7 @@ def test_bad_input_is_one_sentence(
 
 def test_a_gguf_file_cannot_be_quantized(tmp_path: Path, capfd: Any) -> None:
     pytest.importorskip("gguf", reason=INSTALL)
-    from lrm.compression.checkpoint.folder import open_checkpoint
+    from lrm.compression.checkpoint.opening import open_checkpoint
     from lrm.compression.gguf.convert import write_f16
 
     file = write_f16(open_checkpoint(SMALLEST), tmp_path / "model.gguf").path

@@ -9,7 +9,7 @@ from experiments.cli.method_choice import parse_method
 from experiments.cli.settings import Settings, parse_benchmarks, parse_budgets, parse_sparsity
 from experiments.search.job import prepare, sparsity_axis
 from experiments.sparsity_search import main
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.errors import BadInput
 from lrm.records import Calibration
 from tests.support.models import SMALLEST, copied

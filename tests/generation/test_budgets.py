@@ -7,7 +7,7 @@ import pytest
 
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.hops import HOPS
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation import budgets
 from lrm.generation.evaluate import evaluate

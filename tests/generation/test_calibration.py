@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.errors import BadInput
 from lrm.generation.calibration import ROW_TOKENS, TEXTS, plain_text
 from tests.support.models import SMALLEST

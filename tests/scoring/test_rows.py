@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lrm.benchmarks.arithmetic import ARITHMETIC
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.errors import BadInput
 from lrm.generation.evaluate import Evaluation, evaluate
 from lrm.generation.reply_cache import ReplyCache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.records import Completion, Grade, Question
 
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 import numpy as np
 
-from lrm.contracts import Benchmark
+from lrm.contracts.benchmark import Benchmark
 from lrm.generation.budgets import fits
 from lrm.generation.evaluate import ReplyKey
 from lrm.records import (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from lrm.contracts import OnCompletion
+from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.codec import check_context, refuse_thinking
 from lrm.records import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.replies import assemble
@@ -47,7 +47,7 @@ class ScriptedEngine:
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
+        """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
         for index, prompt in enumerate(prompts):
             given = len(prompt.prefix_ids) + len(prompt.closing.encode())

@@ -11,7 +11,7 @@ from experiments.models.resolve import EMBEDDED, embedded_names
 from lrm import registry
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import SeededRandom, held_out
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache

@@ -1,4 +1,4 @@
-"""Hugging Face folders as checkpoints: opened with care, their weights read and overwritten.
+"""Hugging Face folders as checkpoints: their weights read, measured and overwritten.
 
 Pruning changes no shape and no dtype, so a pruned safetensors file has exactly the layout of its
 source: a staged checkpoint is a copy of the source folder in which weights are overwritten in
@@ -8,7 +8,7 @@ place, one at a time. What is not overwritten keeps its bits, and memory never h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil, prod
 from pathlib import Path
 
@@ -20,21 +20,25 @@ from lrm import formats
 from lrm.compression.checkpoint import receipt
 from lrm.compression.checkpoint.receipt import RECEIPT, check_download, check_files, steps_of
 from lrm.digests import of_digests, of_hf_folder
-from lrm.errors import BadInput, DamagedModel
-from lrm.model_checks import check_model, read_config
-from lrm.records import Checkpoint
-from lrm.weight_files import stored_tensors, unreadable, weight_files
+from lrm.errors import BadInput, DamagedModel, unreadable
+from lrm.model_config import read_config
+from lrm.records import Checkpoint, Format
+from lrm.stored_tensors import stored_tensors
+from lrm.weight_files import weight_files
 
 COPIED = {".json", ".jinja", ".model", ".txt"}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+Check = Callable[[Path, Format], object]
+"""Raises what is wrong with a folder whose weights are stored so."""
+
 BLOCK_WEIGHT = re.compile(r"(^|\.)layers\.\d+\..+\.weight$")
 
 
 class Weights:
     """The tensors of a folder's safetensors files, by name, one file or sharded.
 
-    Making one reads the headers alone; errors as of `lrm.weight_files.stored_tensors`.
+    Making one reads the headers alone; errors as of `lrm.stored_tensors.stored_tensors`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -115,20 +119,19 @@ class Weights:
             file.write(data.tobytes())
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Opens a local Hugging Face folder, and reads all of it once.
+def read_checkpoint(path: Path, check: Check | None = None) -> Checkpoint:
+    """Reads a whole folder once: its digest, its lineage, and what is measured.
 
-    BadInput names what is missing or wrong (see `lrm.model_checks.check_model`), DamagedModel also
-    a file that is not what it was when we made it, or when the hub named it.
+    `check` is asked before any weight is read. DamagedModel names a file that is not what it was
+    when we made it, or when the hub named it; BadInput what else is wrong.
     """
-    if not path.is_dir():
-        raise BadInput(f"{path} is no folder; give the folder of a Hugging Face checkpoint.")
     steps = steps_of(path)
     digests = of_hf_folder(path, without=RECEIPT)
     check_files(path, digests)
     check_download(path, digests)
     stored = formats.of_config(read_config(path), path)
-    check_model(path, stored)
+    if check:
+        check(path, stored)
     weights = Weights(path)
     if not any((path / name).is_file() for name in TOKENIZERS):
         raise BadInput(f"{path} has no tokenizer.json; save the model's tokenizer there too.")

@@ -16,9 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import NotRequired, Required, TypedDict
 
 from lrm.digests import of_file, of_json
-from lrm.errors import DamagedModel
+from lrm.errors import DamagedModel, unreadable
 from lrm.files import write_atomic
-from lrm.weight_files import unreadable
 
 RECEIPT = "lineage.json"
 BLOB = re.compile(r"[0-9a-f]{64}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lrm.compression.checkpoint.folder import COPIED, Weights, open_checkpoint
+from lrm.compression.checkpoint.folder import COPIED, Weights, read_checkpoint
 from lrm.compression.checkpoint.receipt import RECEIPT, steps_of, write_receipt
 from lrm.errors import BadInput, LrmError
 from lrm.files import write_atomic
@@ -53,7 +53,7 @@ class StagedCheckpoint:
     def publish(self, step: Mapping[str, object]) -> Checkpoint:
         """Adds `step` (method, params, modules) to the lineage; renames the folder to `out`."""
         publish(self._folder, self._out, self._parent, step)
-        return open_checkpoint(self._out)
+        return read_checkpoint(self._out)
 
     def _mark(self) -> None:
         _flush(self._folder)

@@ -25,7 +25,7 @@ from lrm.compression.gguf.measured import FILE, open_quantized, reports
 from lrm.compression.gguf.plan import RecipePlan, kept, plan_config, plan_file
 from lrm.compression.gguf.recipes import recipe
 from lrm.compression.quality.perplexity import DIGEST
-from lrm.contracts import OnModule, Params
+from lrm.contracts.method import OnModule, Params
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Calibration, Checkpoint, Format

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from lrm.compression.packed import packing
 from lrm.compression.packed.measured import open_packed
-from lrm.contracts import OnModule, Params
+from lrm.contracts.method import OnModule, Params
 from lrm.errors import BadInput
 from lrm.records import Calibration, Checkpoint, Format
 

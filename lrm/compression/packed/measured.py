@@ -18,7 +18,8 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from lrm.compression.checkpoint.folder import Weights, open_checkpoint
+from lrm.compression.checkpoint.folder import Weights
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import ModuleReport, steps_of
 from lrm.errors import CompressionFailed
 from lrm.records import Checkpoint

@@ -24,7 +24,8 @@ from lrm.compression.checkpoint.staging import check_free, publish, staging_fold
 from lrm.compression.packed import llm_compressor
 from lrm.compression.packed.measured import SCALED, TWIN, open_packed, reports
 from lrm.compression.quality import perplexity
-from lrm.contracts import OnModule, Quantizer
+from lrm.contracts.method import OnModule
+from lrm.contracts.quantizer import Quantizer
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Calibration, Checkpoint

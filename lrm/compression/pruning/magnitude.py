@@ -22,7 +22,7 @@ from lrm.compression.pruning.masks import (
     lowest_in_groups,
     zeros,
 )
-from lrm.contracts import OnModule, Params
+from lrm.contracts.method import OnModule, Params
 from lrm.records import Checkpoint
 
 

@@ -16,7 +16,8 @@ from lrm.compression.checkpoint.staging import ModuleRow, StagedCheckpoint, chec
 from lrm.compression.pruning import masks
 from lrm.compression.pruning.blockwise import Pruned, Saved
 from lrm.compression.streaming.load import device
-from lrm.contracts import OnModule, Pruner
+from lrm.contracts.method import OnModule
+from lrm.contracts.pruner import Pruner
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Checkpoint

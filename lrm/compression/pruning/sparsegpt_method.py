@@ -20,7 +20,7 @@ from lrm.compression.pruning import calibrated, masks, save, sparsegpt
 from lrm.compression.pruning.blockwise import Mode, Solve, Solved
 from lrm.compression.pruning.masks import UNSTRUCTURED, Groups
 from lrm.compression.streaming.activations import Shared
-from lrm.contracts import OnModule, Params
+from lrm.contracts.method import OnModule, Params
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records import Calibration, Checkpoint
 

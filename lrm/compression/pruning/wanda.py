@@ -21,7 +21,7 @@ from lrm.compression.pruning.masks import (
     zeros,
 )
 from lrm.compression.streaming.activations import Shared
-from lrm.contracts import OnModule, Params
+from lrm.contracts.method import OnModule, Params
 from lrm.records import Calibration, Checkpoint
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import torch
 
 from lrm import formats
-from lrm.contracts import OnCompletion
+from lrm.contracts.engine import OnCompletion
 from lrm.engines.llama_cpp.batch import LlamaBatch, open_context
 from lrm.engines.llama_cpp.library import LlamaLibrary, Model, load_model, open_library
 from lrm.engines.llama_cpp.template import render_template
@@ -66,8 +66,8 @@ class LlamaCppEngine:
 
     @property
     def identity(self) -> str:
-        """See `lrm.contracts.Engine`. The file decides the types of the arithmetic, except for the
-        device: a GPU's kernels round their products differently."""
+        """See `lrm.contracts.engine.Engine`. The file decides the types of the arithmetic, except
+        for the device: a GPU's kernels round their products differently."""
         return f"{self.name} gpu" if self.gpu_layers else self.name
 
     def __enter__(self) -> Self:
@@ -108,7 +108,7 @@ class LlamaCppEngine:
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
+        """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
 
         def make_row(index: int, prompt: Prompt) -> DecodingRow:

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from transformers import PreTrainedTokenizerBase
 
-from lrm.contracts import OnCompletion
+from lrm.contracts.engine import OnCompletion
 from lrm.digests import of_json
 from lrm.engines.server.endpoint import Answer, Body, Endpoint
 from lrm.engines.shared.codec import check_context, closing_ids, refuse_thinking
@@ -116,7 +116,7 @@ class ServerEngine:
 
     @property
     def identity(self) -> str:
-        """See `lrm.contracts.Engine`. Token ids of two tokenizers may not be mixed either."""
+        """See `lrm.contracts.engine.Engine`. Token ids of two tokenizers are not mixed either."""
         fields = {"v": self._tokenizer.get_vocab(), "chat": self._tokenizer.chat_template}
         return f"{self.name} {self._endpoint.url} {self.model} tokenizer {of_json(fields)[:12]}"
 
@@ -150,7 +150,7 @@ class ServerEngine:
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit and
+        """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit and
         the server has said its context length; else when it refuses the prompt."""
         refuse_thinking(prompts, self.name)
         pending: dict[int, _Request] = {}

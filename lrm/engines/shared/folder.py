@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lrm import formats
-from lrm.contracts import EngineKind
+from lrm.contracts.engine import EngineKind
 from lrm.errors import BadInput
-from lrm.model_checks import check_model, read_config
+from lrm.model_config import read_config
 from lrm.records import Checkpoint
-from lrm.weight_files import stored_tensors
+from lrm.stored_tensors import stored_tensors
 
 IDENTITY_FILES = (
     "config.json",
@@ -23,8 +23,9 @@ IDENTITY_FILES = (
 
 
 def check_folder(checkpoint: Checkpoint, engine: EngineKind) -> Mapping[str, object]:
-    """Returns the config; raises BadInput unless this is a folder with safetensors weights, dense
-    or packed, that the engine loads, and all of them are there (`lrm.model_checks.check_model`)."""
+    """Returns the config; raises BadInput unless this is a folder with weights, dense or packed,
+    that the engine loads. Whether all of them are there was checked when the folder was opened
+    (`lrm.model_checks`)."""
     path = checkpoint.path
     formats.check(path, checkpoint.format, engine)
     if not (path / "config.json").is_file():
@@ -34,7 +35,6 @@ def check_folder(checkpoint: Checkpoint, engine: EngineKind) -> Mapping[str, obj
     config = read_config(path)
     stored = formats.of_config(config, path)
     formats.check(path, stored, engine)
-    check_model(path, stored)
     return config
 
 

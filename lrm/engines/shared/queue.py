@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm.contracts import OnCompletion
+from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.codec import Codec
 from lrm.engines.shared.reply import Reply
 from lrm.engines.shared.sampling import uniforms
@@ -66,7 +66,7 @@ def decode_all(
     make_row: Callable[[int, Prompt], DecodingRow],
     on_completion: OnCompletion | None,
 ) -> list[Completion]:
-    """Advances a batch of `rows` until all have ended; see `lrm.contracts.Engine.generate`.
+    """Advances a batch of `rows` until all have ended; see `lrm.contracts.engine.Engine.generate`.
 
     `make_row` makes the row of a further prompt and its index. Raises ValueError if that needs a
     longer slot than all of `rows`, whose prompts should have reserved it.

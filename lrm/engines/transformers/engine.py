@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from lrm.contracts import OnCompletion
+from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.codec import refuse_thinking
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder, check_same_shape
@@ -23,9 +23,8 @@ from lrm.engines.shared.tokenizer import LOCAL_ONLY, FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.slots import attend
 from lrm.errors import BadInput
-from lrm.model_checks import COMPUTED
 from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
-from lrm.weight_files import weight_files
+from lrm.weight_files import COMPUTED, weight_files
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 ATTENTION = "lrm_slots"
@@ -69,7 +68,7 @@ class TransformersEngine:
 
     @property
     def identity(self) -> str:
-        """See `lrm.contracts.Engine`."""
+        """See `lrm.contracts.engine.Engine`."""
         return f"{self.name} {str(self.dtype).removeprefix('torch.')}"
 
     def __enter__(self) -> Self:
@@ -94,7 +93,7 @@ class TransformersEngine:
         return self
 
     def swap(self, checkpoint: Checkpoint) -> None:
-        """See `lrm.contracts.Swappable`. Keys and values last for one call, so none is stale."""
+        """See `lrm.contracts.engine.Swappable`. Keys and values last one call, so none is stale."""
         _check_family(checkpoint)
         check_same_shape(self.checkpoint, checkpoint)
         weights: dict[str, torch.Tensor] = {}
@@ -119,7 +118,7 @@ class TransformersEngine:
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
+        """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
 
         def make_row(index: int, prompt: Prompt) -> DecodingRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrm.contracts import OnCompletion
+from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.reply import Reply
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.vllm.wire import Message, pack_reply, unpack

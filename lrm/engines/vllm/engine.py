@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import torch
 
 from lrm import formats
-from lrm.contracts import OnCompletion
+from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder, check_same_shape
 from lrm.engines.shared.tokenizer import FolderCodec
@@ -92,12 +92,12 @@ class VllmEngine:
 
     @property
     def identity(self) -> str:
-        """See `lrm.contracts.Engine`."""
+        """See `lrm.contracts.engine.Engine`."""
         return f"{self.name} {self._dtype_name}"
 
     @property
     def has_kernels(self) -> bool:
-        """See `lrm.contracts.RunsPacked`."""
+        """See `lrm.contracts.engine.RunsPacked`."""
         return has_kernels(self.device)
 
     @property
@@ -167,7 +167,7 @@ class VllmEngine:
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """See `lrm.contracts.Engine`. Raises BadInput first of all if a prompt does not fit."""
+        """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         if decoding.temperature > HIGHEST_TEMPERATURE:
             raise BadInput(
                 f"vLLM takes temperatures up to {HIGHEST_TEMPERATURE}, got "

@@ -10,7 +10,7 @@ from lrm.records import Completion, Grade, Question
 
 
 class Letters:
-    """Contract: `lrm.contracts.Benchmark`."""
+    """Contract: `lrm.contracts.benchmark.Benchmark`."""
 
     name = "letters"
     version = 1

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import ClassVar, Self
 
-from lrm.contracts import OnCompletion
+from lrm.contracts.engine import OnCompletion
 from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Format, Prompt
 from tests.support.scripted_engine import ScriptedEngine
 
 
 class CountingEngine:
-    """Contract: `lrm.contracts.Engine`. `thoughts` is how many letters it thinks about at most; one
-    in five of its replies never answers."""
+    """Contract: `lrm.contracts.engine.Engine`. `thoughts` is how many letters it thinks about at
+    most; one in five of its replies never answers."""
 
     name: ClassVar[str] = "counting"
     formats: ClassVar[tuple[Format, ...]] = ("dense",)

@@ -14,13 +14,13 @@ from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.checkpoint.module_filter import ceilings
 from lrm.compression.pruning import masks, parameters, save
 from lrm.compression.pruning.blockwise import Pruned, Saved
-from lrm.contracts import OnModule, Params
+from lrm.contracts.method import OnModule, Params
 from lrm.records import Checkpoint
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Contract: `lrm.contracts.Pruner`. With `reverse` 1 the last columns go."""
+    """Contract: `lrm.contracts.pruner.Pruner`. With `reverse` 1 the last columns go."""
 
     name: ClassVar[str] = "columns"
     version: ClassVar[int] = 1

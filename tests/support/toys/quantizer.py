@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from lrm.compression.checkpoint.folder import open_checkpoint
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.staging import staged
-from lrm.contracts import OnModule, Params
+from lrm.contracts.method import OnModule, Params
 from lrm.digests import of_json
 from lrm.errors import BadInput
 from lrm.records import Calibration, Checkpoint, Format
@@ -17,7 +17,7 @@ from lrm.records import Calibration, Checkpoint, Format
 
 @dataclass(frozen=True)
 class Rounding:
-    """Contract: `lrm.contracts.Quantizer`. A level is the number of steps in 1: "8"."""
+    """Contract: `lrm.contracts.quantizer.Quantizer`. A level is the number of steps in 1: "8"."""
 
     name: ClassVar[str] = "rounding"
     format: ClassVar[Format] = "dense"
