@@ -26,8 +26,8 @@ from experiments.quantization_search import main
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import SeededRandom
 from lrm.compression.checkpoint.folder import Weights
-from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.module_filter import ceilings, spared
+from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import RECEIPT, is_complete, steps_of
 from lrm.compression.gguf.config import check_config
 from lrm.compression.gguf.convert import write_f16
