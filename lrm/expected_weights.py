@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from lrm.model_config import ModelSizes
+from lrm.model_sizes import ModelSizes
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from lrm.errors import BadInput, DamagedModel
 from lrm.expected_weights import expected_shapes
-from lrm.model_config import FAMILIES, read_config
-from lrm.records import Format
+from lrm.model_config import read_config
+from lrm.model_sizes import FAMILIES, check_sizes
+from lrm.records.model import Format
 from lrm.stored_tensors import StoredTensor, same_values, stored_tensors
 from lrm.weight_files import COMPUTED
 
@@ -30,6 +31,7 @@ def check_model(folder: Path, stored: Format) -> dict[str, StoredTensor]:
     tokenizer are those of one model.
     """
     config = read_config(folder)
+    check_sizes(folder / "config.json", config)
     tensors = stored_tensors(folder)
     _check_layers(folder, config, tensors)
     if config["model_type"] in FAMILIES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Sequence
 
-from lrm.records import THINK_CLOSE, Completion, Stop
+from lrm.records.reply import THINK_CLOSE, Completion, Stop
 
 LOOP_TOKENS = 48
 """A reply has looped if its last 48 tokens, or its last two periods where these are longer, equal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 
 
 @dataclass(frozen=True, slots=True)

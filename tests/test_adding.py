@@ -29,7 +29,9 @@ from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.contracts.benchmark import Benchmark
 from lrm.contracts.engine import Engine
-from lrm.records import Budget, Checkpoint, Decoding, LevelKey
+from lrm.records.model import Checkpoint, LevelKey
+from lrm.records.point import Budget
+from lrm.records.reply import Decoding
 from tests.benchmarks import test_benchmarks as benchmark_suite
 from tests.compression import test_methods as method_suite
 from tests.compression import test_quantizers as quantizer_suite

@@ -19,16 +19,18 @@ FILE_LINES, FUNCTION_LINES, USES_OF_ANY = 300, 60, 100
 
 # What the three kinds of plug-in build on. They meet in none of these.
 BASE = {"records", "contracts", "errors", "digests", "files", "formats", "replies"} | {
+    "model_config",
     "weight_files",
-    "expected_weights",
-    "model_checks",
+    "stored_tensors",
 }
-SHARED = BASE | {"registry", "tables"}
+# A model is checked once, when it is opened; what runs it does not check it again.
+CHECKS = {"model_checks", "model_sizes", "expected_weights"}
+SHARED = BASE | CHECKS | {"registry", "tables"}
 # A room of lrm, and what else of lrm it may import.
 ARROWS = {
     "benchmarks": BASE,
     "engines": BASE,
-    "compression": BASE,
+    "compression": BASE | CHECKS,
     "stats": SHARED,
     "generation": SHARED | {"benchmarks"},  # calibration reads its texts as benchmarks read theirs
     "scoring": SHARED | {"generation", "stats"},
@@ -172,7 +174,7 @@ def test_nothing_unpickles_or_runs_remote_code(name: str) -> None:
 
 def test_lrm_is_light_to_import() -> None:
     code = (
-        "import sys, lrm, lrm.records, lrm.contracts.engine, lrm.registry; "
+        "import sys, lrm, lrm.records.model, lrm.contracts.engine, lrm.registry; "
         "print([m for m in ('torch', 'transformers', 'datasets', 'mlflow', 'optuna', 'numpy') "
         "if m in sys.modules])"
     )

@@ -15,8 +15,8 @@ from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput, DamagedModel
 from lrm.expected_weights import expected_shapes
-from lrm.model_config import FAMILIES
-from lrm.records import Checkpoint
+from lrm.model_sizes import FAMILIES
+from lrm.records.model import Checkpoint
 from tests.support.commands import refused
 from tests.support.models import copied
 
@@ -103,10 +103,23 @@ def test_what_is_wrong_is_said_on_opening(case: str, tmp_path: Path) -> None:
         open_checkpoint(folder)
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_an_engine_finds_it_too(case: str, tmp_path: Path) -> None:
-    """Whoever made the checkpoint."""
-    change, config, words = WRONG[case]
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("no head", f"lacks weights of its model, {HEAD}"),
+        ("no matrix", f"lacks weights of its model, {MATRIX}"),
+        ("no norm", f"lacks weights of its model, {NORM}"),
+        ("fewer layers in the files", "lacks weights of its model, model.layers.4"),
+        ("more layers in the files", "has weights that its model has no place for, model.layers.3"),
+        ("a strange weight", "has weights that its model has no place for, score.weight"),
+        ("another vocabulary", f"weights of other shapes than its model, {EMBEDDINGS}"),
+    ],
+)
+def test_no_weight_is_drawn_at_random_for_whoever_opens_nothing(
+    case: str, words: str, tmp_path: Path
+) -> None:
+    """A checkpoint that was made by hand: what the loader itself reports is refused."""
+    change, config, _ = WRONG[case]
     folder = changed(tmp_path / "model", change, **config)
     with pytest.raises(BadInput, match=words), TransformersEngine(Checkpoint(folder, "unknown")):
         pass

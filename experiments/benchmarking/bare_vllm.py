@@ -13,7 +13,8 @@ from typing import TypedDict
 from experiments.cli.engine_choice import EngineChoice
 from lrm.engines.vllm.engine import VllmEngine
 from lrm.engines.vllm.process import ENVIRONMENT
-from lrm.records import Checkpoint, Completion, Decoding
+from lrm.records.model import Checkpoint
+from lrm.records.reply import Completion, Decoding
 
 
 class Sampling(TypedDict):

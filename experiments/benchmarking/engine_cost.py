@@ -25,7 +25,9 @@ from lrm.contracts.benchmark import Benchmark
 from lrm.contracts.engine import Engine, Swappable
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Checkpoint, Completion, Decoding, Prompt, Question
+from lrm.records.model import Checkpoint
+from lrm.records.question import Question
+from lrm.records.reply import Completion, Decoding, Prompt
 
 TWINS = (ARITHMETIC, DEDUCTION, HOPS, TIMELINE)
 BUDGETS = (16, 32, 48, 64, 96, 128, 192, 384)

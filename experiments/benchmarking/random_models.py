@@ -18,7 +18,7 @@ from experiments.models.shapes import SHAPES
 from lrm.compression.checkpoint.module_filter import BLOCK
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.streaming.load import device
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 TOKENIZER = "tiny-5m"
 """The embedded model whose tokenizer they get. Ids beyond its vocabulary stand for no text."""

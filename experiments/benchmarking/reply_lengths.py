@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from lrm.contracts.engine import Engine, OnCompletion
-from lrm.records import Completion, Decoding, Prompt
+from lrm.records.reply import Completion, Decoding, Prompt
 
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.7)
 """The budgets that a random model is measured at, as shares of its median thinking length."""

@@ -86,7 +86,7 @@ def _pruned(settings: StreamingBench, way: Way, folder: Path) -> StreamingCost:
     from lrm.compression.pruning import calibrated
     from lrm.compression.pruning.sparsegpt_method import SparseGPT
     from lrm.compression.streaming import load as loading
-    from lrm.records import Calibration
+    from lrm.records.model import Calibration
 
     dense = open_checkpoint(folder / "dense")
     size, source = (settings.rows, settings.row_tokens), torch.Generator().manual_seed(0)

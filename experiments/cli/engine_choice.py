@@ -10,7 +10,7 @@ from experiments.cli import options
 from experiments.cli.options import Option
 from lrm import registry
 from lrm.contracts.engine import Engine, EngineKind
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 KINDS = (int, float, str)
 

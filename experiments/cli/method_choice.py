@@ -16,7 +16,7 @@ from lrm.compression.checkpoint.receipt import steps_of
 from lrm.contracts.method import OnModule, Params
 from lrm.contracts.pruner import Pruner, PrunerKind
 from lrm.generation.calibration import TEXTS
-from lrm.records import Calibration, Checkpoint, LevelKey
+from lrm.records.model import Calibration, Checkpoint, LevelKey
 
 SOURCES = ("traces", "prompts", *TEXTS)
 ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))

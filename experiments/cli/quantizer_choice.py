@@ -13,7 +13,7 @@ from lrm import registry
 from lrm.contracts.method import OnModule, Params
 from lrm.contracts.quantizer import Quantizer, QuantizerKind
 from lrm.errors import BadInput
-from lrm.records import Calibration, Checkpoint, LevelKey
+from lrm.records.model import Calibration, Checkpoint, LevelKey
 
 NONE = "none"
 

@@ -17,7 +17,7 @@ import tyro
 from lrm import registry
 from lrm.errors import BadInput
 from lrm.generation.budgets import CLOSINGS, ENGINE
-from lrm.records import Track
+from lrm.records.question import Track
 
 MOST_LEVELS = 200
 """Of a range; more are most likely a mistyped step."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from experiments.comparison import tables
 from experiments.comparison.joint_front import EntryPair, JointFront
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel, Section
 from lrm.report.spots import ACCURACY, log_length, spot_dot

@@ -18,7 +18,8 @@ from experiments.search.level_evaluator import LevelEvaluator
 from lrm import registry
 from lrm.compression.quality.fidelity import fidelity
 from lrm.generation.calibration import practised
-from lrm.records import Budget, Decoding
+from lrm.records.point import Budget
+from lrm.records.reply import Decoding
 from lrm.stats import intervals
 from lrm.tables import Table, amount, percent
 

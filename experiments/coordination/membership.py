@@ -20,7 +20,7 @@ from experiments.coordination.leases import Leases, Owner
 from lrm.digests import of_json
 from lrm.errors import BadInput
 from lrm.files import write_atomic
-from lrm.records import LevelKey
+from lrm.records.model import LevelKey
 from tracking.processes import this_process
 
 PRESENT = "worker-"

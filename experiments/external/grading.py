@@ -15,7 +15,7 @@ from experiments.models.resolve import EMBEDDED, embedded_names
 from lrm import registry
 from lrm.contracts.benchmark import Benchmark
 from lrm.errors import BadInput
-from lrm.records import Question
+from lrm.records.question import Question
 from lrm.scoring import submissions
 from lrm.scoring.external import Count, graded_submission
 from lrm.scoring.stored_reply import StoredReply, from_line, to_line

@@ -14,7 +14,7 @@ from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
 from lrm.digests import of_file, of_json
-from lrm.records import Interval, Unit
+from lrm.records.point import Interval, Unit
 from lrm.report.page import PAGE
 from lrm.report.reading import BenchmarkReading, read
 from lrm.scoring import published

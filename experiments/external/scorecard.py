@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from experiments.external.grading import GradedTraces
 from lrm.analysis.compare import PAPER
-from lrm.records import Interval, Unit
+from lrm.records.point import Interval, Unit
 from lrm.report.reading import BenchmarkReading
 from lrm.scoring import published
 from lrm.scoring.replies import Replies

@@ -9,7 +9,7 @@ import tyro
 
 from lrm import registry
 from lrm.errors import BadInput
-from lrm.records import Track
+from lrm.records.question import Track
 from lrm.scoring import published
 
 NOT_GIVEN = "not given"

@@ -9,14 +9,14 @@ from experiments.cli.engine_choice import EngineChoice
 from experiments.cli.progress import say
 from experiments.coordination.leases import Leases
 from experiments.models.resolve import LocatedModel, find_model
-from lrm import formats
 from lrm.compression.gguf.convert import write_f16
 from lrm.compression.packed.measured import has_twin, served, twin
 from lrm.contracts.engine import RunsPacked
 from lrm.digests import of_file
+from lrm.engines.shared.loads import check_loads
 from lrm.errors import BadInput
 from lrm.files import write_atomic
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 
 def find_runnable(
@@ -30,7 +30,7 @@ def find_runnable(
     model = find_model(name, tokenizer_only="tokenizer" in loaded)
     if model.format == "dense" and "gguf" in loaded:
         return model
-    formats.check(model.name, model.format, engine.kind)
+    check_loads(model.name, model.format, engine.kind)
     if model.format != "dense" and any(sparsity):
         raise BadInput(
             f"{model.name} has {model.format} weights, and only dense ones are pruned: give "

@@ -15,7 +15,7 @@ from lrm.compression.gguf import files as gguf_files
 from lrm.digests import of_files
 from lrm.errors import BadInput
 from lrm.model_config import read_config
-from lrm.records import Checkpoint, Format
+from lrm.records.model import Checkpoint, Format
 
 EMBEDDED = Path(__file__).parents[2] / "lrm" / "tiny" / "models"
 FOLDER = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")

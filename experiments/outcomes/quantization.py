@@ -10,7 +10,8 @@ from experiments.outcomes.sparsity import look_further, reused
 from experiments.search.findings import Findings
 from experiments.search.level import HEADLINE, Level
 from experiments.search.loop import SearchOutcome
-from lrm.records import Budget, Point, level_label
+from lrm.records.model import level_label
+from lrm.records.point import Budget, Point
 from lrm.tables import Table, amount, percent
 
 FRONT = ("recipe", "bytes", "budget", "accuracy", "tokens per question", "run")

@@ -19,7 +19,7 @@ from experiments.search.findings import as_csv
 from experiments.search.level import HEADLINE, Level
 from experiments.search.loop import SearchOutcome
 from lrm.compression.checkpoint.module_filter import EXCEPT
-from lrm.records import Budget
+from lrm.records.point import Budget
 from lrm.scoring.replies import Floats
 from lrm.stats import paired
 from lrm.tables import Table, percent, signed

@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 
 from lrm.analysis.compare import pooled
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report.charts import Chart, ChartAxis, Dot, intervals
 from lrm.report.figure import Figure, Panel
 from lrm.stats.paired import Difference

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from experiments.search.loop import SearchOutcome
 from lrm.analysis.collapse import Collapse
-from lrm.records import Point, level_label
+from lrm.records.model import level_label
+from lrm.records.point import Point
 from lrm.tables import Table, amount, percent
 
 

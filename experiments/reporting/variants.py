@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lrm.analysis.first_correct import FirstCorrect
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.records import Budget, Unit
+from lrm.records.point import Budget, Unit
 from lrm.report.reading import BenchmarkReading
 from lrm.report.reading import read as read_once
 from lrm.report.samples import Sample, fitting

@@ -9,7 +9,8 @@ from typing import Self
 from experiments.cli.engine_choice import EngineChoice
 from lrm.contracts.engine import Engine, OnCompletion, Swappable
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import Completion, Decoding, Prompt
 
 
 class EngineCache:

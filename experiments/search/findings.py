@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.search.level import HEADLINE, Level
 from lrm.analysis.collapse import Collapse, collapse_of
-from lrm.records import Budget, Interval, Point
+from lrm.records.point import Budget, Interval, Point
 from lrm.stats import frontier
 
 

@@ -25,7 +25,9 @@ from lrm import registry
 from lrm.contracts.benchmark import Benchmark
 from lrm.digests import of_json
 from lrm.errors import BadInput
-from lrm.records import Decoding, LevelKey, Question
+from lrm.records.model import LevelKey
+from lrm.records.question import Question
+from lrm.records.reply import Decoding
 from lrm.scoring.truncation import TRUNCATION
 from tracking.address import project_root
 from tracking.database_files import sqlite_uri

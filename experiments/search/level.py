@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
-from lrm.records import Budget, Checkpoint, Format, LevelKey, Point, Policy
+from lrm.records.model import Checkpoint, Format, LevelKey
+from lrm.records.point import Budget, Point, Policy
 from lrm.report.reading import BenchmarkReading
 from lrm.scoring.scores import Score, interval, logged, score
 from lrm.stats import intervals

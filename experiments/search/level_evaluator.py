@@ -29,7 +29,9 @@ from lrm.errors import DamagedModel
 from lrm.generation import calibration
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Calibration, Checkpoint, Decoding, LevelKey, Question, Track, level_label
+from lrm.records.model import Calibration, Checkpoint, LevelKey, level_label
+from lrm.records.question import Question, Track
+from lrm.records.reply import Decoding
 from lrm.report.reading import read
 from lrm.scoring.grading import graded_replies
 

@@ -25,7 +25,7 @@ from experiments.search.level_evaluator import LevelEvaluator
 from experiments.search.level_files import LevelFiles
 from experiments.search.run_recorder import RunRecorder
 from experiments.search.study import SharedStudy
-from lrm.records import LevelKey, level_label
+from lrm.records.model import LevelKey, level_label
 from lrm.report.page import PAGE
 from lrm.stats.frontier import hypervolume
 from tracking.provenance import redact

@@ -14,7 +14,7 @@ from experiments.search.schema import FAILURES, broken
 from experiments.search.storage import open_storage
 from experiments.search.study import SharedStudy
 from lrm.errors import BadInput
-from lrm.records import LevelKey
+from lrm.records.model import LevelKey
 from tracking.processes import HOST
 
 OBJECTIVES = {

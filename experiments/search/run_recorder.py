@@ -13,7 +13,8 @@ from experiments.reporting.variants import Readings
 from experiments.search.level import HEADLINE, Level, objectives
 from experiments.search.level_files import LevelFiles
 from lrm.digests import of_json
-from lrm.records import Budget, LevelKey, Point, level_label
+from lrm.records.model import LevelKey, level_label
+from lrm.records.point import Budget, Point
 from tracking.runs import LevelRun, StudyRun
 
 

@@ -23,7 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.cli.progress import say
 from experiments.coordination.leases import LeaseLost
 from experiments.coordination.membership import WorkerMembership, lease_of
-from lrm.records import LevelKey, Point, level_label
+from lrm.records.model import LevelKey, level_label
+from lrm.records.point import Point
 
 Setting = tuple[LevelKey, int]
 """A level and a budget."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.scoring.grid import Grid
 from lrm.scoring.scores import accuracy, tokens
 from lrm.stats import intervals, paired

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.scoring.grid import Grid
 from lrm.stats import bootstrap
 from lrm.stats.bootstrap import Floats

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from lrm import registry
 from lrm.errors import BadInput
-from lrm.records import Interval, Question, Unit
+from lrm.records.point import Interval, Unit
+from lrm.records.question import Question
 from lrm.scoring.stored_reply import StoredReply
 from lrm.stats import intervals
 

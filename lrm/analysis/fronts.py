@@ -8,7 +8,7 @@ from functools import cached_property
 
 from lrm.analysis.compare import Comparison, Setting, compare
 from lrm.errors import BadInput
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.stats import frontier
 
 

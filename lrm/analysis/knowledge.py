@@ -16,7 +16,7 @@ import numpy as np
 from lrm import registry
 from lrm.analysis.compare import aligned
 from lrm.analysis.variant import Variant
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.scoring.grid import Grid
 from lrm.stats import intervals, paired
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.scoring.grid import Bools, Grid
 from lrm.scoring.scores import accuracy, share
 from lrm.stats import intervals, paired

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lrm.analysis.lengths import endings
 from lrm.analysis.variant import Variant
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.scoring.grid import Grid
 from lrm.scoring.scores import accuracy, tokens
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lrm.errors import BadInput
-from lrm.records import Unit
+from lrm.records.point import Unit
 from lrm.scoring.grid import Grid
 
 

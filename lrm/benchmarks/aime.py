@@ -18,7 +18,8 @@ import re
 from lrm.benchmarks.grading.integers import first_integer, grade_integer
 from lrm.benchmarks.load import load_questions
 from lrm.benchmarks.source import DataRow, Source
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 SOURCE = Source(
     file="aime_2024/aime_2024_maxwell_jia.jsonl",

@@ -18,7 +18,8 @@ import re
 from lrm.benchmarks.grading.labels import first_label, grade_label
 from lrm.benchmarks.load import load_questions
 from lrm.benchmarks.source import DataRow, Source
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 SOURCE = Source(
     file="folio/folio_v2_validation.jsonl",

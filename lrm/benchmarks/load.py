@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lrm.benchmarks.source import VARIABLE, DataRow, Source
 from lrm.errors import BadInput
-from lrm.records import Question
+from lrm.records.question import Question
 
 
 def load_questions(

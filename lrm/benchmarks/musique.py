@@ -29,7 +29,8 @@ from typing import ClassVar
 from lrm.benchmarks.grading.short import first_words, grade_short
 from lrm.benchmarks.load import load_questions
 from lrm.benchmarks.source import DataRow, Source
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 HUNDRED = Source(
     file="musique_ans_dev/musique_random_100_with_paragraphs.jsonl",

@@ -15,7 +15,8 @@ import re
 from lrm.benchmarks.grading.letters import first_letter, grade_letter
 from lrm.benchmarks.load import load_questions
 from lrm.benchmarks.source import DataRow, Source
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 SOURCE = Source(
     file="bbh_temporal_sequences/temporal_sequences.jsonl",

@@ -15,7 +15,8 @@ from itertools import islice
 from typing import ClassVar, Protocol, TypeVar
 
 from lrm.contracts.benchmark import Benchmark
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 T = TypeVar("T")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 
 class Benchmark(Protocol):

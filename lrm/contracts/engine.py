@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
-from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
+from lrm.records.model import Checkpoint, Format
+from lrm.records.reply import Completion, Decoding, Prompt
 
 OnCompletion = Callable[[int, Completion], Iterable[Prompt] | None]
 """Takes a finished reply and its index; may return further prompts."""
@@ -63,7 +64,7 @@ class EngineKind(Protocol):
     * **`formats` are the weights that it loads.** One that loads none, since the model runs
       elsewhere, names "tokenizer", and takes a checkpoint for its tokenizer alone. What is not
       named is refused when the engine is opened, before anything is loaded, with the engine that
-      can (`lrm.formats.check`).
+      can (`lrm.engines.shared.loads`).
     * `ends_thinking` says whether it honours `Prompt.thinking`.
     """
 

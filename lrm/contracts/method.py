@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 OnModule = Callable[[int, int], None]
 """Takes how many parts of a compression are done, and how many there are."""

@@ -34,8 +34,8 @@ class PrunerKind(Protocol):
     """A pruner's class. It is called with its fields by name.
 
     * **The field `sparsity` is the level.** A field `calibration`, if there is one, takes a
-      `lrm.records.Calibration`. All other fields have defaults, and are options on the command
-      line: numbers, texts, or tuples of texts, which are joined by "+" there.
+      `lrm.records.model.Calibration`. All other fields have defaults, and are options on the
+      command line: numbers, texts, or tuples of texts, which are joined by "+" there.
     """
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lrm.contracts.method import Method
-from lrm.records import Calibration, Checkpoint, Format
+from lrm.records.model import Calibration, Checkpoint, Format
 
 
 class Quantizer(Method[str], Protocol):

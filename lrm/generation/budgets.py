@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
-from lrm.records import Completion, Decoding, Prompt
+from lrm.records.reply import Completion, Decoding, Prompt
 
 CLOSINGS = {
     "plain": "\n</think>\n\n",

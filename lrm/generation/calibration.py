@@ -18,7 +18,8 @@ from lrm.contracts.engine import Engine
 from lrm.errors import BadInput
 from lrm.generation.evaluate import seed_of
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Calibration, Checkpoint, Completion, Decoding, Prompt
+from lrm.records.model import Calibration, Checkpoint
+from lrm.records.reply import Completion, Decoding, Prompt
 
 ROWS = 64
 ROW_TOKENS = 512

@@ -11,7 +11,8 @@ from lrm.contracts.benchmark import Benchmark
 from lrm.contracts.engine import Engine
 from lrm.generation import budgets as views
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Completion, Decoding, Prompt, Question, Track
+from lrm.records.question import Question, Track
+from lrm.records.reply import Completion, Decoding, Prompt
 
 
 class ReplyKey(NamedTuple):

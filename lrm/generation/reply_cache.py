@@ -24,7 +24,8 @@ from filelock import FileLock
 from lrm.contracts.engine import Engine
 from lrm.digests import of_json
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import Completion, Decoding, Prompt
 
 VERSION = 2
 """Rises when stored replies may no longer be mixed with new ones."""

@@ -9,7 +9,7 @@ from math import isfinite
 
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report.charts import Chart, ChartAxis, Dot, curves, intervals
 from lrm.report.data import ReportData
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import altair as alt
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 
 Scale = Literal["percent", "number", "log"]
 Chart = dict[str, object]

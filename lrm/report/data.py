@@ -14,7 +14,7 @@ from lrm.analysis.first_correct import FirstCorrect
 from lrm.analysis.fronts import Spot
 from lrm.analysis.variant import Variant, base_of
 from lrm.errors import BadInput
-from lrm.records import Unit
+from lrm.records.point import Unit
 from lrm.report.theme import OKABE_ITO
 from lrm.scoring.grid import Grid
 from lrm.scoring.published import Published

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lrm.analysis.compare import averages
 from lrm.analysis.fronts import Front, Spot, front
 from lrm.errors import BadInput
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report.charts import ChartAxis, Dot, curves
 from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lrm.analysis.knowledge import Contrast, contrasts
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report.by_variant import VariantValue, by_variant
 from lrm.report.charts import ChartAxis, Dot, curves
 from lrm.report.data import ReportData

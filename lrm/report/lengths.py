@@ -10,7 +10,7 @@ from lrm.analysis.efficiency import efficiency
 from lrm.analysis.lengths import ACROSS, SHARE, WITHIN, Endings, Split, across, endings, within
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report import charts
 from lrm.report.by_variant import VariantValue, by_variant
 from lrm.report.charts import ChartAxis

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lrm.analysis.collapse import Collapse, CollapseAxis, collapse
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report.by_variant import LEVEL_AXES
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.data import ReportData

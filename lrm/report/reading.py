@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lrm.analysis.first_correct import FirstCorrect, FirstCorrectSearch
-from lrm.records import Unit
+from lrm.records.point import Unit
 from lrm.report.samples import Picker
 from lrm.scoring.replies import Replies, ReplyCollector
 from lrm.scoring.stored_reply import StoredReply

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from heapq import heappush, heappushpop
 from typing import Literal
 
-from lrm.records import THINK_CLOSE, Unit
+from lrm.records.point import Unit
+from lrm.records.reply import THINK_CLOSE
 from lrm.scoring.stored_reply import StoredReply
 
 Outcome = Literal["right", "wrong", "looping"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrm.analysis.fronts import Spot
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report.charts import SHARE, ChartAxis, Dot
 from lrm.tables import amount, percent
 

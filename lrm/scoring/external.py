@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lrm.contracts.benchmark import Benchmark
-from lrm.records import THINK_CLOSE, Completion, Stop
+from lrm.records.reply import THINK_CLOSE, Completion, Stop
 from lrm.scoring.grading import graded
 from lrm.scoring.guess_stop import guess_stop, text_loops
 from lrm.scoring.stored_reply import StoredReply

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from lrm.contracts.benchmark import Benchmark
 from lrm.generation.evaluate import Evaluation
-from lrm.records import Completion, Mark, Question
+from lrm.records.question import Mark, Question
+from lrm.records.reply import Completion
 from lrm.scoring.stored_reply import StoredReply
 from lrm.scoring.truncation import wrong_for_length
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lrm.records import THINK_CLOSE, Stop
+from lrm.records.reply import THINK_CLOSE, Stop
 from lrm.replies import loops
 
 FEWEST_WORDS = 200

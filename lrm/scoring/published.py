@@ -14,7 +14,7 @@ from typing import Literal
 
 from lrm import registry
 from lrm.errors import BadInput
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.stats.intervals import wilson
 from lrm.stats.paired import difference
 from lrm.tables import Table, percent, signed

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from lrm.errors import BadInput
 from lrm.generation.budgets import ends_at
-from lrm.records import Budget, Mark, Rule, Unit
+from lrm.records.point import Budget, Unit
+from lrm.records.question import Mark, Rule
 from lrm.scoring.grid import Grid
 from lrm.scoring.stored_reply import StoredReply
 from lrm.tables import some

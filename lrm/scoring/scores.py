@@ -9,7 +9,8 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm.records import Budget, Interval, Rule, Truncation, Unit
+from lrm.records.point import Budget, Interval, Unit
+from lrm.records.question import Rule, Truncation
 from lrm.scoring.grid import Grid
 from lrm.scoring.pass_at_k import majority, pass_at_k, sizes
 from lrm.scoring.replies import METRIC, RULES, Floats, Replies

@@ -19,7 +19,9 @@ from dataclasses import asdict, dataclass, field, fields
 import orjson
 
 from lrm.errors import BadInput
-from lrm.records import THINK_CLOSE, Mark, Rule, Stop, Unit
+from lrm.records.point import Unit
+from lrm.records.question import Mark, Rule
+from lrm.records.reply import THINK_CLOSE, Stop
 
 VERSION = 2
 
@@ -33,11 +35,11 @@ class StoredReply:
     where a cap cut the reply. `answer` is what that rule finds, cut or not; None if nothing.
     `strict` and `lenient` are the answers of the two rules. Token counts are None where they are
     not known, and so is `prompt`; `prompt_ids`, `token_ids` and `given` are
-    those of `lrm.records.Completion`.
+    those of `lrm.records.reply.Completion`.
 
     `score_as_is` is the headline rule's score whether a cap cut the reply or not; `vote`, `marks`
-    and `also` are those of `lrm.records.Grade`. Replies made elsewhere have their lengths in
-    `words` and `characters` too, and `stop_guessed`: `stop` was guessed from the text.
+    and `also` are those of `lrm.records.question.Grade`. Replies made elsewhere have their lengths
+    in `words` and `characters` too, and `stop_guessed`: `stop` was guessed from the text.
     """
 
     benchmark: str

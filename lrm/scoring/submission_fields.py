@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from lrm.errors import BadInput
-from lrm.records import THINK_CLOSE, Stop
+from lrm.records.reply import THINK_CLOSE, Stop
 
 Row = Mapping[str, object]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from lrm import registry
 from lrm.contracts.benchmark import Benchmark
 from lrm.errors import BadInput
-from lrm.records import THINK_CLOSE, Completion, Question, Stop
+from lrm.records.question import Question
+from lrm.records.reply import THINK_CLOSE, Completion, Stop
 from lrm.scoring import submission_fields as fields
 from lrm.scoring.jsonl import lines, parsed
 from lrm.scoring.submission_fields import Row

@@ -10,7 +10,7 @@ Both are computed from the same replies. Benchmarks grade the text that is there
 
 from __future__ import annotations
 
-from lrm.records import Truncation
+from lrm.records.question import Truncation
 
 TRUNCATION: Truncation = "truncated-is-wrong"
 """The headline policy."""

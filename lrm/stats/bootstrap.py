@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 
 LEVEL = 0.95
 """Of every interval in this project."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lrm.records import Point
+from lrm.records.point import Point
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.stats.bootstrap import LEVEL, Floats
 
 Z = float(special.ndtri((1 + LEVEL) / 2))

@@ -7,7 +7,7 @@ from math import exp, inf, sqrt
 
 import numpy as np
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.stats.bootstrap import LEVEL, Floats, resampled
 from lrm.stats.intervals import Samples, question_means, share_interval, t_quantile
 

@@ -11,7 +11,9 @@ from lrm import registry
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Budget, Checkpoint, Decoding, Interval
+from lrm.records.model import Checkpoint
+from lrm.records.point import Budget, Interval
+from lrm.records.reply import Decoding
 from lrm.scoring.grading import graded_replies
 from lrm.scoring.replies import collect
 from lrm.scoring.scores import score

@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lrm.records import THINK_CLOSE, THINK_OPEN
+from lrm.records.reply import THINK_CLOSE, THINK_OPEN
 
 VOCABULARY = 1024
 BOS, EOS, PAD = "<|begin|>", "<|end|>", "<|pad|>"

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from lrm.benchmarks import arithmetic, deduction, hops, timeline
 from lrm.benchmarks.twin import Problem, SeededRandom, held_out
-from lrm.records import THINK_CLOSE
+from lrm.records.reply import THINK_CLOSE
 
 P = TypeVar("P", bound=Problem)
 

@@ -17,7 +17,7 @@ from lrm.analysis.collapse import collapse
 from lrm.analysis.compare import Setting, aligned, averages, compare, geometric
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
-from lrm.records import Interval, Unit
+from lrm.records.point import Interval, Unit
 from lrm.scoring.grid import Grid
 from lrm.scoring.replies import collect
 from lrm.scoring.scores import accuracy, tokens

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lrm.benchmarks.grading import integers, labels, letters, passages, short, squad
 from lrm.benchmarks.grading.extraction import ExtractedAnswer
-from lrm.records import Completion, Grade, Question, Stop
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion, Stop
 
 OPTIONS = {"(A)": "5pm to 6pm", "(B)": "7am to 11am", "(C)": "1pm to 2pm", "(D)": "2pm to 5pm"}
 CLAIM = "Harry is a queen bee."

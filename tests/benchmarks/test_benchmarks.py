@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lrm import registry
 from lrm.contracts.benchmark import Benchmark
-from lrm.records import Completion, Stop
+from lrm.records.reply import Completion, Stop
 from tests.support import small_data
 
 TWINS = ("arithmetic", "deduction", "timeline", "hops")

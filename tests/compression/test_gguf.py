@@ -34,7 +34,7 @@ from lrm.compression.gguf.tokenizer import PIECES
 from lrm.engines.llama_cpp.batch import InputBuffer, open_context
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.errors import BadInput, MissingExtra
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 from lrm.tiny.tokenizer import load
 from tests.support.models import SMALLEST, TINY
 

@@ -39,7 +39,7 @@ from lrm.compression.pruning.wanda import Wanda
 from lrm.compression.streaming import activations, offload
 from lrm.compression.streaming.decoder import Decoder, blocks_of, linears_of
 from lrm.errors import BadInput, CompressionFailed, DamagedModel
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 from tests.compression.test_sparsegpt import by_the_paper
 
 VOCABULARY = 64

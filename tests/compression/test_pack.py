@@ -33,7 +33,7 @@ from lrm.compression.quality.perplexity import of_folder
 from lrm.digests import of_file
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput, CompressionFailed, MissingExtra
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 from lrm.tiny.tokenizer import load
 from tests.support.models import SMALLEST, TINY, copied
 

@@ -40,7 +40,8 @@ from lrm.compression.pruning.magnitude import Magnitude
 from lrm.compression.quality import perplexity
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.errors import BadInput, CompressionFailed, MissingExtra
-from lrm.records import Calibration, Checkpoint, Decoding, Prompt
+from lrm.records.model import Calibration, Checkpoint
+from lrm.records.reply import Decoding, Prompt
 from lrm.tiny.tokenizer import load
 from lrm.tiny.traces import argument_walk, chain_walk, day_walk, path_walk, train
 from tests.support.models import SMALLEST, TINY, copied

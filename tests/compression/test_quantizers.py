@@ -15,7 +15,7 @@ from experiments.cli.quantizer_choice import parse_quantizer
 from lrm import formats, registry
 from lrm.contracts.quantizer import Quantizer
 from lrm.errors import BadInput
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 
 CALIBRATION = Calibration("made up", ((1, 2, 3),))
 DENSE = "f16"

@@ -20,7 +20,7 @@ from lrm.compression.pruning.wanda import Wanda
 from lrm.digests import of_file
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.errors import BadInput, DamagedModel
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 from tests.support.commands import refused
 from tests.support.models import SMALLEST, copied
 

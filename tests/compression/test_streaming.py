@@ -32,7 +32,7 @@ from lrm.compression.quality.perplexity import of_folder
 from lrm.compression.streaming import offload
 from lrm.compression.streaming.load import load
 from lrm.errors import BadInput
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 from tests.support.models import SMALLEST, copied
 
 SHAPE = {
@@ -176,7 +176,7 @@ from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.streaming.load import load
 from lrm.compression.pruning.wanda import Wanda
-from lrm.records import Calibration
+from lrm.records.model import Calibration
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 dense = open_checkpoint(folder / "dense")

@@ -26,7 +26,8 @@ from lrm.engines.transformers.slots import Slots
 from lrm.engines.vllm.engine import VllmEngine
 from lrm.errors import BadInput
 from lrm.generation import budgets
-from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 from tests.support.completion_server import Body, CompletionServer, Reply, completed
 from tests.support.scripted_engine import ScriptedEngine
 

@@ -17,7 +17,8 @@ from lrm.compression.gguf.convert import write_f16
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput, MissingExtra
-from lrm.records import Checkpoint, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import Decoding, Prompt
 from lrm.tiny.tokenizer import load
 from tests.support.models import SMALLEST
 

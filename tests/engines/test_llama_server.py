@@ -21,7 +21,8 @@ from lrm.engines.server.engine import ServerEngine
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput
 from lrm.generation import budgets
-from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 from lrm.tiny import tokenizer as tiny_tokenizer
 from tests.support.models import SMALLEST
 

@@ -23,7 +23,8 @@ from lrm.engines.server.background import in_background
 from lrm.engines.server.endpoint import KEY_VARIABLE, Endpoint
 from lrm.engines.server.engine import NEUTRAL_SAMPLING, SEEDS, ServerEngine
 from lrm.errors import BadInput, LrmError, ServerFailed
-from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 from lrm.tiny import tokenizer as tiny_tokenizer
 from tests.support.completion_server import (
     DROP,

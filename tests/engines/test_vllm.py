@@ -29,7 +29,8 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.vllm.engine import VllmEngine
 from lrm.errors import BadInput, EngineFailed, MissingExtra
 from lrm.generation import budgets
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import Completion, Decoding, Prompt
 from tests.support.models import SMALLEST
 
 GREEDY = Decoding(temperature=0, max_tokens=200)
@@ -265,7 +266,7 @@ import torch
 from pathlib import Path
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.vllm.engine import VllmEngine
-from lrm.records import Decoding, Prompt
+from lrm.records.reply import Decoding, Prompt
 with VllmEngine(open_checkpoint(Path({str(SMALLEST)!r})), dtype=torch.float32) as engine:
     prompts = [Prompt("1 + 1 = ", seed, 1 + 500 * (seed > 0)) for seed in range(200)]
     engine.generate(prompts, Decoding(), lambda *_: print(engine.pids[0], flush=True))

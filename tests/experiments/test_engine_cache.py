@@ -9,7 +9,8 @@ import pytest
 from experiments.cli.engine_choice import EngineChoice
 from experiments.search.engine_cache import EngineCache
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import Decoding, Prompt
 from tests.support.scripted_engine import ScriptedEngine
 
 ONE, OTHER = (Checkpoint(Path(name), name) for name in ("one", "other"))

@@ -23,11 +23,12 @@ from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
 from lrm.compression.pruning.magnitude import Magnitude
 from lrm.digests import of_file
+from lrm.engines.shared.loads import RUN_BY
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.vllm.devices import check_kernels
 from lrm.errors import BadInput
-from lrm.formats import PACKED, RUN_BY
-from lrm.records import Checkpoint, Format
+from lrm.formats import PACKED
+from lrm.records.model import Checkpoint, Format
 from tests.support.hub_mirror import CLOSED, HubMirror, outcomes
 from tests.support.models import SMALLEST, copied, split, tokenizer_alone
 

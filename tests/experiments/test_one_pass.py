@@ -17,7 +17,10 @@ from lrm.benchmarks.twin import Twin
 from lrm.generation import reply_cache
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Budget, Checkpoint, Completion, Decoding, Grade, Question
+from lrm.records.model import Checkpoint
+from lrm.records.point import Budget
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion, Decoding
 from lrm.report.reading import BenchmarkReading, read
 from lrm.scoring.grading import graded_replies
 from lrm.scoring.scores import score

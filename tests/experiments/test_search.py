@@ -20,7 +20,7 @@ from experiments.models.resolve import EMBEDDED
 from experiments.sparsity_search import main
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
-from lrm.records import THINK_CLOSE
+from lrm.records.reply import THINK_CLOSE
 from tests.support.completion_server import CompletionServer, completed
 from tests.support.models import SMALLEST, split, tokenizer_alone
 from tracking.store import open_store

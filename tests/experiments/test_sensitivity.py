@@ -18,7 +18,9 @@ from experiments.search.sensitivity_axis import parts
 from experiments.sensitivity import main
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.generation.evaluate import Evaluation, ReplyKey
-from lrm.records import Checkpoint, Completion, Decoding, Interval
+from lrm.records.model import Checkpoint
+from lrm.records.point import Interval
+from lrm.records.reply import Completion, Decoding
 from lrm.report.reading import read
 from lrm.scoring.grading import graded_replies
 from lrm.stats import paired

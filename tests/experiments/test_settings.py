@@ -11,7 +11,7 @@ from experiments.search.job import prepare, sparsity_axis
 from experiments.sparsity_search import main
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.errors import BadInput
-from lrm.records import Calibration
+from lrm.records.model import Calibration
 from tests.support.models import SMALLEST, copied
 
 

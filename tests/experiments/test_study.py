@@ -17,7 +17,7 @@ from experiments.coordination.membership import lease_of
 from experiments.search.open_study import open_search
 from experiments.search.storage import RetryingStorage
 from lrm.errors import BadInput
-from lrm.records import Budget, Interval, Point
+from lrm.records.point import Budget, Interval, Point
 from tracking.retry import Retry
 
 LEVELS, BUDGETS = (0.0, 0.3, 0.6, 0.9), (8, 16, 32)

@@ -12,7 +12,8 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation import budgets
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import THINK_CLOSE, Budget, Completion, Decoding, Prompt, Stop
+from lrm.records.point import Budget
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.scoring.grading import graded_replies
 from lrm.scoring.replies import collect
 from lrm.scoring.stored_reply import StoredReply

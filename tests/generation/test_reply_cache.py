@@ -9,7 +9,8 @@ import pytest
 
 from lrm.errors import BadInput
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Checkpoint, Completion, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import Completion, Decoding, Prompt
 from tests.support.scripted_engine import ScriptedEngine
 
 DECODING = Decoding(max_tokens=64, answer_tokens=32)

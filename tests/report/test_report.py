@@ -17,7 +17,7 @@ import pytest
 from experiments.outcomes.sparsity import collapse_text
 from experiments.report import main
 from lrm.analysis.collapse import Collapse
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel

@@ -15,7 +15,8 @@ from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.errors import BadInput
 from lrm.generation.evaluate import Evaluation, evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Budget, Decoding, Policy, Prompt, Unit
+from lrm.records.point import Budget, Policy, Unit
+from lrm.records.reply import Decoding, Prompt
 from lrm.scoring import scores
 from lrm.scoring.grading import graded_replies
 from lrm.scoring.grid import Grid

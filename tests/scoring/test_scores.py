@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from lrm.errors import BadInput
 from lrm.generation.budgets import fits
 from lrm.generation.evaluate import Evaluation, ReplyKey
-from lrm.records import Budget, Completion, Decoding, Grade, Mark, Policy, Question
+from lrm.records.point import Budget, Policy
+from lrm.records.question import Grade, Mark, Question
+from lrm.records.reply import Completion, Decoding
 from lrm.scoring.grading import graded_replies
 from lrm.scoring.replies import collect
 from lrm.scoring.scores import score

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrm.errors import BadInput
-from lrm.records import Mark
+from lrm.records.question import Mark
 from lrm.scoring.stored_reply import FIELDS, VERSION, StoredReply, from_line, to_line
 from tests.support.stored_runs import row
 

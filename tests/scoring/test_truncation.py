@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from lrm.benchmarks.hops import HOPS
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Checkpoint, Completion, Decoding, Grade, Mark, Question, Rule, Stop
+from lrm.records.model import Checkpoint
+from lrm.records.question import Grade, Mark, Question, Rule
+from lrm.records.reply import Completion, Decoding, Stop
 from lrm.scoring.grading import graded, graded_replies
 from lrm.scoring.pass_at_k import majority, pass_at_k, sizes
 from lrm.scoring.replies import collect

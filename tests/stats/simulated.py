@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.stats.paired import Difference
 
 QUESTIONS = 30

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrm.records import Budget, Interval, Point
+from lrm.records.point import Budget, Interval, Point
 from lrm.stats.frontier import area, history, hypervolume, knee, nondominated, pareto, volume
 
 

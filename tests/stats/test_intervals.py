@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.stats import intervals
 from tests.stats.simulated import QUESTIONS, STUDIES, covered, difficulties, sampled
 

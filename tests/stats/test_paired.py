@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lrm.records import Interval
+from lrm.records.point import Interval
 from lrm.stats import intervals, paired
 from tests.stats.simulated import QUESTIONS, STUDIES, covered, difficulties, sampled
 

@@ -13,16 +13,9 @@ import numpy as np
 from lrm.contracts.benchmark import Benchmark
 from lrm.generation.budgets import fits
 from lrm.generation.evaluate import ReplyKey
-from lrm.records import (
-    Budget,
-    Completion,
-    Grade,
-    Interval,
-    Mark,
-    Question,
-    Rule,
-    Truncation,
-)
+from lrm.records.point import Budget, Interval
+from lrm.records.question import Grade, Mark, Question, Rule, Truncation
+from lrm.records.reply import Completion
 from lrm.scoring.pass_at_k import pass_at_k, sizes
 from lrm.stats import intervals
 

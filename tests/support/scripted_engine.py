@@ -9,7 +9,7 @@ from typing import Self
 
 from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.codec import check_context, refuse_thinking
-from lrm.records import THINK_CLOSE, Completion, Decoding, Prompt, Stop
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.replies import assemble
 
 

@@ -15,7 +15,8 @@ from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
-from lrm.records import Budget, Decoding
+from lrm.records.point import Budget
+from lrm.records.reply import Decoding
 from lrm.scoring.grading import graded_replies
 from lrm.scoring.replies import collect
 from lrm.tiny import traces, training
@@ -100,7 +101,7 @@ def test_weights_load_with_no_hub() -> None:
     code = (
         "from experiments.models.resolve import open_model\n"
         "from lrm.engines.transformers.engine import TransformersEngine\n"
-        "from lrm.records import Decoding, Prompt\n"
+        "from lrm.records.reply import Decoding, Prompt\n"
         "with TransformersEngine(open_model('tiny-1m').checkpoint) as engine:\n"
         "    print(len(engine.generate([Prompt('Hi<think>\\n', 0, 4)], Decoding())))\n"
     )

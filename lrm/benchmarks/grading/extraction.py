@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lrm.benchmarks.grading.passages import last_box, statements
-from lrm.records import Grade, Mark, Rule
+from lrm.records.question import Grade, Mark, Rule
 
 GAP = r"(?:\s|:|[*_]+(?=\s))*"
 IS = r"(?:is|(?:would|should|must|will|could)\s+be)\b|:|="

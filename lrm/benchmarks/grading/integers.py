@@ -22,7 +22,8 @@ from lrm.benchmarks.grading.passages import (
     statements,
     without_latex,
 )
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 _INTEGER = re.compile(r"(?<![\w./^])-?[0-9]+(?![\w/^]|\.[0-9])")
 _CLAUSE_END = re.compile(r"[.;](?=\s|$)|\(|\b(?:because|since)\b", re.IGNORECASE)

@@ -23,7 +23,8 @@ from lrm.benchmarks.grading.extraction import (
 )
 from lrm.benchmarks.grading.passages import first_sentence, graded_text, sentences, statements
 from lrm.benchmarks.grading.squad import normalize
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 _LABEL = r"(?:true|false|uncertain|unknown|undetermined|indeterminate|inconclusive)\b"
 _VERDICT = re.compile(

@@ -25,7 +25,8 @@ from lrm.benchmarks.grading.passages import (
     without_latex,
 )
 from lrm.benchmarks.grading.squad import normalize
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 _CHOICE_CUE = re.compile(
     rf"(?<!this\s)\b(?:answer|option|choice|index|letter)\b[\s*_]*(?:{IS}){GAP}"

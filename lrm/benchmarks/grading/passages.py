@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from lrm.records import THINK_CLOSE, Completion
+from lrm.records.reply import THINK_CLOSE, Completion
 
 LAST_WORDS = 2000
 """Characters at the end of a cut reply that are read. What it said earlier, it was still

@@ -24,7 +24,8 @@ from lrm.benchmarks.grading.passages import (
     without_markup,
 )
 from lrm.benchmarks.grading.squad import exact_match, f1, normalize
-from lrm.records import Completion, Grade, Mark, Question, Rule
+from lrm.records.question import Grade, Mark, Question, Rule
+from lrm.records.reply import Completion
 
 _CODE_BLOCK = re.compile(r"^\s*```.*?^\s*```\s*$", re.DOTALL | re.MULTILINE)
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")

@@ -8,7 +8,7 @@ place, one at a time. What is not overwritten keeps its bits, and memory never h
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import ceil, prod
 from pathlib import Path
 
@@ -18,19 +18,19 @@ from torch import Tensor
 
 from lrm import formats
 from lrm.compression.checkpoint import receipt
-from lrm.compression.checkpoint.receipt import RECEIPT, check_download, check_files, steps_of
+from lrm.compression.checkpoint.receipt import RECEIPT, check_files, steps_of
 from lrm.digests import of_digests, of_hf_folder
 from lrm.errors import BadInput, DamagedModel, unreadable
 from lrm.model_config import read_config
-from lrm.records import Checkpoint, Format
+from lrm.records.model import Checkpoint, Format
 from lrm.stored_tensors import stored_tensors
 from lrm.weight_files import weight_files
 
 COPIED = {".json", ".jinja", ".model", ".txt"}
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-Check = Callable[[Path, Format], object]
-"""Raises what is wrong with a folder whose weights are stored so."""
+Check = Callable[[Path, Format, Mapping[str, str]], object]
+"""Raises what is wrong with a folder whose weights are stored so; takes its files' digests too."""
 
 BLOCK_WEIGHT = re.compile(r"(^|\.)layers\.\d+\..+\.weight$")
 
@@ -123,15 +123,14 @@ def read_checkpoint(path: Path, check: Check | None = None) -> Checkpoint:
     """Reads a whole folder once: its digest, its lineage, and what is measured.
 
     `check` is asked before any weight is read. DamagedModel names a file that is not what it was
-    when we made it, or when the hub named it; BadInput what else is wrong.
+    when we made it, BadInput what else is wrong.
     """
     steps = steps_of(path)
     digests = of_hf_folder(path, without=RECEIPT)
     check_files(path, digests)
-    check_download(path, digests)
     stored = formats.of_config(read_config(path), path)
     if check:
-        check(path, stored)
+        check(path, stored, digests)
     weights = Weights(path)
     if not any((path / name).is_file() for name in TOKENIZERS):
         raise BadInput(f"{path} has no tokenizer.json; save the model's tokenizer there too.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from lrm.compression.checkpoint.download import check_download
 from lrm.compression.checkpoint.folder import read_checkpoint
 from lrm.errors import BadInput
 from lrm.model_checks import check_model
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint, Format
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -18,4 +20,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_dir():
         raise BadInput(f"{path} is no folder; give the folder of a Hugging Face checkpoint.")
-    return read_checkpoint(path, check_model)
+    return read_checkpoint(path, _check)
+
+
+def _check(folder: Path, stored: Format, digests: Mapping[str, str]) -> None:
+    check_download(folder, digests)
+    check_model(folder, stored)

@@ -10,7 +10,6 @@ have no digests.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NotRequired, Required, TypedDict
@@ -20,9 +19,6 @@ from lrm.errors import DamagedModel, unreadable
 from lrm.files import write_atomic
 
 RECEIPT = "lineage.json"
-BLOB = re.compile(r"[0-9a-f]{64}")
-"""The hub's cache names the file of a large download by its digest, and links to it."""
-
 EXCESS = 1e-3
 """A smaller share of zeros beyond what was asked comes of rounding."""
 
@@ -124,16 +120,6 @@ def check_files(folder: Path, digests: Mapping[str, str]) -> None:
             f"{folder / min(changed)} is not what it was when the checkpoint was made; make the "
             f"checkpoint again, or remove its {RECEIPT} to use it as a model of its own."
         )
-
-
-def check_download(folder: Path, digests: Mapping[str, str]) -> None:
-    """DamagedModel unless files from the hub's cache have the content they are named by there."""
-    for name, digest in digests.items():
-        blob = (folder / name).resolve()
-        if blob.parent.name == "blobs" and BLOB.fullmatch(blob.name) and blob.name != digest:
-            raise DamagedModel(
-                f"{folder / name} is not what the hub says it is; remove {blob} and fetch it again."
-            )
 
 
 def _read(folder: Path) -> _Receipt:

@@ -15,7 +15,7 @@ from lrm.compression.checkpoint.folder import COPIED, Weights, read_checkpoint
 from lrm.compression.checkpoint.receipt import RECEIPT, steps_of, write_receipt
 from lrm.errors import BadInput, LrmError
 from lrm.files import write_atomic
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 UNFINISHED = "unfinished"
 """Marks a staged folder whose copy is whole; holds the reports of its finished blocks."""

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 from lrm.compression.checkpoint.folder import architecture
 from lrm.errors import BadInput
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 

@@ -26,7 +26,7 @@ from lrm.compression.gguf.tokenizer import Vocabulary
 from lrm.digests import of_file
 from lrm.errors import BadInput
 from lrm.model_checks import HEAD, check_model
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 from lrm.weight_files import COMPUTED
 
 if TYPE_CHECKING:

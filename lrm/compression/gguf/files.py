@@ -11,10 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
-from lrm.compression.checkpoint.receipt import check_download
+from lrm.compression.checkpoint.download import check_download
 from lrm.digests import of_file, of_json
 from lrm.errors import BadInput, DamagedModel, MissingExtra
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 if TYPE_CHECKING:
     from gguf import GGUFReader

@@ -14,7 +14,7 @@ from lrm.compression.gguf.config import ModelConfig
 from lrm.compression.gguf.convert import namer
 from lrm.compression.streaming.activations import ActivationStream, squares
 from lrm.compression.streaming.load import load
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 
 SMALLEST = 1e-6
 """Least importance of a column, relative to the layer's mean: a column that no token reaches still

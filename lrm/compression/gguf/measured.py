@@ -14,7 +14,7 @@ from lrm.compression.checkpoint.receipt import ModuleReport, check_files, steps_
 from lrm.compression.gguf.files import library, open_gguf, reader, tensors
 from lrm.compression.gguf.plan import KEPT, RecipePlan, bits, is_matrix
 from lrm.errors import CompressionFailed, DamagedModel
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 if TYPE_CHECKING:
     from gguf.gguf_reader import ReaderTensor

@@ -28,7 +28,7 @@ from lrm.compression.quality.perplexity import DIGEST
 from lrm.contracts.method import OnModule, Params
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
-from lrm.records import Calibration, Checkpoint, Format
+from lrm.records.model import Calibration, Checkpoint, Format
 
 SEARCHED = (
     "f16",

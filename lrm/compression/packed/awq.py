@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from lrm.compression.packed import packing
 from lrm.compression.packed.measured import open_packed
 from lrm.contracts.method import OnModule, Params
-from lrm.records import Calibration, Checkpoint, Format
+from lrm.records.model import Calibration, Checkpoint, Format
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from lrm.compression.packed import packing
 from lrm.compression.packed.measured import open_packed
 from lrm.contracts.method import OnModule, Params
 from lrm.errors import BadInput
-from lrm.records import Calibration, Checkpoint, Format
+from lrm.records.model import Calibration, Checkpoint, Format
 
 ORDERS = ("static", "weight", "none")
 

@@ -22,7 +22,7 @@ from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import ModuleReport, steps_of
 from lrm.errors import CompressionFailed
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 TWIN = "unpacked"
 SCALED = "scaled.safetensors"

@@ -28,7 +28,7 @@ from lrm.contracts.method import OnModule
 from lrm.contracts.quantizer import Quantizer
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 BITS = range(2, 9)

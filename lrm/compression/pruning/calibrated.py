@@ -25,7 +25,7 @@ from lrm.compression.pruning.parameters import Parameters
 from lrm.compression.streaming.decoder import Decoder
 from lrm.compression.streaming.load import load
 from lrm.errors import BadInput
-from lrm.records import Calibration
+from lrm.records.model import Calibration
 
 ALLOCATIONS = ("uniform", "owl")
 

@@ -23,7 +23,7 @@ from lrm.compression.pruning.masks import (
     zeros,
 )
 from lrm.contracts.method import OnModule, Params
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 
 @dataclass(frozen=True)

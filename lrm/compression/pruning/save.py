@@ -20,7 +20,7 @@ from lrm.contracts.method import OnModule
 from lrm.contracts.pruner import Pruner
 from lrm.digests import of_json
 from lrm.errors import BadInput, CompressionFailed
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 TOLERANCE = 1e-3
 """How far the sparsity of a saved matrix may lie above the one asked for; never below."""

@@ -22,7 +22,7 @@ from lrm.compression.pruning.masks import UNSTRUCTURED, Groups
 from lrm.compression.streaming.activations import Shared
 from lrm.contracts.method import OnModule, Params
 from lrm.errors import BadInput, CompressionFailed
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 
 MOST_ENTRIES = 2**29
 """Weights in one tall problem, 2 GiB in float32, unless a single layer has more."""

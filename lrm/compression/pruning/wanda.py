@@ -22,7 +22,7 @@ from lrm.compression.pruning.masks import (
 )
 from lrm.compression.streaming.activations import Shared
 from lrm.contracts.method import OnModule, Params
-from lrm.records import Calibration, Checkpoint
+from lrm.records.model import Calibration, Checkpoint
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.streaming.forward import last_hidden, logits
 from lrm.compression.streaming.load import load
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)

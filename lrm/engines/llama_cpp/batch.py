@@ -18,7 +18,7 @@ import torch
 from lrm.engines.llama_cpp.library import Context, LlamaBatchInput, LlamaLibrary, Model
 from lrm.engines.shared.queue import DecodingRow, common_prefix, same_text_together
 from lrm.engines.shared.sampling import draw
-from lrm.records import Decoding, Stop
+from lrm.records.reply import Decoding, Stop
 
 PREFILL_TOKENS = 2048
 """Prompt tokens handed over in one call; llama.cpp computes them in pieces of its own."""

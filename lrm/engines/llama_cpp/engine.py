@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 
 import torch
 
-from lrm import formats
 from lrm.contracts.engine import OnCompletion
 from lrm.engines.llama_cpp.batch import LlamaBatch, open_context
 from lrm.engines.llama_cpp.library import LlamaLibrary, Model, load_model, open_library
@@ -17,9 +16,11 @@ from lrm.engines.llama_cpp.template import render_template
 from lrm.engines.llama_cpp.vocab import Vocab
 from lrm.engines.shared.chat import missing_template, with_open_thinking
 from lrm.engines.shared.codec import Codec, refuse_thinking
+from lrm.engines.shared.loads import check_loads
 from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, parallel_rows
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
+from lrm.records.model import Checkpoint, Format
+from lrm.records.reply import Completion, Decoding, Prompt
 
 MAGIC = b"GGUF"
 
@@ -159,7 +160,7 @@ def _check_file(checkpoint: Checkpoint) -> Path:
             f"{path} is no GGUF file but a Hugging Face folder; convert it with "
             "lrm.compression.gguf.convert.write_f16, or run it with the transformers engine"
         )
-    formats.check(path, checkpoint.format, LlamaCppEngine)
+    check_loads(path, checkpoint.format, LlamaCppEngine)
     try:
         with path.open("rb") as file:
             start = file.read(len(MAGIC))

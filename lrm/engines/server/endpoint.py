@@ -26,7 +26,7 @@ import httpx2
 
 from lrm.engines.server.background import in_background
 from lrm.errors import BadInput, ServerFailed
-from lrm.records import Stop
+from lrm.records.reply import Stop
 
 KEY_VARIABLE = "LRM_SERVER_KEY"
 """The variable that holds the key. Not OPENAI_API_KEY: users who have that set for another service

@@ -18,7 +18,8 @@ from lrm.engines.shared.codec import check_context, closing_ids, refuse_thinking
 from lrm.engines.shared.hub_tokenizer import open_tokenizer
 from lrm.engines.shared.tokenizer import decode, encode, encode_prompt, render_chat
 from lrm.errors import BadInput
-from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Format, Prompt
+from lrm.records.model import Checkpoint, Format
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 from lrm.replies import assemble, find_close
 
 NEUTRAL_SAMPLING = {

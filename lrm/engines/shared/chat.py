@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrm.errors import BadInput
-from lrm.records import THINK_OPEN
+from lrm.records.reply import THINK_OPEN
 
 
 def with_open_thinking(chat: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lrm.engines.shared.reply import Reply
 from lrm.errors import BadInput
-from lrm.records import THINK_CLOSE, Completion, Decoding, Prompt, Stop
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.replies import Decode, assemble, find_close
 
 

@@ -13,7 +13,7 @@ from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.codec import Codec
 from lrm.engines.shared.reply import Reply
 from lrm.engines.shared.sampling import uniforms
-from lrm.records import Completion, Decoding, Prompt, Stop
+from lrm.records.reply import Completion, Decoding, Prompt, Stop
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrm.records import Stop
+from lrm.records.reply import Stop
 
 
 @dataclass(slots=True, eq=False)

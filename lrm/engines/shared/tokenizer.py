@@ -12,7 +12,8 @@ from lrm.engines.shared.chat import missing_template, with_open_thinking
 from lrm.engines.shared.codec import Codec
 from lrm.engines.shared.reply import Reply
 from lrm.errors import BadInput
-from lrm.records import Checkpoint, Decoding, Prompt
+from lrm.records.model import Checkpoint
+from lrm.records.reply import Decoding, Prompt
 
 LOCAL_ONLY = {"local_files_only": True, "trust_remote_code": False}
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from lrm.engines.shared.queue import DecodingRow, common_prefix, same_text_together
 from lrm.engines.shared.sampling import draw
 from lrm.engines.transformers.slots import Slots, Span, Step
-from lrm.records import Decoding, Stop
+from lrm.records.reply import Decoding, Stop
 
 PREFILL_TOKENS = 2048
 """Prompt tokens taken into one forward pass, unless a single prompt is longer."""

@@ -17,13 +17,15 @@ from transformers.utils import logging
 from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.codec import refuse_thinking
 from lrm.engines.shared.dtypes import native_dtype
-from lrm.engines.shared.folder import check_folder, check_same_shape
+from lrm.engines.shared.folder import check_folder
 from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, parallel_rows
+from lrm.engines.shared.swap import check_same_files, not_swapped
 from lrm.engines.shared.tokenizer import LOCAL_ONLY, FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.slots import attend
-from lrm.errors import BadInput
-from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
+from lrm.errors import BadInput, unreadable
+from lrm.records.model import Checkpoint, Format
+from lrm.records.reply import Completion, Decoding, Prompt
 from lrm.weight_files import COMPUTED, weight_files
 
 FAMILIES = ("llama", "qwen2", "qwen3")
@@ -82,6 +84,7 @@ class TransformersEngine:
                     path,
                     output_loading_info=True,
                     use_safetensors=True,
+                    ignore_mismatched_sizes=True,  # the report says it
                     dtype=self.dtype,
                     attn_implementation=ATTENTION,
                     **LOCAL_ONLY,
@@ -95,12 +98,20 @@ class TransformersEngine:
     def swap(self, checkpoint: Checkpoint) -> None:
         """See `lrm.contracts.engine.Swappable`. Keys and values last one call, so none is stale."""
         _check_family(checkpoint)
-        check_same_shape(self.checkpoint, checkpoint)
+        check_same_files(self.checkpoint, checkpoint)
         weights: dict[str, torch.Tensor] = {}
         for path in weight_files(checkpoint.path):
-            weights |= load_file(path)
+            try:
+                weights |= load_file(path)
+            except (OSError, SafetensorError) as error:
+                raise unreadable(path, error) from error
+        # All are looked at before the first is changed.
+        parameters = dict(self._model.named_parameters())
+        for name, tensor in parameters.items():
+            if name not in weights or weights[name].shape != tensor.shape:
+                raise not_swapped(self.checkpoint, checkpoint, "weights' names or shapes")
         with torch.no_grad():
-            for name, tensor in self._model.named_parameters():
+            for name, tensor in parameters.items():
                 tensor.copy_(weights[name])
         self.checkpoint = checkpoint
 
@@ -151,14 +162,16 @@ def _check_family(checkpoint: Checkpoint) -> None:
 def _check_report(checkpoint: Checkpoint, report: Mapping[str, Collection[object]]) -> None:
     """Raises BadInput if weights were missing, which are random then, or had no place in the model.
 
-    `check_folder` finds those first; this is what the loader itself says.
+    Opening a checkpoint finds those first; this is what the loader itself says.
     """
     for fault, words in (
         ("missing_keys", "lacks weights of its model"),
         ("mismatched_keys", "has weights of other shapes than its model"),
         ("unexpected_keys", "has weights that its model has no place for"),
     ):
-        names = sorted(str(name) for name in report.get(fault) or ())
+        # Those of another shape come with both shapes.
+        keys = report.get(fault) or ()
+        names = sorted(str(key[0] if isinstance(key, tuple) else key) for key in keys)
         strange = [name for name in names if not name.endswith(COMPUTED)]
         if strange:
             raise BadInput(

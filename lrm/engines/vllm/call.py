@@ -10,7 +10,7 @@ from lrm.engines.shared.reply import Reply
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.vllm.wire import Message, pack_reply, unpack
 from lrm.errors import BadInput, EngineFailed
-from lrm.records import THINK_OPEN, Completion, Decoding, Prompt
+from lrm.records.reply import THINK_OPEN, Completion, Decoding, Prompt
 
 
 @dataclass(frozen=True, slots=True)

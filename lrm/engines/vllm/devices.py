@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from lrm.errors import BadInput, MissingExtra
-from lrm.records import Format
+from lrm.records.model import Format
 
 
 def has_kernels(device: torch.device) -> bool:

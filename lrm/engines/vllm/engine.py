@@ -11,7 +11,8 @@ import torch
 from lrm import formats
 from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.dtypes import native_dtype
-from lrm.engines.shared.folder import check_folder, check_same_shape
+from lrm.engines.shared.folder import check_folder
+from lrm.engines.shared.swap import check_same_files, not_swapped
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.vllm.call import GenerateCall
 from lrm.engines.vllm.devices import check_kernels, device_environments, device_of, has_kernels
@@ -19,7 +20,9 @@ from lrm.engines.vllm.options import FIXED_OPTIONS, Parallelism, memory_options
 from lrm.engines.vllm.process import WorkerFailed, Workers
 from lrm.engines.vllm.wire import Message
 from lrm.errors import BadInput, EngineFailed, LrmError
-from lrm.records import Checkpoint, Completion, Decoding, Format, Prompt
+from lrm.records.model import Checkpoint, Format
+from lrm.records.reply import Completion, Decoding, Prompt
+from lrm.stored_tensors import stored_tensors
 
 HIGHEST_TEMPERATURE = 2
 """vLLM refuses more."""
@@ -152,7 +155,9 @@ class VllmEngine:
         It then answers as if freshly started on that checkpoint: what was cached is forgotten.
         """
         check_folder(checkpoint, VllmEngine)
-        check_same_shape(self.checkpoint, checkpoint)
+        check_same_files(self.checkpoint, checkpoint)
+        if _shapes(self.checkpoint) != _shapes(checkpoint):
+            raise not_swapped(self.checkpoint, checkpoint, "weights' names or shapes")
         if checkpoint.format != "dense":
             raise BadInput(
                 f"{checkpoint.path} has {checkpoint.format} weights, which vLLM rearranges when it "
@@ -241,3 +246,8 @@ class VllmEngine:
         if self._workers:
             self._workers.end()
             self._workers = None
+
+
+def _shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight by its name, from the files' headers."""
+    return {name: tensor.shape for name, tensor in stored_tensors(checkpoint.path).items()}

@@ -10,7 +10,7 @@ import torch
 
 from lrm.engines.vllm.wire import Message
 from lrm.errors import BadInput
-from lrm.records import THINK_CLOSE, THINK_OPEN
+from lrm.records.reply import THINK_CLOSE, THINK_OPEN
 
 CPU_CACHE = 1 << 30
 """Bytes for keys and values on a CPU. vLLM would take nine tenths of the machine's memory."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import islice, product
 
 from lrm.benchmarks.grading.integers import first_integer, grade_integer
-from lrm.records import Completion, Grade, Question
+from lrm.records.question import Grade, Question
+from lrm.records.reply import Completion
 
 
 class Letters:

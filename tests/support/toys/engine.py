@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from lrm.contracts.engine import OnCompletion
-from lrm.records import THINK_CLOSE, Checkpoint, Completion, Decoding, Format, Prompt
+from lrm.records.model import Checkpoint, Format
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 from tests.support.scripted_engine import ScriptedEngine
 
 

@@ -15,7 +15,7 @@ from lrm.compression.checkpoint.module_filter import ceilings
 from lrm.compression.pruning import masks, parameters, save
 from lrm.compression.pruning.blockwise import Pruned, Saved
 from lrm.contracts.method import OnModule, Params
-from lrm.records import Checkpoint
+from lrm.records.model import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lrm.compression.checkpoint.staging import staged
 from lrm.contracts.method import OnModule, Params
 from lrm.digests import of_json
 from lrm.errors import BadInput
-from lrm.records import Calibration, Checkpoint, Format
+from lrm.records.model import Calibration, Checkpoint, Format
 
 
 @dataclass(frozen=True)
