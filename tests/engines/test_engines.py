@@ -586,7 +586,7 @@ def test_uniforms_of_a_smaller_count_are_a_prefix() -> None:
         ({"config.json": "{"}, "config.json"),
         ({"config.json": json.dumps({"model_type": "mamba"})}, "mamba"),
         ({"model.safetensors": None}, "safetensors"),
-        ({"model.safetensors": "broken"}, "cannot be read"),
+        ({"model.safetensors": "broken"}, "cannot be loaded, save it again"),
     ],
 )
 def test_a_folder_that_cannot_be_run_is_refused(

@@ -421,7 +421,7 @@ def test_options_out_of_range_are_refused(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("config.json", None, "no readable config.json"),
+        ("config.json", None, r"config\.json cannot be read"),
         ("model.safetensors", None, "no .safetensors weights"),
         ("model.safetensors", b"cut", "cannot be read"),
     ],

@@ -116,6 +116,9 @@ class VllmEngine:
         path, config = self.checkpoint.path, check_folder(self.checkpoint, VllmEngine)
         check_kernels(path, formats.of_config(config, path), self.device)
         self._parallelism.check_model(path, config)
+        stored_tensors(
+            path
+        )  # files that are cut or missing are told before the minute of the start
         options = self.options()
         self._workers, self.reused_tokens = Workers(self._environments), 0
         self._carry_out("start", self._for_all(options))
