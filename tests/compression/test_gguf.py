@@ -262,7 +262,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "normalizer": (
         lambda path: change_tokenizer(
-            path, lambda spec: spec.update(normalizer={"type": "Lowercase"})
+            path, lambda spec: spec.update(normalizer={"type": "NFD"})
         ),
         "no known name",
     ),
