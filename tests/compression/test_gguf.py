@@ -261,9 +261,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         "no known name",
     ),
     "normalizer": (
-        lambda path: change_tokenizer(
-            path, lambda spec: spec.update(normalizer={"type": "NFD"})
-        ),
+        lambda path: change_tokenizer(path, lambda spec: spec.update(normalizer={"type": "NFD"})),
         "no known name",
     ),
 }
