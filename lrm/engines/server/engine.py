@@ -64,7 +64,7 @@ class ServerEngine:
     default the checkpoint's own. At most `concurrency` requests are in flight. A try fails after
     `timeout` seconds. Transient failures (no connection, a time-out, a busy or broken server) are
     tried `retries` times more, with growing pauses. The key is read from
-    `lrm.engines.server.endpoint.KEY_VARIABLE`.
+    `lrm.engines.server.address.KEY_VARIABLE`.
 
     Servers exchange text, not tokens, which limits this engine:
 

@@ -8,7 +8,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 from transformers import PreTrainedTokenizerBase
 
-from lrm.errors import BadInput
+from lrm.errors import PROXY_ERRORS, BadInput
 from lrm.tokenizer_checks import check_tokenizer
 from lrm.tokenizers import open_folder
 
@@ -41,7 +41,7 @@ def _fetched(name: str) -> Path:
             pass  # it was not downloaded yet
         HfApi().model_info(name, timeout=HUB_TIMEOUT)
         return Path(snapshot_download(name, allow_patterns=FILES))
-    except (HTTPError, HFValidationError, OSError) as error:
+    except (HTTPError, HFValidationError, OSError, *PROXY_ERRORS) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise BadInput(
             f"tokenizer {name} cannot be loaded ({reason}); give a folder that holds "
