@@ -42,7 +42,8 @@ def check_model(folder: Path, stored: Format) -> dict[str, StoredTensor]:
             _check_packed(folder, tensors, expected)
         _check_head(folder, tensors, expected)
     if (folder / "tokenizer.json").is_file():
-        check_tokenizer(folder)
+        size = config.get("vocab_size")
+        check_tokenizer(folder, size if isinstance(size, int) else None)
     return tensors
 
 

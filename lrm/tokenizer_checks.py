@@ -17,16 +17,17 @@ PROBES = (SPOKEN, "Größe 7 μm — naïve, 東京 は 1234567 人 🙂\r\n    
 that every tokenizer of a language model gives it back."""
 
 
-def check_tokenizer(folder: Path) -> None:
+def check_tokenizer(folder: Path, embeddings: int | None = None) -> None:
     """DamagedModel if a folder's tokenizer.json cannot be read, BadInput if the tokenizer gives
-    other tokens or another text than the file, or does not give back the text that it cuts."""
+    other tokens or another text than the file, does not give back the text that it cuts, or has
+    tokens beyond the model's `embeddings`."""
     file = folder / "tokenizer.json"
     changed = file.stat().st_mtime_ns if file.is_file() else 0
-    _check(folder, changed)
+    _check(folder, changed, embeddings)
 
 
 @cache
-def _check(folder: Path, changed: int) -> None:
+def _check(folder: Path, changed: int, embeddings: int | None) -> None:
     """Asked again where the file has changed."""
     said = _read(folder / "tokenizer.json") if changed else None
     tokenizer = open_folder(folder)
@@ -35,11 +36,24 @@ def _check(folder: Path, changed: int) -> None:
             f"the tokenizer of {folder} cuts text otherwise than its tokenizer.json says; save the "
             "tokenizer again"
         )
+    if embeddings:
+        _check_embeddings(folder, tokenizer, embeddings)
     text = decode(tokenizer, encode(tokenizer, SPOKEN))
     if text.strip() != SPOKEN:
         raise BadInput(
             f"the tokenizer of {folder} does not give back the text that it cuts: {SPOKEN[:20]!r} "
             f"becomes {text[:20]!r}; give the tokenizer that the model was trained with"
+        )
+
+
+def _check_embeddings(folder: Path, tokenizer: PreTrainedTokenizerBase, embeddings: int) -> None:
+    beyond = {token for token, index in tokenizer.get_vocab().items() if index >= embeddings}
+    # Nobody writes the token that fills up batches, which some add without making room for it.
+    beyond.discard(str(tokenizer.pad_token))
+    if beyond:
+        raise BadInput(
+            f"the tokenizer of {folder} has tokens that its model has no embedding for, as "
+            f"{min(beyond)!r}: the model has {embeddings} embeddings; save them together"
         )
 
 

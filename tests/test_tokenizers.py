@@ -12,6 +12,7 @@ from experiments.models.resolve import open_model
 from experiments.sparsity_search import main
 from lrm.benchmarks.deduction import DEDUCTION
 from lrm.compression.checkpoint.opening import open_checkpoint
+from lrm.compression.pruning.wanda import Wanda
 from lrm.engines.shared.hub_tokenizer import open_tokenizer
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.errors import BadInput
@@ -134,6 +135,33 @@ def test_a_loader_that_changes_the_file_is_refused(
     monkeypatch.setattr("lrm.tokenizer_checks.open_folder", loaded)
     with pytest.raises(BadInput, match=r"cuts text otherwise than its tokenizer\.json says"):
         open_checkpoint(folder)
+
+
+def test_tokens_without_an_embedding_are_refused(tmp_path: Path) -> None:
+    def add(spec: Json) -> None:
+        spec["added_tokens"].append({**spec["added_tokens"][2], "id": 1024, "content": "<call>"})
+
+    folder = edited(tmp_path / "model", "tokenizer.json", add)
+    with pytest.raises(BadInput, match=r"no embedding for, as '<call>': the model has 1024 emb"):
+        open_checkpoint(folder)
+
+
+def test_a_token_that_only_fills_up_may_have_none(tmp_path: Path) -> None:
+    def add(spec: Json) -> None:
+        spec["added_tokens"].append({**spec["added_tokens"][2], "id": 1024, "content": "<fill>"})
+
+    folder = edited(tmp_path / "model", "tokenizer.json", add)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<fill>"}))
+    open_checkpoint(folder)
+
+
+def test_a_model_of_a_short_context_is_calibrated_on_shorter_rows(tmp_path: Path) -> None:
+    folder = copied(tmp_path / "model", max_position_embeddings=256)
+    checkpoint = open_checkpoint(folder)
+    calibration = practice_prompts(checkpoint, [DEDUCTION], seed=0)
+    assert {len(row) for row in calibration.rows} == {256}
+    Wanda(0.5, calibration).apply(checkpoint, tmp_path / "out")
 
 
 def test_a_byte_order_mark_is_told(tmp_path: Path) -> None:

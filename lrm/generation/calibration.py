@@ -16,6 +16,7 @@ from lrm.contracts.engine import Engine
 from lrm.errors import BadInput
 from lrm.generation.evaluate import seed_of
 from lrm.generation.reply_cache import ReplyCache
+from lrm.model_config import read_config
 from lrm.records.model import Calibration, Checkpoint
 from lrm.records.reply import Completion, Decoding, Prompt
 from lrm.tokenizers import encode_prompt, open_folder
@@ -103,20 +104,23 @@ def plain_text(checkpoint: Checkpoint, name: str) -> Calibration:
 
 
 def _packed(checkpoint: Checkpoint, source: str, texts: Iterable[str]) -> Calibration:
-    """The texts as one stream of tokens, an end token after each, cut into rows of 512 tokens.
+    """The texts as one stream of tokens, an end token after each, cut into rows of 512 tokens, or
+    of as many as the model reads if these are fewer.
 
     Raises BadInput where there are fewer tokens than one row.
     """
+    reads = read_config(checkpoint.path).get("max_position_embeddings")
+    length = min(ROW_TOKENS, reads) if isinstance(reads, int) else ROW_TOKENS
     tokenizer = open_folder(checkpoint.path)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     stream: list[int] = []
     for text in texts:
         stream += encode_prompt(tokenizer, text) + end
-        if len(stream) >= ROWS * ROW_TOKENS:
+        if len(stream) >= ROWS * length:
             break
-    if len(stream) < ROW_TOKENS:
+    if len(stream) < length:
         raise BadInput(
-            f"Calibration on {source} has {len(stream)} tokens; at least {ROW_TOKENS} are needed."
+            f"Calibration on {source} has {len(stream)} tokens; at least {length} are needed."
         )
-    starts = range(0, min(len(stream), ROWS * ROW_TOKENS) - ROW_TOKENS + 1, ROW_TOKENS)
-    return Calibration(source, tuple(tuple(stream[i : i + ROW_TOKENS]) for i in starts))
+    starts = range(0, min(len(stream), ROWS * length) - length + 1, length)
+    return Calibration(source, tuple(tuple(stream[i : i + length]) for i in starts))
