@@ -60,14 +60,14 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def same_values(one: StoredTensor, other: StoredTensor) -> bool:
+def same_values(tensor: StoredTensor, other: StoredTensor) -> bool:
     """Whether two tensors have the same shape, dtype and bytes."""
-    if (one.dtype, one.shape) != (other.dtype, other.shape):
+    if (tensor.dtype, tensor.shape) != (other.dtype, other.shape):
         return False
-    with one.file.open("rb") as first, other.file.open("rb") as second:
-        first.seek(one.start)
+    with tensor.file.open("rb") as first, other.file.open("rb") as second:
+        first.seek(tensor.start)
         second.seek(other.start)
-        left = one.end - one.start
+        left = tensor.end - tensor.start
         while left:
             size = min(left, CHUNK)
             if first.read(size) != second.read(size):

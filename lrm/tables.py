@@ -45,6 +45,11 @@ def some(words: Sequence[str], most: int = 5) -> str:
     return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 checkpoint", "8 checkpoints"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def signed(difference: Interval) -> str:
     """A difference of shares in percentage points, with its interval: "+5.5 [-23, +33]"."""
     return (

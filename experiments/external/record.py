@@ -38,7 +38,7 @@ def run(settings: ScoreSettings, root: Path | None = None) -> ImportOutcome:
     with tempfile.TemporaryDirectory() as scratch:
         traces = grade(settings, Path(scratch))
         # Only now is it known whether every reply has its tokens, and with it what to count in.
-        unit: Unit = "tokens" if all(one.tokens_known for one in traces.values()) else "words"
+        unit: Unit = "tokens" if all(graded.tokens_known for graded in traces.values()) else "words"
         table = SampleTable()
         readings = {
             name: read(table.noted(graded.stored()), unit) for name, graded in traces.items()
@@ -95,7 +95,9 @@ def metrics(outcome: ImportOutcome) -> dict[str, float]:
         for reading_name, accuracy in outcome.scores[name].readings.items():
             values |= interval(f"accuracy/{name}/{reading_name}", accuracy)
     values["characters/mean"] = intervals.average(list(outcome.characters.values())).value
-    if outcome.unit == "tokens" and not all(one.split_known for one in outcome.traces.values()):
+    if outcome.unit == "tokens" and not all(
+        graded.split_known for graded in outcome.traces.values()
+    ):
         values = {metric: value for metric, value in values.items() if not metric.startswith(SPLIT)}
     return values
 
@@ -151,7 +153,9 @@ def _characters(reading: BenchmarkReading) -> Interval:
 
 
 def _ours(scores: Mapping[str, Score]) -> dict[str, tuple[float, int]]:
-    return {name: (one.accuracy.value, len(one.per_question)) for name, one in scores.items()}
+    return {
+        name: (scored.accuracy.value, len(scored.per_question)) for name, scored in scores.items()
+    }
 
 
 def _name(settings: ScoreSettings) -> str:

@@ -78,12 +78,12 @@ def accuracies(outcome: ImportOutcome) -> Table:
     rows = [
         (
             name,
-            f"{len(one.per_question)} of {len(outcome.traces[name].questions)}",
+            f"{len(scored.per_question)} of {len(outcome.traces[name].questions)}",
             _samples(outcome.readings[name].replies),
-            percent(one.accuracy),
-            *(percent(one.readings[reading]) for reading in READINGS.values()),
+            percent(scored.accuracy),
+            *(percent(scored.readings[reading]) for reading in READINGS.values()),
         )
-        for name, one in outcome.scores.items()
+        for name, scored in outcome.scores.items()
     ]
     notes = [
         f"Headline: {TRUNCATION}, by the lenient rule of extraction, for musique the strict one.",
@@ -126,12 +126,12 @@ def lengths(outcome: ImportOutcome) -> Table:
     rows = [
         (
             name,
-            amount(one.tokens),
-            f"{one.metrics[f'{unit}/p50']:,.0f}",
-            f"{one.metrics[f'{unit}/p95']:,.0f}",
+            amount(scored.tokens),
+            f"{scored.metrics[f'{unit}/p50']:,.0f}",
+            f"{scored.metrics[f'{unit}/p95']:,.0f}",
             amount(outcome.characters[name]),
         )
-        for name, one in outcome.scores.items()
+        for name, scored in outcome.scores.items()
     ]
     header = ("benchmark", f"{unit} a reply", "median", "95th percentile", "characters a reply")
     counted = {
@@ -177,10 +177,10 @@ def _further(scores: Mapping[str, Score]) -> list[str]:
     if all(name in scores for name in PAPER):
         average = intervals.average([scores[name].accuracy for name in PAPER])
         notes.append(f"Average of {', '.join(PAPER)}: {percent(average)}.")
-    for name, one in scores.items():
+    for name, scored in scores.items():
         metrics = [
             f"{metric.replace('_at_', '@')} {value:.1%}"
-            for metric, value in one.metrics.items()
+            for metric, value in scored.metrics.items()
             if metric == "f1" or "_at_" in metric
         ]
         if metrics:

@@ -12,7 +12,7 @@ from experiments.search.level import HEADLINE, Level
 from experiments.search.loop import SearchOutcome
 from lrm.records.model import level_label
 from lrm.records.point import Budget, Point
-from lrm.tables import Table, amount, percent
+from lrm.tables import Table, amount, counted, percent
 
 FRONT = ("recipe", "bytes", "budget", "accuracy", "tokens per question", "run")
 NOTE = (
@@ -67,7 +67,7 @@ def reused_and_made(outcome: SearchOutcome) -> str:
     made = evaluator.done.made
     quantized = made[evaluator.method.name]
     pruned = f"pruned {made.total() - quantized} and " if evaluator.first else ""
-    return f"{reused(outcome)}; {pruned}quantized {quantized} checkpoints."
+    return f"{reused(outcome)}; {pruned}quantized {counted(quantized, 'checkpoint')}."
 
 
 def text(outcome: SearchOutcome) -> str:

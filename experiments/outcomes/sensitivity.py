@@ -61,11 +61,11 @@ class SensitivityFindings(QuantizationFindings):
     @property
     def alone(self) -> list[Harm]:
         """Those of single parts."""
-        return [one for one in self.harms if one.part != ALL]
+        return [harm for harm in self.harms if harm.part != ALL]
 
     def parts(self) -> bytes:
         """Every part as a line of CSV."""
-        return as_csv([_row(one) for one in self.harms])
+        return as_csv([_row(harm) for harm in self.harms])
 
     def _harm(self, level: Level, dense: Level) -> Harm:
         measured = level.checkpoint.measured
@@ -81,7 +81,7 @@ class SensitivityFindings(QuantizationFindings):
             share=None if kept is None else 1 - kept,
             error=measured.get("reconstruction/error"),
             perplexity=perplexity(level, self.levels),
-            accuracy={n: one.accuracy for n, one in level.scores(self.budget).items()},
+            accuracy={n: scored.accuracy for n, scored in level.scores(self.budget).items()},
             mean=level.point(self.budget).accuracy,
             each=each,
         )
@@ -113,7 +113,7 @@ def table(findings: SensitivityFindings) -> Table:
         "",
         "",
         _number(perplexity(dense, findings.levels), ".4f"),
-        *(f"{percent(one.accuracy)} " for one in scores.values()),
+        *(f"{percent(scored.accuracy)} " for scored in scores.values()),
         percent(dense.point(findings.budget).accuracy),
         "",
         "",
@@ -130,7 +130,7 @@ def table(findings: SensitivityFindings) -> Table:
             "against the model",
             "significant",
         ),
-        [model, *(_cells(one) for one in findings.harms)],
+        [model, *(_cells(harm) for harm in findings.harms)],
         NOTE,
     )
 

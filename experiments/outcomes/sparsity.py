@@ -6,7 +6,7 @@ from experiments.search.loop import SearchOutcome
 from lrm.analysis.collapse import Collapse
 from lrm.records.model import level_label
 from lrm.records.point import Point
-from lrm.tables import Table, amount, percent
+from lrm.tables import Table, amount, counted, percent
 
 
 def text(outcome: SearchOutcome) -> str:
@@ -26,7 +26,10 @@ def text(outcome: SearchOutcome) -> str:
             ).text(),
             by_sparsity(outcome).text(),
             "Collapse: the first sparsity with less than half of the densest level's accuracy\n"
-            + "\n".join(f"  {one.benchmark}: {collapse_text(one)}" for one in findings.collapses),
+            + "\n".join(
+                f"  {collapse.benchmark}: {collapse_text(collapse)}"
+                for collapse in findings.collapses
+            ),
             reuse(outcome),
             look_further(outcome),
         )
@@ -62,7 +65,7 @@ def reuse(outcome: SearchOutcome) -> str:
     done, progress = outcome.evaluator.done, outcome.evaluator.progress
     speed = f" at {progress.decoded / progress.seconds:,.0f} tokens/s" if progress.decoded else ""
     return (
-        f"{reused(outcome)}; pruned {done.made.total()} checkpoints.\n"
+        f"{reused(outcome)}; pruned {counted(done.made.total(), 'checkpoint')}.\n"
         f"Decoded: {done.decoded:,} replies, {progress.decoded:,} tokens{speed}."
     )
 

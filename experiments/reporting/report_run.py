@@ -39,7 +39,7 @@ def keep(store: Store, selection: Selection, report: Report) -> str:
     if home:
         _attach(store, home.id, report)
         return home.location(PAGE)
-    ids = sorted(one.id for one in selection.records)
+    ids = sorted(record.id for record in selection.records)
     name, about = allowed_name(f"report on {selection.title}", "report"), selection.records
     with store.reported(name, of_json(ids), {"runs": ",".join(ids)}, about=about) as run_id:
         _attach(store, run_id, report)
@@ -53,11 +53,11 @@ def _attach(store: Store, run_id: str, report: Report) -> None:
 
 def provenance(selection: Selection) -> Mapping[str, Mapping[str, object]]:
     """Params and tags of the runs, by heading: what all share first, then what each has alone."""
-    facts_of_runs = [_facts(one) for one in selection.records]
+    facts_of_runs = [_facts(record) for record in selection.records]
     shared = {
         name: value
         for name, value in facts_of_runs[0].items()
-        if all(one.get(name) == value for one in facts_of_runs)
+        if all(facts.get(name) == value for facts in facts_of_runs)
     }
     own = {
         f"{run.name} ({run.id})": {

@@ -45,11 +45,11 @@ def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
     """The same, of a study's run and those of its levels, the newest first."""
     name = study.tags["study"]
     config = json.loads(study.artifact("config.json") or b"{}")
-    finished = {one.tags["identity"]: one for one in reversed(levels) if _whole(one)}
+    finished = {level.tags["identity"]: level for level in reversed(levels) if _whole(level)}
     left_out = [
-        f"{one.name} ({one.unfinished or 'its generations are gone'})"
-        for one in levels
-        if one.tags["identity"] not in finished
+        f"{level.name} ({level.unfinished or 'its generations are gone'})"
+        for level in levels
+        if level.tags["identity"] not in finished
     ]
     asked = config.get("sparsity") or config.get("recipes", [])
     wanted = min(config.get("trials") or len(asked), len(asked))
@@ -59,7 +59,7 @@ def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
             0,
             f"The study is unfinished: {len(finished)} of {wanted} levels are measured{state}.",
         )
-    if "budgets" not in config or (not finished and any(not one.unfinished for one in levels)):
+    if "budgets" not in config or (not finished and any(not level.unfinished for level in levels)):
         raise BadInput(
             f"The artifacts of study {name!r} are gone: give the search's command again, which "
             "writes them from the replies that it has, then report again."
@@ -75,15 +75,17 @@ def of_levels(study: StoredRun, levels: Sequence[StoredRun]) -> Selection:
 def of_runs(store: Store, run_ids: Sequence[str]) -> Selection:
     """The runs of these ids, levels or imports. Raises BadInput for others, naming them."""
     records, budgets, left_out = store.runs(list(dict.fromkeys(run_ids))), [], []
-    for one in records:
-        if one.kind not in ("level", "import") or not one.benchmarks():
+    for record in records:
+        if record.kind not in ("level", "import") or not record.benchmarks():
             raise BadInput(
-                f"Run {one.id} ({one.name}) holds no generations: give runs of kind level or "
+                f"Run {record.id} ({record.name}) holds no generations: give runs of kind level or "
                 "import, or a search with --study."
             )
-        if one.unfinished:
-            left_out.append(f"{one.name} is unfinished ({one.unfinished}): what is there is shown.")
-        parent = one.tags.get("parent_run_id")
+        if record.unfinished:
+            left_out.append(
+                f"{record.name} is unfinished ({record.unfinished}): what is there is shown."
+            )
+        parent = record.tags.get("parent_run_id")
         config = store.runs([parent])[0].artifact("config.json") if parent else None
         budgets.append(json.loads(config)["budgets"] if config else [])
     title = records[0].name if len(records) == 1 else f"{len(records)} runs"

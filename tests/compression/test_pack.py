@@ -261,7 +261,7 @@ def test_a_search_runs_what_is_unpacked_and_records_what_is_packed(
     assert main(given, root=tmp_path) == 0
     out = capsys.readouterr().out
     assert "4-g128" in out
-    assert "quantized 1 checkpoints" in out
+    assert "quantized 1 checkpoint." in out
     places = list((tmp_path / "mlruns" / "checkpoints").iterdir())
     assert len(places) == 1
     assert f"{open_packed(places[0]).measured['weights/bytes']:,.0f}" in out

@@ -75,9 +75,9 @@ def test_the_search_works_on_the_pruned_model(root: Path) -> None:
 def test_what_comes_first_counts_as_made(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = [*FLAGS, "--questions", "1", "--method", "magnitude"]
     assert main([*flags, "--sparsity", "0"], tmp_path) == 0
-    assert "pruned 1 checkpoints" in capfd.readouterr().out
+    assert "pruned 1 checkpoint." in capfd.readouterr().out
     assert main([*flags, "--sparsity", "0,0.7"], tmp_path) == 0
-    assert "pruned 1 checkpoints" in capfd.readouterr().out
+    assert "pruned 1 checkpoint." in capfd.readouterr().out
 
 
 @pytest.mark.engine
@@ -141,7 +141,7 @@ def test_only_dense_models_are_pruned_first(tmp_path: Path) -> None:
 def test_pruned_then_quantized(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = [*FLAGS, "--method", "gguf:calibration=none", "--recipes", "f16,Q8_0"]
     assert quantization_search.main(flags, tmp_path) == 0
-    assert "quantized 1 checkpoints" in capfd.readouterr().out
+    assert "quantized 1 checkpoint." in capfd.readouterr().out
     made = checkpoints(tmp_path)
     assert set(made) == {("magnitude 0.5",), ("magnitude 0.5", "gguf:Q8_0")}
     levels: dict[str, Any] = {
