@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 from lrm.config_fields import check_fields
@@ -19,6 +18,7 @@ from lrm.model_config import read_config
 from lrm.model_sizes import FAMILIES, check_sizes
 from lrm.records.model import Format
 from lrm.stored_tensors import StoredTensor, same_values, stored_tensors
+from lrm.tokenizer_checks import check_tokenizer
 from lrm.weight_files import COMPUTED
 
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -44,9 +44,8 @@ def check_model(folder: Path, stored: Format) -> dict[str, StoredTensor]:
         else:
             _check_packed(folder, tensors, expected)
         _check_head(folder, tensors, expected)
-    file = folder / "tokenizer.json"
-    if file.is_file():
-        _check_tokenizer(file, file.stat().st_mtime_ns, file.stat().st_size)
+    if (folder / "tokenizer.json").is_file():
+        check_tokenizer(folder)
     return tensors
 
 
@@ -155,15 +154,3 @@ def _check_head(
             "config.json is true, and engines differ in which they take; set it to false, or save "
             "the model without the head."
         )
-
-
-@cache
-def _check_tokenizer(file: Path, changed: int, size: int) -> None:
-    """DamagedModel unless tokenizer.json is one; asked again where time or size have changed."""
-    from tokenizers import Tokenizer
-
-    try:
-        Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing narrower
-        reason = " ".join(str(error).split())[:200]
-        raise DamagedModel(f"{file} is no tokenizer ({reason}); fetch it again.") from error

@@ -22,14 +22,16 @@ BASE = {"records", "contracts", "errors", "digests", "files", "formats", "replie
     "model_config",
     "weight_files",
     "stored_tensors",
+    "tokenizers",
 }
 # A model is checked once, when it is opened; what runs it does not check it again.
-CHECKS = {"model_checks", "model_sizes", "config_fields", "expected_weights"}
+CHECKS = {"model_checks", "model_sizes", "config_fields", "expected_weights", "tokenizer_checks"}
 SHARED = BASE | CHECKS | {"registry", "tables"}
 # A room of lrm, and what else of lrm it may import.
 ARROWS = {
     "benchmarks": BASE,
-    "engines": BASE,
+    # A server's tokenizer comes from no checkpoint.
+    "engines": BASE | {"tokenizer_checks"},
     "compression": BASE | CHECKS,
     "stats": SHARED,
     "generation": SHARED | {"benchmarks"},  # calibration reads its texts as benchmarks read theirs

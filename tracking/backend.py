@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from lrm.errors import BadInput
 from lrm.registry import unknown
 from tracking.client import MISSING, RetryingClient
-from tracking.names import LONGEST_NAME
+from tracking.names import LONGEST_NAME, param_text
 from tracking.processes import this_process
 from tracking.provenance import redact
 from tracking.retry import StoreUnavailable
@@ -79,7 +79,7 @@ class Backend:
         tags: Mapping[str, str],
     ) -> None:
         """Writes metrics that have their time already; one that is stored already stays single."""
-        pairs = [Param(name, redact(str(value))) for name, value in params.items()]
+        pairs = [Param(name, param_text(value)) for name, value in params.items()]
         run_tags = [RunTag(name, redact(value)) for name, value in tags.items()]
         others = max(len(pairs), len(run_tags))
         for batch in range(

@@ -18,6 +18,7 @@ from typing import Literal
 from lrm.errors import BadInput
 from tracking import notes, views
 from tracking.backend import Backend, Curves
+from tracking.names import param_text
 from tracking.notes import NOTE
 from tracking.processes import this_mark, this_process
 from tracking.provenance import redact
@@ -263,7 +264,7 @@ def _purpose(backend: Backend, run_id: str, tags: Mapping[str, str]) -> dict[str
 def _join(backend: Backend, run_id: str, name: str, params: Mapping[str, object]) -> None:
     stored = backend.client.get_run(run_id).data.params
     for key, value in params.items():
-        if stored.get(key, redact(str(value))) != redact(str(value)):
+        if stored.get(key, param_text(value)) != param_text(value):
             raise BadInput(
                 f"Study {name!r} was started with {key} = {stored[key]}, not {value}: give the "
                 "same value to continue it, or another name with --study."

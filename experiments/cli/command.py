@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from io import StringIO
+from traceback import format_exception
 from typing import TypeVar
 
 import tyro
@@ -18,6 +19,9 @@ from lrm.errors import BadInput, LrmError
 from tracking.provenance import redact, redact_words
 
 S = TypeVar("S")
+
+DEBUG = "--debug"
+"""Every command takes it, so it stands in no settings."""
 
 
 def calm() -> None:
@@ -64,16 +68,20 @@ def command(
     reader of its output has gone.
     """
     _open_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in words
     try:
         if sys.flags.optimize > 1:
             raise BadInput(
                 "Python was started with -OO (PYTHONOPTIMIZE=2), which removes the docstrings that "
                 "libraries and --help need: start it with -O at most."
             )
-        settings = _parsed(kind, name, about, sys.argv[1:] if arguments is None else arguments)
+        settings = _parsed(kind, name, about, [word for word in words if word != DEBUG])
         calm()
         print(work(settings), flush=True)
     except LrmError as error:
+        if debug:
+            print(redact("".join(format_exception(error))), file=sys.stderr)
         print(f"error: {redact(str(error))}", file=sys.stderr)
         return error.status
     except BrokenPipeError:
@@ -81,6 +89,8 @@ def command(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
+        if debug:
+            print(redact("".join(format_exception(error))), file=sys.stderr)
         reason = redact(str(error))
         print(f"error: {reason}. Make room or access; the same command goes on.", file=sys.stderr)
         return 1
@@ -111,7 +121,8 @@ def _parsed(kind: type[S], name: str, about: str | None, words: Sequence[str]) -
 
     It quotes the words, so it is given them without their credentials to say it.
     """
-    parse = partial(tyro.cli, kind, prog=f"python -m experiments.{name}", description=about)
+    described = f"{about or ''}\n\nWith {DEBUG}, an error is printed with its traceback."
+    parse = partial(tyro.cli, kind, prog=f"python -m experiments.{name}", description=described)
     try:
         with _unheard():
             settings: S = parse(args=words)

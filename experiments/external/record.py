@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -75,6 +76,7 @@ def record(outcome: ImportOutcome, settings: ScoreSettings) -> ImportOutcome:
         for name, graded in outcome.traces.items():
             run.attach_generations(name, graded.file)
         run.log_samples(outcome.samples)
+        run.artifact("files.json", json.dumps(digests(outcome.traces), indent=1).encode())
         for path, data in scorecard.files(outcome).items():
             run.artifact(path, data)
         run.log_metrics(metrics(outcome))
@@ -125,9 +127,16 @@ def params_of(
             f"replies/{name}": graded.replies,
             f"version/{name}": graded.benchmark.version,
             f"rows/{name}": of_json([asdict(question) for question in graded.questions]),
-            f"file/{name}": ",".join(of_file(path) for path in graded.paths),
+            f"file/{name}": ",".join(digests(traces)[name].values()),
         }
     return shared
+
+
+def digests(traces: Mapping[str, GradedTraces]) -> dict[str, dict[str, str]]:
+    """The sha256 of every file, by benchmark and by path, in the order in which they were read."""
+    return {
+        name: {str(path): of_file(path) for path in graded.paths} for name, graded in traces.items()
+    }
 
 
 def _score(graded: GradedTraces, reading: BenchmarkReading, unit: Unit) -> Score:

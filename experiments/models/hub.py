@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrm.errors import BadInput
+from lrm.errors import PROXY_ERRORS, BadInput
 
 HTTP_TIMEOUT = 5.0
 """Seconds without an answer after which the hub counts as out of reach."""
@@ -60,7 +60,7 @@ def find_repository(name: str) -> Repository:
         return Repository(name, [file.rfilename for file in info.siblings or ()])
     except HFValidationError as error:
         raise _failure(name, error) from error
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, *PROXY_ERRORS) as error:
         try:
             copy = Path(snapshot_download(name, local_files_only=True, allow_patterns=[]))
         except OSError:

@@ -49,7 +49,7 @@ class Aime:
     """Contract: `lrm.contracts.benchmark.Benchmark`. No practice questions."""
 
     name = "aime"
-    version = 2
+    version = 3
     knowledge = False
     open_book_of = ""
     calibrates = False

@@ -61,4 +61,4 @@ def draw(rng: SeededRandom) -> Chain:
     return Chain(rng.between(0, 999), tuple(steps))
 
 
-ARITHMETIC = Twin("arithmetic", 2, draw, aime.AIME)
+ARITHMETIC = Twin("arithmetic", 3, draw, aime.AIME)

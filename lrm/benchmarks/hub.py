@@ -22,7 +22,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from lrm.benchmarks.source import VARIABLE, DataRow, Source
-from lrm.errors import BadInput
+from lrm.errors import PROXY_ERRORS, BadInput
 from lrm.files import write_atomic
 
 HTTP_TIMEOUT = 5.0
@@ -33,7 +33,7 @@ def download_rows(source: Source) -> list[DataRow]:
     """All rows in order; BadInput if they cannot be downloaded or read."""
     try:
         copy = _download(source.url) if source.url else _snapshot(source)
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, *PROXY_ERRORS) as error:
         raise _failure(source, *_cause(source, error)) from error
     file = copy if source.url else source.data_file
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _from_folder(folder: Path, source: Source) -> list[DataRow]:
     if not os.path.isdir(folder):  # unlike Path.is_dir, False where access is denied
         raise BadInput(f"{VARIABLE} names {folder}, which is not a folder; {remedy}")
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
     except OSError as error:
         raise BadInput(f"cannot read {path} ({error.strerror}); {remedy}") from error
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]

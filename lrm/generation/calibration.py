@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from transformers import AutoTokenizer
-
 from lrm.benchmarks.load import load_rows
 from lrm.benchmarks.source import Source
 from lrm.contracts.benchmark import Benchmark
@@ -20,6 +18,7 @@ from lrm.generation.evaluate import seed_of
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records.model import Calibration, Checkpoint
 from lrm.records.reply import Completion, Decoding, Prompt
+from lrm.tokenizers import encode_prompt, open_folder
 
 ROWS = 64
 ROW_TOKENS = 512
@@ -108,11 +107,11 @@ def _packed(checkpoint: Checkpoint, source: str, texts: Iterable[str]) -> Calibr
 
     Raises BadInput where there are fewer tokens than one row.
     """
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+    tokenizer = open_folder(checkpoint.path)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     stream: list[int] = []
     for text in texts:
-        stream += tokenizer(text, verbose=False)["input_ids"] + end
+        stream += encode_prompt(tokenizer, text) + end
         if len(stream) >= ROWS * ROW_TOKENS:
             break
     if len(stream) < ROW_TOKENS:

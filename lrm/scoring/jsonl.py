@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
             number = 0
             while line := file.readline(LONGEST_LINE + 1):
                 number += 1
+                if number == 1:
+                    line = line.removeprefix(BOM_UTF8)  # as Windows saves it
                 if len(line) > LONGEST_LINE:
                     raise BadInput(
                         f"{path}, line {number} is longer than {LONGEST_LINE >> 20} MiB: give one "

@@ -18,12 +18,12 @@ BENCHMARK = ("benchmark", "dataset")
 ID = ("question_id", "id", "question")
 INDEX = ("index", "row")
 ASKED = ("prompt", "question")
-TEXT = ("text", "output", "response", "completion", "generation")
+TEXT = ("text", "output", "response", "completion", "generation", "content")
 THINKING = ("reasoning_content", "reasoning")
 SAMPLE = ("sample", "sample_id", "repeat", "run")
 TOKENS = ("tokens", "completion_tokens", "output_tokens", "num_tokens")
 THINKING_TOKENS = ("thinking_tokens",)
-STOP = ("stop", "finish_reason", "stop_reason")
+STOP = ("finish_reason", "stop_reason", "stop")
 GOLD = ("gold", "target")
 
 STOPS: Mapping[str, Stop] = {
@@ -54,8 +54,13 @@ def benchmark(row: Row, location: str) -> str | None:
 
 
 def text(row: Row, location: str) -> str:
-    """The whole reply. Where a server split the thinking off, it is put back in front."""
-    reply = first(row, TEXT)
+    """The whole reply. Where a server split the thinking off, it is put back in front.
+
+    With no text behind it, it is thinking that never closed.
+    """
+    reply, thinking = first(row, TEXT), first(row, THINKING)
+    if isinstance(thinking, str) and thinking and (reply is None or reply == ""):
+        return thinking
     if reply is None:
         raise BadInput(
             f"{location}: the field with the reply's text is missing; name it one of "
@@ -65,7 +70,6 @@ def text(row: Row, location: str) -> str:
         raise BadInput(
             f"{location}: the reply's text must be a string, got {type(reply).__name__}."
         )
-    thinking = first(row, THINKING)
     if isinstance(thinking, str) and thinking and THINK_CLOSE not in reply:
         return f"{thinking}\n{THINK_CLOSE}\n\n{reply}"
     return reply
@@ -87,16 +91,34 @@ def whole_number(row: Row, names: Sequence[str], location: str) -> int | None:
 
 
 def stop(row: Row, location: str) -> Stop | None:
-    """Why the reply ended; None if the row does not say."""
-    value = first(row, STOP)
-    if value is None:
-        return None
-    if str(value).lower() not in STOPS:
+    """Why the reply ended; None if the row does not say.
+
+    A list is what was asked for, where to stop, and says nothing of the reply; and what follows one
+    field that says why ("stop_reason" of vLLM is the text or token that ended it) does not count.
+    """
+    values = [row[name] for name in STOP if row.get(name) is not None]
+    said = [value for value in values if not isinstance(value, list)]
+    for value in said:
+        if str(value).lower() in STOPS:
+            return STOPS[str(value).lower()]
+    if said:
         raise BadInput(
-            f"{location}: the reply ended by {value!r:.80}, which is unknown; write stop or "
+            f"{location}: the reply ended by {said[0]!r:.80}, which is unknown; write stop or "
             "length, or leave it out."
         )
-    return STOPS[str(value).lower()]
+    return None
+
+
+def lengths(row: Row, location: str) -> tuple[int | None, int | None]:
+    """The tokens of the whole reply, and those of its thinking; None where the row is silent."""
+    tokens = whole_number(row, TOKENS, location)
+    thinking = whole_number(row, THINKING_TOKENS, location)
+    if tokens is not None and thinking is not None and thinking > tokens:
+        raise BadInput(
+            f"{location}: {thinking} tokens of thinking are more than the {tokens} of the whole "
+            "reply; give the sum of thinking and answer as tokens, or leave both out."
+        )
+    return tokens, thinking
 
 
 def golds(row: Row) -> list[str]:

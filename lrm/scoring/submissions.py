@@ -104,12 +104,13 @@ class SubmissionReader:
         self._seen[question.id, sample] = location
         self._check_gold(row, question, location)
         prompt = row.get("prompt")
+        tokens, thinking_tokens = fields.lengths(row, location)
         return Submission(
             question=question,
             sample=sample,
             text=fields.text(row, location),
-            tokens=fields.whole_number(row, fields.TOKENS, location),
-            thinking_tokens=fields.whole_number(row, fields.THINKING_TOKENS, location),
+            tokens=tokens,
+            thinking_tokens=thinking_tokens,
             stop=fields.stop(row, location),
             prompt=prompt if isinstance(prompt, str) else None,
         )

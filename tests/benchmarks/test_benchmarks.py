@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,13 @@ def test_questions_are_the_same_every_time(benchmark: Benchmark) -> None:
     assert questions == benchmark.load()
     assert questions[:1] == benchmark.load(limit=1)
     assert questions == benchmark.load(limit=len(questions) + 1)
+
+
+def test_a_byte_order_mark_changes_no_question(benchmark: Benchmark, tmp_path: Path) -> None:
+    questions = benchmark.load()
+    for file in tmp_path.rglob("*.jsonl"):
+        file.write_bytes(BOM_UTF8 + file.read_bytes())
+    assert benchmark.load() == questions
 
 
 def test_questions_are_whole(benchmark: Benchmark) -> None:

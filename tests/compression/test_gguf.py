@@ -265,9 +265,7 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         "no known name",
     ),
     "normalizer": (
-        lambda path: change_tokenizer(
-            path, lambda spec: spec.update(normalizer={"type": "Lowercase"})
-        ),
+        lambda path: change_tokenizer(path, lambda spec: spec.update(normalizer={"type": "NFD"})),
         "no known name",
     ),
 }

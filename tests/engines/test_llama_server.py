@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from lrm import registry
-from lrm.engines.server.endpoint import KEY_VARIABLE
+from lrm.engines.server.address import KEY_VARIABLE
 from lrm.engines.server.engine import ServerEngine
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput

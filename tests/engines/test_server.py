@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,10 +19,13 @@ from typing import Any
 
 import pytest
 
+from experiments.models.hub import find_repository
 from lrm.engines.server import endpoint
+from lrm.engines.server.address import KEY_VARIABLE
 from lrm.engines.server.background import in_background
-from lrm.engines.server.endpoint import KEY_VARIABLE, Endpoint
+from lrm.engines.server.endpoint import Endpoint
 from lrm.engines.server.engine import NEUTRAL_SAMPLING, SEEDS, ServerEngine
+from lrm.engines.shared.hub_tokenizer import open_tokenizer
 from lrm.errors import BadInput, LrmError, ServerFailed
 from lrm.records.model import Checkpoint
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
@@ -371,6 +375,27 @@ def test_a_reply_that_the_context_cut_is_not_taken_for_one_that_its_cap_cut(
         engine.generate(prompts(1), GREEDY)
 
 
+@pytest.mark.parametrize(("said", "length"), [("50", 50), (" 50 ", 50), ("", None), (0, None)])
+def test_a_context_length_may_be_text(said: object, length: int | None) -> None:
+    with CompletionServer(echo, models=[{"id": "m", "max_model_len": said}]) as server:
+        assert Endpoint(server.url, 5.0, 0).models() == {"m": length}
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "gopher://127.0.0.1:9"])
+def test_a_proxy_that_cannot_be_used_is_a_sentence(
+    server: CompletionServer, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    if proxy.startswith("socks"):  # as without the package that speaks it
+        monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(BadInput, match=r"proxy that ALL_PROXY .* cannot be used \(.*unset these"):
+        Endpoint(server.url, 5.0, 0).models()
+    with pytest.raises(BadInput, match="nobody/nothing"):
+        open_tokenizer("nobody/nothing")
+    with pytest.raises(BadInput, match="nobody/nothing"):
+        find_repository("nobody/nothing")
+
+
 @pytest.mark.parametrize(
     ("refused", "words"),
     [
@@ -494,7 +519,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     shutil.copytree(SMALLEST, tmp_path, dirs_exist_ok=True)
     for text in ("{", '{"version": 1}', "{}"):
         (tmp_path / "tokenizer.json").write_text(text)
-        with pytest.raises(BadInput, match=r"cannot be loaded .* give a folder"):
+        with pytest.raises(BadInput, match=r"is no tokenizer \(.*fetch it again"):
             ServerEngine(CHECKPOINT, **known, tokenizer=tmp_path).__enter__()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,63 @@ def test_thinking_that_a_server_split_off_is_put_back(tmp_path: Path) -> None:
     assert run.data.metrics["words/thinking"] == 2
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("field_of_text", ["content", "text", None])
+@pytest.mark.parametrize("empty", [None, ""])
+def test_thinking_without_a_reply_never_closed(
+    tmp_path: Path, field: str, field_of_text: str | None, empty: str | None
+) -> None:
+    """As servers answer where the cap cuts the thinking; it is no answer, whatever it says."""
+    cut = {"index": 0, field: "First (B)? No, (A)", "finish_reason": "length"}
+    whole = {"index": 1, field: "It is (B).", "content": "Answer: (B)", "finish_reason": "stop"}
+    rows = [cut | ({field_of_text: empty} if field_of_text else {}), whole]
+    root = tmp_path / "project"
+    assert main([write(tmp_path / "t.jsonl", rows), "--benchmark", "temporal"], root=root) == 0
+    (run,) = runs(root)
+    assert run.data.metrics["share/unclosed/temporal"] == 0.5
+    assert run.data.metrics["share/truncated/temporal"] == 0.5
+    assert run.data.metrics["accuracy/temporal"] == 0.5
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    file = Path(write(tmp_path / "t.jsonl", TEMPORAL))
+    file.write_bytes(BOM_UTF8 + file.read_bytes())
+    assert main([str(file)], root=tmp_path / "project") == 0
+
+
+def test_a_list_of_stops_says_nothing_of_the_reply(tmp_path: Path) -> None:
+    """Nor does the token that ended it, beside a reason that is known."""
+    asked = {"stop": ["</s>", "Question:"]}
+    rows = [
+        {"index": 0, "output": "</think>(A)", "finish_reason": "length", "stop_reason": 7} | asked,
+        {"index": 1, "output": "</think>Answer: (B).", "finish_reason": None} | asked,
+    ]
+    root = tmp_path / "project"
+    assert main([write(tmp_path / "t.jsonl", rows), "--benchmark", "temporal"], root=root) == 0
+    (run,) = runs(root)
+    assert run.data.metrics["share/truncated/temporal"] == 0.5
+    assert run.data.metrics["share/stop_guessed/temporal"] == 0.5
+
+
+def test_every_file_keeps_its_digest(tmp_path: Path) -> None:
+    """Also where they are too many for a param."""
+    root = tmp_path / "project"
+    rows = [{**TEMPORAL[0], "sample": number} for number in range(100)]
+    files = [write(tmp_path / f"{row['sample']}.jsonl", [row]) for row in rows]
+    assert main([*files, "--name", "many"], root=root) == 0
+    (run,) = runs(root)
+    kept = json.loads(artifact(root, run, "files.json"))["temporal"]
+    assert kept == {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
+    param = run.data.params["file/temporal"]
+    assert len(param) == 6000
+    assert param.startswith(kept[files[0]])
+    # Another last file is another import.
+    write(Path(files[-1]), [{**rows[-1], "output": "</think>Answer: (C)"}])
+    assert main([*files, "--name", "many"], root=root) == 0
+    other = next(one for one in runs(root) if one.info.run_id != run.info.run_id)
+    assert other.data.params["file/temporal"] != param
+
+
 def test_a_question_is_known_by_its_prompt_too(tmp_path: Path) -> None:
     from lrm.benchmarks.temporal import Temporal
 
@@ -205,6 +264,9 @@ BAD_SECOND_ROWS = {
     json.dumps({**ROW, "index": 0}): "question 0 is there already, in ",
     json.dumps({**ROW, "dataset": "AIME_2024"}): "belongs to aime, not to temporal: give each",
     json.dumps({**ROW, "gold": "(A)"}): "the gold answer of 1 is '(B)', not '(A)'",
+    json.dumps(
+        {**ROW, "tokens": 5, "thinking_tokens": 90}
+    ): "90 tokens of thinking are more than the 5 of the whole reply; give the sum",
     json.dumps({**ROW, "tokens": -1}): '"tokens" must be a whole number of 0 or more, got -1',
     json.dumps({**ROW, "stop": "tired"}): "ended by 'tired', which is unknown; write stop or",
     "caf\udce9": "line 2 is not UTF-8",

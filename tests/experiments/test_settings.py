@@ -182,6 +182,19 @@ def test_a_model_of_any_name_makes_the_name_of_a_study(
     assert job.params["model"] == folder
 
 
+def test_an_error_is_one_sentence_and_its_traceback_is_kept_for_debug(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--model", str(tmp_path / "none.gguf"), "--sparsity", "0"]
+    assert main(flags, tmp_path) == 2
+    sentence = capfd.readouterr().err
+    assert sentence.count("\n") == 1
+    assert main([*flags, "--debug"], tmp_path) == 2
+    shown = capfd.readouterr().err
+    assert shown.startswith("Traceback (most recent call last)")
+    assert shown.endswith(sentence)
+
+
 def test_help_is_printed(capfd) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])

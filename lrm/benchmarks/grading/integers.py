@@ -26,7 +26,9 @@ from lrm.records.question import Grade, Question
 from lrm.records.reply import Completion
 
 _INTEGER = re.compile(r"(?<![\w./^])-?[0-9]+(?![\w/^]|\.[0-9])")
-_CLAUSE_END = re.compile(r"[.;](?=\s|$)|\(|\b(?:because|since)\b", re.IGNORECASE)
+_CLAUSE_END = re.compile(
+    r"[.;](?=\s|$)|(?<=[^\s(])\s*\(|\b(?:because|since|where)\b", re.IGNORECASE
+)
 
 
 def extract_integer(text: str, finished: bool = True) -> ExtractedAnswer:
@@ -43,7 +45,8 @@ def extract_integer(text: str, finished: bool = True) -> ExtractedAnswer:
         return by_both_rules(values.pop() if len(values) == 1 and "\\" not in value else None)
     for statement in statements(text, ANSWER_CUE):
         # What follows the clause gives reasons, and their numbers are not the answer.
-        clause = without_latex(_CLAUSE_END.split(statement, maxsplit=1)[0])
+        # LaTeX goes first: its "\\(" opens a formula, and no remark in brackets.
+        clause = _CLAUSE_END.split(without_latex(statement), maxsplit=1)[0]
         if numbers := _INTEGER.findall(clause):
             return by_both_rules(canonical(numbers[-1]))
 

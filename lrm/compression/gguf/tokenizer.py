@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Required, TypedDict
 
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from lrm.errors import BadInput
+from lrm.tokenizers import encode_prompt, open_folder
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """Types of tokens: `gguf.TokenType`, spelled out so that gguf is imported only to write."""
@@ -88,10 +89,10 @@ def read(folder: Path, size: int) -> Vocabulary:
     """The tokenizer of a folder whose model has `size` embeddings; BadInput if llama.cpp would
     not cut text as it does."""
     spec = _spec(folder)
-    loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    loaded = open_folder(folder)
     tokens, types = _tokens(spec, size, folder)
     merges = spec["model"]["merges"]
-    added = loaded("")["input_ids"]
+    added = encode_prompt(loaded, "")
     if added not in ([], [loaded.bos_token_id]):
         raise BadInput(
             f"the tokenizer of {folder} adds more than a beginning-of-text token, which is not "

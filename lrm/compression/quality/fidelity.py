@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer
 
 from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.streaming.forward import last_hidden, logits
 from lrm.compression.streaming.load import load
 from lrm.records.model import Checkpoint
+from lrm.tokenizers import encode_prompt, open_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ def fidelity(
     dense: Checkpoint, compressed: Checkpoint, replies: Sequence[tuple[str, Sequence[int]]]
 ) -> Fidelity:
     """Both models on replies (token ids) to prompts that neither was calibrated on."""
-    tokenizer = AutoTokenizer.from_pretrained(dense.path, local_files_only=True)
-    prompts = [tokenizer(prompt)["input_ids"] for prompt, _ in replies]
+    tokenizer = open_folder(dense.path)
+    prompts = [encode_prompt(tokenizer, prompt) for prompt, _ in replies]
     rows = [[*prompt, *reply] for prompt, (_, reply) in zip(prompts, replies, strict=True)]
     models = [load(Weights(checkpoint.path)) for checkpoint in (dense, compressed)]
     before, after = (list(last_hidden(model, rows)) for model in models)

@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer
 
+from lrm import tokenizers
 from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.streaming.forward import last_hidden, logits
 from lrm.compression.streaming.load import load
 from lrm.digests import of_json
 from lrm.errors import CompressionFailed
+from lrm.tokenizers import open_folder
 
 TEXTS: Sequence[tuple[str, str]] = [
     (prompt, reply)
@@ -46,11 +47,10 @@ Logits = Callable[[Sequence[Sequence[int]]], Iterable[Tensor]]
 
 def of_folder(folder: Path) -> float:
     """Of a dense Hugging Face folder, on a GPU if there is one."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = open_folder(folder)
 
     def encode(text: str, beginning: bool) -> list[int]:
-        ids: list[int] = tokenizer(text, add_special_tokens=beginning)["input_ids"]
-        return ids
+        return (tokenizers.encode_prompt if beginning else tokenizers.encode)(tokenizer, text)
 
     def read(rows: Sequence[Sequence[int]]) -> Iterator[Tensor]:
         decoder = load(Weights(folder))

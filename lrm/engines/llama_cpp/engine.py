@@ -21,6 +21,7 @@ from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, para
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint, Format
 from lrm.records.reply import Completion, Decoding, Prompt
+from lrm.tokenizers import without_end
 
 MAGIC = b"GGUF"
 
@@ -144,12 +145,15 @@ class LlamaCppEngine:
     def _prompt_ids(self, prompt: Prompt) -> list[int]:
         """The prompt's own token ids."""
         if not prompt.chat:
-            return self._vocab.encode(prompt.text, add_special=True)
+            # What the file wants behind a text (add_eos_token) would end the prompt.
+            ids = self._vocab.encode(prompt.text, add_special=True)
+            return without_end(ids, self._vocab.encode(prompt.text))
         template = self._vocab.chat_template()
         if not template:
             raise missing_template(self.checkpoint.path)
-        chat = render_template(template, prompt.text, self._vocab.bos(), self._vocab.eos())
-        return self._vocab.encode(with_open_thinking(chat))
+        path, bos, eos = self.checkpoint.path, self._vocab.bos(), self._vocab.eos()
+        chat = render_template(template, prompt.text, bos, eos, path)
+        return self._vocab.encode(with_open_thinking(chat, prompt.text, path))
 
 
 def _check_file(checkpoint: Checkpoint) -> Path:

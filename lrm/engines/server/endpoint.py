@@ -12,7 +12,6 @@ is longer than a try may take.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -20,17 +19,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
+from lrm.engines.server.address import KEY_VARIABLE, address_of, key_of_environment
 from lrm.engines.server.background import in_background
-from lrm.errors import BadInput, ServerFailed
+from lrm.errors import PROXY_ERRORS, BadInput, ServerFailed
 from lrm.records.reply import Stop
-
-KEY_VARIABLE = "LRM_SERVER_KEY"
-"""The variable that holds the key. Not OPENAI_API_KEY: users who have that set for another service
-would send it to every server they try."""
 
 MODELS_TIMEOUT = 10.0
 """Seconds that a server has to list its models."""
@@ -72,10 +67,10 @@ class Endpoint:
     """A server at `url`. A try may take `timeout` seconds; at most `retries` follow the first."""
 
     def __init__(self, url: str, timeout: float, retries: int) -> None:
-        self.url = _address(url)
+        self.url = address_of(url)
         self.timeout = timeout
         self.retries = retries
-        self._key = _key()
+        self._key = key_of_environment()
 
     def models(self) -> dict[str, int | None]:
         """Names of the models that are served, each with its context length if the server says it.
@@ -92,6 +87,11 @@ class Endpoint:
                 f"no server answers at {self.url} ({self._quoted(_reason(error))}); start it, or "
                 "correct the address"
             ) from error
+        except PROXY_ERRORS as error:
+            raise BadInput(
+                f"the proxy that ALL_PROXY or HTTP_PROXY names cannot be used "
+                f"({self._quoted(_reason(error))}); correct or unset these variables"
+            ) from error
         self._check_key(response.status_code)
         if _is_transient(response.status_code):
             raise ServerFailed(
@@ -100,7 +100,8 @@ class Endpoint:
                 "try again"
             )
         try:
-            return {model["id"]: model.get("max_model_len") for model in response.json()["data"]}
+            listed = response.json()["data"]
+            return {model["id"]: _length(model.get("max_model_len")) for model in listed}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
                 f"{self.url}/v1/models names no models (status {response.status_code}); give the "
@@ -227,33 +228,6 @@ class Endpoint:
         return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}..."
 
 
-def _address(url: str) -> str:
-    """The URL before /v1. It is recorded with results, so it may hold no secret."""
-    try:
-        parts = urlsplit(url.strip())
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise BadInput(
-            "the url of the server is not an address; give one such as http://127.0.0.1:8000"
-        )
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise BadInput(
-            "the url of the server holds a user name, password or query, which records would "
-            f"show; give it without, and the key in the variable {KEY_VARIABLE}"
-        )
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    return f"{parts.scheme}://{parts.netloc.lower()}{path}"
-
-
-def _key() -> str:
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise BadInput(f"{KEY_VARIABLE} holds characters that no key has; set it again")
-    return key
-
-
 def _parse(fields: Any) -> Answer:
     """The JSON of a server as an answer. Raises ValueError, KeyError, TypeError, IndexError or
     AttributeError if it is not one whole completion."""
@@ -264,6 +238,12 @@ def _parse(fields: Any) -> Answer:
     text.encode()  # half a surrogate pair is no text
     reported = (fields.get("usage") or {}).get("completion_tokens")
     return Answer(text, stop, reported if isinstance(reported, int) else None)
+
+
+def _length(value: object) -> int | None:
+    """A context length, which some servers write as text; None if it is none."""
+    text = str(value).strip()
+    return int(text) or None if text.isdecimal() else None
 
 
 def _is_transient(status: int) -> bool:

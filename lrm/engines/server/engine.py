@@ -16,11 +16,12 @@ from lrm.digests import of_json
 from lrm.engines.server.endpoint import Answer, Body, Endpoint
 from lrm.engines.shared.codec import check_context, closing_ids, refuse_thinking
 from lrm.engines.shared.hub_tokenizer import open_tokenizer
-from lrm.engines.shared.tokenizer import decode, encode, encode_prompt, render_chat
+from lrm.engines.shared.tokenizer import render_chat
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint, Format
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 from lrm.replies import assemble, find_close
+from lrm.tokenizers import decode, encode, encode_prompt
 
 NEUTRAL_SAMPLING = {
     "top_k": 1 << 30,
@@ -63,7 +64,7 @@ class ServerEngine:
     default the checkpoint's own. At most `concurrency` requests are in flight. A try fails after
     `timeout` seconds. Transient failures (no connection, a time-out, a busy or broken server) are
     tried `retries` times more, with growing pauses. The key is read from
-    `lrm.engines.server.endpoint.KEY_VARIABLE`.
+    `lrm.engines.server.address.KEY_VARIABLE`.
 
     Servers exchange text, not tokens, which limits this engine:
 

@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from lrm.errors import BadInput
-from lrm.records.reply import THINK_OPEN
+from lrm.records.reply import THINK_CLOSE, THINK_OPEN
+
+THINKING = {"thinking": True, "enable_thinking": True}
+"""What templates call the wish that the model thinks: DeepSeek-V3.1 and Granite, Qwen3 and SmolLM3.
+One that knows neither name takes no notice."""
+
+EXPRESSION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What the expressions of a template may raise beside jinja2's own errors."""
 
 
-def with_open_thinking(chat: str) -> str:
-    """The rendered chat, ending in `<think>\\n`. Some templates (DeepSeek-R1's) open the thinking
-    themselves, others do not."""
-    opens_it = chat.rstrip().endswith(THINK_OPEN)
-    return f"{chat.rstrip() if opens_it else chat + THINK_OPEN}\n"
+def with_open_thinking(chat: str, message: str, source: str | Path) -> str:
+    """The rendered chat, ending in `<think>\\n`.
+
+    Some templates (DeepSeek-R1's) open the thinking themselves, others do not. Raises BadInput if
+    one has closed it behind the user's `message`: the model would answer at once, and its answer
+    would be taken for thinking.
+    """
+    # Behind the message, or all of the chat where a template rewrites the message.
+    behind = chat.rpartition(message.strip() or chat)[2]
+    opened, closed = behind.rfind(THINK_OPEN), behind.rfind(THINK_CLOSE)
+    if closed > opened:
+        raise BadInput(
+            f"the chat template of {source} closes the thinking before the model begins; ask on "
+            "the paper track (--track paper), or give the model a template that leaves it open"
+        )
+    if opened < 0:
+        return f"{chat}{THINK_OPEN}\n"
+    return f"{chat.rstrip()}\n" if behind.rstrip().endswith(THINK_OPEN) else chat
+
+
+@contextmanager
+def template_errors(source: str | Path) -> Iterator[None]:
+    """BadInput for what a chat template raises: on purpose, or because it expects what a single
+    message of a user has not."""
+    try:
+        yield
+    except (TemplateError, *EXPRESSION_ERRORS) as error:
+        reason = " ".join(f"{error}".split())[:200] or type(error).__name__
+        raise BadInput(
+            f"the chat template of {source} cannot be used ({reason}); ask on the paper track "
+            "(--track paper), or mend the template"
+        ) from error
 
 
 def missing_template(source: str | Path) -> BadInput:

@@ -4,34 +4,46 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import HfApi
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
+from transformers import PreTrainedTokenizerBase
 
-from lrm.engines.shared.tokenizer import LOCAL_ONLY
-from lrm.errors import BadInput
+from lrm.errors import PROXY_ERRORS, BadInput
+from lrm.tokenizer_checks import check_tokenizer
+from lrm.tokenizers import open_folder
 
 HUB_TIMEOUT = 5.0
 """Seconds of silence after which the hub counts as out of reach."""
+
+FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
+"""What a tokenizer consists of; nothing that runs code."""
 
 
 def open_tokenizer(source: str) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder, else the one downloaded before, else the one on the hub.
 
-    The hub is asked for the repository first, since a download from an unreachable hub retries for
-    half a minute. Raises BadInput for every failure: a broken file may end in KeyError, or even in
-    a bare Exception of the tokenizers library.
+    Raises BadInput if there is none, and as of `lrm.tokenizer_checks`.
     """
+    folder = Path(source) if Path(source).exists() else _fetched(source)
+    check_tokenizer(folder)
+    return open_folder(folder)
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a repository's small files. The hub is asked for the repository before anything
+    is downloaded, since a download from an unreachable hub is retried for half a minute."""
     try:
         try:
-            return AutoTokenizer.from_pretrained(source, **LOCAL_ONLY)
-        except (OSError, ValueError):
-            if Path(source).exists():
-                raise
-        HfApi().model_info(source, timeout=HUB_TIMEOUT)
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:
+            folder = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
+            if (folder / "tokenizer_config.json").is_file():
+                return folder
+        except OSError:
+            pass  # it was not downloaded yet
+        HfApi().model_info(name, timeout=HUB_TIMEOUT)
+        return Path(snapshot_download(name, allow_patterns=FILES))
+    except (HTTPError, HFValidationError, OSError, *PROXY_ERRORS) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise BadInput(
-            f"tokenizer {source} cannot be loaded ({reason}); give a folder that holds "
+            f"tokenizer {name} cannot be loaded ({reason}); give a folder that holds "
             "tokenizer.json, or the hub id of one"
         ) from error

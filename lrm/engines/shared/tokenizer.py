@@ -1,54 +1,42 @@
-"""Hugging Face tokenizers: text to tokens and back, chats, and the codec of a checkpoint folder."""
+"""Chats by a Hugging Face tokenizer, and the codec of a checkpoint folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from lrm.engines.shared.chat import missing_template, with_open_thinking
+from lrm.engines.shared.chat import (
+    THINKING,
+    missing_template,
+    template_errors,
+    with_open_thinking,
+)
 from lrm.engines.shared.codec import Codec
 from lrm.engines.shared.reply import Reply
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint
 from lrm.records.reply import Decoding, Prompt
-
-LOCAL_ONLY = {"local_files_only": True, "trust_remote_code": False}
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of the text alone, without a beginning-of-text token."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a prompt, with the special tokens that the tokenizer adds by itself."""
-    ids: list[int] = tokenizer(text)["input_ids"]
-    return ids
-
-
-def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text of tokens, special ones and every space included."""
-    text: str = tokenizer.decode(
-        list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-    )
-    return text
+from lrm.tokenizers import LOCAL_ONLY, decode, encode, encode_prompt, open_folder
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, message: str, source: str | Path) -> str:
     """A user's message in the tokenizer's chat template, with the thinking opened.
 
-    `source` names the tokenizer in the BadInput for one that has no template.
+    `source` names the tokenizer in the BadInput for one that has no template, or whose template
+    cannot be used.
     """
     if not tokenizer.chat_template:
         raise missing_template(source)
-    chat = tokenizer.apply_chat_template(
-        [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
-    )
-    return with_open_thinking(chat)
+    with template_errors(source):
+        chat = tokenizer.apply_chat_template(
+            [{"role": "user", "content": message}],
+            tokenize=False,
+            add_generation_prompt=True,
+            **THINKING,
+        )
+    return with_open_thinking(chat, message, source)
 
 
 class FolderCodec(Codec):
@@ -59,8 +47,8 @@ class FolderCodec(Codec):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._path = checkpoint.path
+        tokenizer = open_folder(self._path)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(self._path), **LOCAL_ONLY)
             config = AutoConfig.from_pretrained(str(self._path), **LOCAL_ONLY)
             eos_sources = [config, tokenizer]
             if (self._path / GENERATION_CONFIG_NAME).is_file():

@@ -20,12 +20,13 @@ from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder
 from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, parallel_rows
 from lrm.engines.shared.swap import check_same_files, not_swapped
-from lrm.engines.shared.tokenizer import LOCAL_ONLY, FolderCodec
+from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.slots import attend
 from lrm.errors import BadInput, unreadable
 from lrm.records.model import Checkpoint, Format
 from lrm.records.reply import Completion, Decoding, Prompt
+from lrm.tokenizers import LOCAL_ONLY
 from lrm.weight_files import COMPUTED, weight_files
 
 FAMILIES = ("llama", "qwen2", "qwen3")
