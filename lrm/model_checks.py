@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from lrm.config_fields import check_fields
 from lrm.errors import BadInput, DamagedModel
 from lrm.expected_weights import expected_shapes
 from lrm.model_config import read_config
@@ -32,6 +33,8 @@ def check_model(folder: Path, stored: Format) -> dict[str, StoredTensor]:
     """
     config = read_config(folder)
     check_sizes(folder / "config.json", config)
+    check_fields(folder / "config.json", config)
+    _refuse_adapter(folder)
     tensors = stored_tensors(folder)
     _check_layers(folder, config, tensors)
     if config["model_type"] in FAMILIES:
@@ -45,6 +48,17 @@ def check_model(folder: Path, stored: Format) -> dict[str, StoredTensor]:
         size = config.get("vocab_size")
         check_tokenizer(folder, size if isinstance(size, int) else None)
     return tensors
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """BadInput if an adapter lies beside the weights. Transformers loads it, or the model that it
+    was made for, if peft is installed; else nobody loads it, and nothing says so."""
+    file = folder / "adapter_config.json"
+    if file.is_file():
+        raise BadInput(
+            f"{folder} holds an adapter ({file.name}), which some engines load and others ignore; "
+            "merge it into the weights and save them, or remove its files."
+        )
 
 
 def _check_layers(folder: Path, config: Mapping[str, object], stored: Mapping[str, object]) -> None:

@@ -31,7 +31,7 @@ def weight_files(folder: Path) -> list[Path]:
 def weight_index(path: Path) -> dict[str, str]:
     """The file of each tensor of a sharded model, by the tensor's name."""
     try:
-        files = json.loads(path.read_text())["weight_map"]
+        files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         return {str(name): str(file) for name, file in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise unreadable(path, error) from error

@@ -25,7 +25,7 @@ BASE = {"records", "contracts", "errors", "digests", "files", "formats", "replie
     "tokenizers",
 }
 # A model is checked once, when it is opened; what runs it does not check it again.
-CHECKS = {"model_checks", "model_sizes", "expected_weights", "tokenizer_checks"}
+CHECKS = {"model_checks", "model_sizes", "config_fields", "expected_weights", "tokenizer_checks"}
 SHARED = BASE | CHECKS | {"registry", "tables"}
 # A room of lrm, and what else of lrm it may import.
 ARROWS = {
@@ -172,6 +172,19 @@ def test_nothing_unpickles_or_runs_remote_code(name: str) -> None:
     text = MODULES[name].read_text()
     assert "torch.load" not in text
     assert "trust_remote_code=True" not in text
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_text_is_utf8_whatever_the_locale(name: str) -> None:
+    """Models' files are. In a locale that is not, a chat template would be no text at all."""
+    texts = [
+        call
+        for call in ast.walk(TREES[name])
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("read_text", "write_text")
+    ]
+    assert all(any(word.arg == "encoding" for word in call.keywords) for call in texts)
 
 
 def test_lrm_is_light_to_import() -> None:

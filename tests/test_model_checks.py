@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from experiments.models.resolve import open_model
 from experiments.sparsity_search import main
 from lrm.compression.checkpoint.opening import open_checkpoint
+from lrm.config_fields import check_fields
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput, DamagedModel
 from lrm.expected_weights import expected_shapes
@@ -88,6 +89,37 @@ WRONG: dict[str, tuple[Callable[[Tensors], object], dict[str, object], str]] = {
         "num_hidden_layers is 1000000000 in .* from 1 to 10,000",
     ),
 }
+FIELDS: dict[str, tuple[Callable[[Tensors], object], dict[str, object], str]] = {
+    name: (same, {name: value}, rf"{name} is {json.dumps(value)} in .*config\.json, .*; remove it")
+    for name, value in {
+        "sliding_window": 8,
+        "partial_rotary_factor": 0.5,
+        "logit_scale": 0.05,
+        "is_causal": False,
+        "bias": True,
+        "qk_norm": True,
+    }.items()
+} | {
+    "part of the rotation": (
+        same,
+        {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+        "partial_rotary_factor is 0.5 in",
+    ),
+    "another family's class": (
+        same,
+        {"architectures": ["Qwen2ForCausalLM"]},
+        "of type llama and has the architectures Qwen2ForCausalLM, .*correct the one",
+    ),
+}
+"""What one engine applies and another ignores."""
+NEUTRAL: dict[str, object] = {
+    "sliding_window": None,
+    "partial_rotary_factor": 1.0,
+    "logit_scale": 1,
+    "is_causal": True,
+    "bias": False,
+    "architectures": None,
+}
 NO_NUMBERS: dict[str, tuple[Callable[[Tensors], object], dict[str, object], str]] = {
     f"{value} in {name}": (filled(name, value), {}, f"{name} of .* infinite or no numbers")
     for name in (MATRIX, NORM, EMBEDDINGS)
@@ -95,9 +127,23 @@ NO_NUMBERS: dict[str, tuple[Callable[[Tensors], object], dict[str, object], str]
 }
 
 
-@pytest.mark.parametrize("case", [*WRONG, *NO_NUMBERS])
+def test_fields_that_mean_the_same_to_all_are_no_fault(tmp_path: Path) -> None:
+    """Nor is the window that Qwen's configs name and do not use."""
+    open_checkpoint(changed(tmp_path / "model", same, **NEUTRAL))
+    config = {"model_type": "qwen3", "architectures": None, "sliding_window": 4096}
+    check_fields(tmp_path / "config.json", config | {"use_sliding_window": False})
+
+
+def test_an_adapter_beside_the_weights_is_refused(tmp_path: Path) -> None:
+    folder = changed(tmp_path / "model", same)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "other"}')
+    with pytest.raises(BadInput, match=r"holds an adapter .*; merge it into the weights"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("case", [*WRONG, *FIELDS, *NO_NUMBERS])
 def test_what_is_wrong_is_said_on_opening(case: str, tmp_path: Path) -> None:
-    change, config, words = (WRONG | NO_NUMBERS)[case]
+    change, config, words = (WRONG | FIELDS | NO_NUMBERS)[case]
     folder = changed(tmp_path / "model", change, **config)
     with pytest.raises(BadInput, match=words):
         open_checkpoint(folder)

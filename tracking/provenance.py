@@ -118,7 +118,11 @@ def installed(name: str) -> str | None:
 
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
-    match = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
+    match = (
+        re.search(r"model name\s*: (.+)", info.read_text(encoding="utf-8"))
+        if info.exists()
+        else None
+    )
     return match[1] if match else platform.processor() or platform.machine()
 
 

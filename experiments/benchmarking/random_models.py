@@ -58,7 +58,7 @@ def random_model(shape: str, folder: Path, blocks: int | None = None) -> Checkpo
         save_file(drawn, folder / file, {"format": "pt"})
         files |= dict.fromkeys(drawn, file)
     index = {"metadata": {"total_size": 2 * model.num_parameters()}, "weight_map": files}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(EMBEDDED / TOKENIZER / name, folder / name)
     return open_checkpoint(folder)

@@ -118,6 +118,6 @@ def load_whole(source: Weights) -> Decoder:
 
 def memory(name: str) -> int:
     """Bytes that Linux reports for this process: now (VmRSS), or at most so far (VmHWM)."""
-    match = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    match = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     assert match, f"Linux reports {name}"
     return int(match[1]) * 1024

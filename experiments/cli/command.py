@@ -67,9 +67,15 @@ def command(
     Returns the exit status: 0, 2 for bad input, 1 for a failure, 130 after Ctrl-C, 141 if the
     reader of its output has gone.
     """
+    _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in words
     try:
+        if sys.flags.optimize > 1:
+            raise BadInput(
+                "Python was started with -OO (PYTHONOPTIMIZE=2), which removes the docstrings that "
+                "libraries and --help need: start it with -O at most."
+            )
         settings = _parsed(kind, name, about, [word for word in words if word != DEBUG])
         calm()
         print(work(settings), flush=True)
@@ -92,6 +98,22 @@ def command(
         print(f"Stopped. {stopped}", file=sys.stderr)
         return 130
     return 0
+
+
+def _open_streams() -> None:
+    """Opens standard streams that are closed, onto nothing.
+
+    Python has None in place of such a stream, which libraries write to. And the next file that is
+    opened gets its number, so that what libraries in C print would go into that file.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            stream = os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8")
+            with suppress(OSError):
+                os.fstat(number)
+                number = stream.fileno()  # another file has it already, and keeps it
+            os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
 
 
 def _parsed(kind: type[S], name: str, about: str | None, words: Sequence[str]) -> S:

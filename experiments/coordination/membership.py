@@ -58,7 +58,7 @@ class WorkerMembership:
         path = self.folder / "id"
         if not path.is_file():
             write_atomic(path, uuid4().hex.encode())
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
 
     @contextmanager
     def joined(self, one_host: bool) -> Iterator[None]:

@@ -68,7 +68,7 @@ def _converted(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         digest = of_file(path)
         if not note.is_file():
             write_atomic(note, digest.encode())
-        if note.read_text() == digest:
+        if note.read_text(encoding="utf-8") == digest:
             return Checkpoint(path, digest, "gguf", checkpoint.lineage)
         say(f"{path} is not what it was when it was made; it is made again.")
         path.unlink()

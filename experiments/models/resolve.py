@@ -52,7 +52,9 @@ class Model:
         if (path / "chat_template.jinja").is_file():
             return True
         config = path / "tokenizer_config.json"
-        return config.is_file() and "chat_template" in json.loads(config.read_text())
+        return config.is_file() and "chat_template" in json.loads(
+            config.read_text(encoding="utf-8")
+        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import optuna
@@ -47,8 +47,9 @@ def open_search(
     naming the field. Trials that a killed process left waiting or running are marked failed.
     """
     membership = WorkerMembership(folder_of(studies, name), heartbeat)
-    with membership.joined(one_host):
+    with membership.joined(one_host), ExitStack() as stack:
         with open_storage(storage, studies) as database:
+            stack.callback(database.close)
             study = optuna.create_study(
                 study_name=name,
                 storage=database,

@@ -100,11 +100,13 @@ def _is_older(uri: str) -> bool:
     """Whether an older Optuna made the tables. Raises BadInput if a newer one or another program
     did. Nothing is written, as it would be if Optuna were asked first."""
     engine = sqlalchemy.create_engine(uri, connect_args=_limit(uri))
-    with engine.connect() as session:
-        tables = set(sqlalchemy.inspect(session).get_table_names())
-        query = sqlalchemy.text("SELECT version_num FROM alembic_version")
-        schema = session.scalar(query) if "alembic_version" in tables else None
-    engine.dispose()
+    try:
+        with engine.connect() as session:
+            tables = set(sqlalchemy.inspect(session).get_table_names())
+            query = sqlalchemy.text("SELECT version_num FROM alembic_version")
+            schema = session.scalar(query) if "alembic_version" in tables else None
+    finally:
+        engine.dispose()
     if "experiments" in tables or (schema and "version_info" not in tables):
         owner = "MLflow" if "experiments" in tables else "another program"
         raise BadInput(

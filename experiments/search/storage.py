@@ -23,18 +23,21 @@ T = TypeVar("T")
 
 
 @contextmanager
-def open_storage(address: str, folder: Path) -> Iterator[BaseStorage]:
+def open_storage(address: str, folder: Path) -> Iterator[RetryingStorage]:
     """The storage at a database's address; tables are made if they are missing.
 
     Inside the block, in which a study is to be opened, this process has the storage's lock, in
-    `folder` or in the database. Raises BadInput or MissingExtra for an address that is none and for
-    a database that cannot be opened, also where an error in the block says so.
+    `folder` or in the database. The storage serves after it too, until it is closed. Raises
+    BadInput or MissingExtra for an address that is none and for a database that cannot be opened,
+    also where an error in the block says so.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     uri = with_driver(address)
     try:
         with store_lock(uri, folder):
-            yield RetryingStorage(optuna.storages.get_storage(opened(uri)), Retry(address))
+            database = opened(uri)
+            cached = optuna.storages.get_storage(database)
+            yield RetryingStorage(cached, Retry(address), database.engine.dispose)
     except ImportError as error:
         raise no_driver(error) from error
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
@@ -67,8 +70,13 @@ class RetryingStorage(BaseStorage):
     belongs to no worker, and `SharedStudy.sweep` fails it.
     """
 
-    def __init__(self, storage: BaseStorage, retry: Retry) -> None:
-        self._storage, self._retry = storage, retry
+    def __init__(self, storage: BaseStorage, retry: Retry, disconnect: Callable[[], None]) -> None:
+        self._storage, self._retry, self._disconnect = storage, retry, disconnect
+
+    def close(self) -> None:
+        """Ends the connections to the database."""
+        self._storage.remove_session()
+        self._disconnect()
 
     create_new_study = _retried(BaseStorage.create_new_study)
     delete_study = _retried(BaseStorage.delete_study)

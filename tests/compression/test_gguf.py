@@ -244,6 +244,10 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
 BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "family": (lambda path: change_config(path, model_type="gemma"), "of type gemma"),
     "positions": (lambda path: change_config(path, rope_parameters=YARN), "positions by 'yarn'"),
+    "activation": (
+        lambda path: change_config(path, hidden_act="gelu"),
+        "hidden_act of .* is 'gelu', and llama.cpp runs a llama model with 'silu' alone",
+    ),
     "config": (lambda path: (path / "config.json").unlink(), "config.json"),
     "overflow": (too_large, "up_proj.* float16 cannot hold"),
     "tensor": (unknown_tensor, "no place for, extra"),

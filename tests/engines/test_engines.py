@@ -24,7 +24,7 @@ from lrm.engines.shared.sampling import draw, uniforms
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.transformers.slots import Slots
 from lrm.engines.vllm.engine import VllmEngine
-from lrm.errors import BadInput
+from lrm.errors import BadInput, EngineFailed
 from lrm.generation import budgets
 from lrm.records.model import Checkpoint
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
@@ -572,6 +572,18 @@ def test_a_wide_nucleus_reaches_every_token() -> None:
     numbers = torch.linspace(0, 1, 1001)[:-1]
     tokens = draw(torch.zeros(1000, 500), numbers, temperature=0.6, top_p=1.0)
     assert len(set(tokens.tolist())) == 500
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.6])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_nothing_is_drawn_from_what_is_no_number(temperature: float, wrong: float) -> None:
+    """Some token could always be: a model that overflows then says one token for ever."""
+    logits = torch.zeros(3, 40)
+    logits[1, 7] = wrong
+    with pytest.raises(EngineFailed, match=r"arithmetic overflowed, .*; run it with another"):
+        draw(logits, torch.full((3,), 0.5), temperature, top_p=0.95)
+    logits[1, 7] = float("-inf")  # a token that cannot come
+    assert len(draw(logits, torch.full((3,), 0.5), temperature, top_p=0.95)) == 3
 
 
 def test_uniforms_of_a_smaller_count_are_a_prefix() -> None:

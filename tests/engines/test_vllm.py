@@ -76,6 +76,17 @@ def other(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> C
     return open_checkpoint(path)
 
 
+def test_a_model_that_overflows_is_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """vLLM by itself draws token 0 from scores that are no numbers, until the cap."""
+    shutil.copytree(checkpoint.path, tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"] *= 2.0**126
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    overflowing = open_checkpoint(tmp_path)
+    with pytest.raises(EngineFailed, match="arithmetic overflowed"), made(overflowing) as opened:
+        opened.generate(asked(2), GREEDY)
+
+
 @pytest.fixture(scope="module")
 def engine(checkpoint: Checkpoint) -> Iterator[VllmEngine]:
     with made(checkpoint) as opened:

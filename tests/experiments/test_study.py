@@ -233,7 +233,9 @@ class Locked(InMemoryStorage):
 def test_an_outage_of_its_database_is_waited_for(tmp_path, capsys) -> None:
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/x.db", connect_args={"timeout": 0})
     storage = Locked()
-    study = optuna.create_study(storage=RetryingStorage(storage, Retry("sqlite:///x.db")))
+    study = optuna.create_study(
+        storage=RetryingStorage(storage, Retry("sqlite:///x.db"), engine.dispose)
+    )
     with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlalchemy.exc.OperationalError) as raised, engine.connect() as session:

@@ -125,7 +125,7 @@ def check_files(folder: Path, digests: Mapping[str, str]) -> None:
 def _read(folder: Path) -> _Receipt:
     path = folder / RECEIPT
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         digest = content.pop("digest", None)
         if ("files" in content or digest) and digest != of_json(content):
             raise ValueError("it is not what was written")

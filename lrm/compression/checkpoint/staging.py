@@ -36,7 +36,7 @@ class StagedCheckpoint:
         self._parent, self._folder, self._out = parent, folder, out
         self.done: list[list[ModuleRow]] = []
         if (folder / UNFINISHED).is_file():
-            self.done = json.loads((folder / UNFINISHED).read_text())
+            self.done = json.loads((folder / UNFINISHED).read_text(encoding="utf-8"))
         else:
             others = [file for file in parent.path.iterdir() if file.suffix in COPIED]
             for file in [*Weights(parent.path).files, *others]:

@@ -13,6 +13,9 @@ from lrm.errors import BadInput
 from lrm.records.model import Checkpoint
 
 FAMILIES = ("llama", "qwen2", "qwen3")
+ACTIVATION = "silu"
+"""What llama.cpp computes in the feed-forward layers of these families, whatever a file says
+(src/models/llama.cpp: LLM_FFN_SILU); a GGUF file has no field for it."""
 
 
 class RopeParameters(TypedDict):
@@ -34,6 +37,7 @@ class ModelConfig(Protocol):
     num_key_value_heads: int
     max_position_embeddings: int
     rms_norm_eps: float
+    hidden_act: str
     rope_parameters: RopeParameters
     tie_word_embeddings: bool
 
@@ -60,6 +64,11 @@ def check_config(path: Path) -> ModelConfig:
         raise BadInput(f"{path} cannot be loaded, save it again: {reason}") from error
     if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         raise BadInput(f"{path} uses sliding-window attention, which is not converted to GGUF")
+    if config.hidden_act != ACTIVATION:
+        raise BadInput(
+            f"hidden_act of {path} is {config.hidden_act!r}, and llama.cpp runs a {family} model "
+            f"with {ACTIVATION!r} alone; run it with the transformers engine"
+        )
     rope = config.rope_parameters["rope_type"]
     if rope != "default" and (family, rope) != ("llama", "llama3"):
         raise BadInput(f"{path} scales positions by {rope!r}, which is not converted to GGUF")

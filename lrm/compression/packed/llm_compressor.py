@@ -57,7 +57,7 @@ def run(job: Mapping[str, object], on_part: Callable[[int], None]) -> None:
     """
     reading, writing = os.pipe()
     with (
-        os.fdopen(reading) as answers,
+        os.fdopen(reading, encoding="utf-8") as answers,
         tempfile.TemporaryFile() as log,
         tempfile.TemporaryDirectory() as folder,  # where the library would leave its logs
         subprocess.Popen(

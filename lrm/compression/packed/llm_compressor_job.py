@@ -174,7 +174,7 @@ def leave_with_stdin() -> None:
 
 
 if __name__ == "__main__":
-    answers = os.fdopen(int(sys.argv[1]), "w")
+    answers = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
     asked: QuantizationJob = json.loads(sys.stdin.readline())
     threading.Thread(target=leave_with_stdin, daemon=True).start()
     try:

@@ -27,7 +27,9 @@ from lrm.tokenizers import open_folder
 
 TEXTS: Sequence[tuple[str, str]] = [
     (prompt, reply)
-    for prompt, reply in json.loads(Path(__file__).with_name("worked_replies.json").read_text())
+    for prompt, reply in json.loads(
+        Path(__file__).with_name("worked_replies.json").read_text(encoding="utf-8")
+    )
 ]
 """Prompts and replies."""
 

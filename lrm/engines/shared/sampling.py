@@ -6,8 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lrm.errors import EngineFailed
+
 HEAD = 32
 """Candidates looked at first; a row whose nucleus is wider is drawn again from all tokens."""
+
+
+OVERFLOWED = (
+    "the model's arithmetic overflowed, so that its scores are no numbers, as activations do that "
+    "float16 cannot hold; run it with another engine, or check its weights"
+)
 
 
 def uniforms(seed: int, count: int) -> NDArray[np.float32]:
@@ -23,11 +31,15 @@ def draw(
     The inverse of the cumulative distribution over the nucleus, which is the fewest most probable
     tokens whose mass reaches `top_p` (Holtzman et al. 2020, arXiv:1904.09751). `temperature` 0
     takes the most probable token. A row's result depends on its own logits and number only.
+    Raises EngineFailed for logits that are no numbers, of which some token could always be drawn.
     """
     if temperature == 0:
-        return logits.argmax(-1)
+        likeliest = logits.argmax(-1, keepdim=True)  # a NaN, if there is one
+        _require_finite(logits.gather(-1, likeliest))
+        return likeliest[:, 0]
     scaled = logits.float() / temperature
     log_total = scaled.logsumexp(-1, keepdim=True)
+    _require_finite(log_total)
     # Nearly always the nucleus lies within the few most probable tokens; sorting all is slow.
     head = min(HEAD, logits.shape[-1])
     tokens, complete = _draw_from_head(scaled, log_total, numbers, top_p, head)
@@ -37,6 +49,11 @@ def draw(
             scaled[wide], log_total[wide], numbers[wide], top_p, logits.shape[-1]
         )
     return tokens
+
+
+def _require_finite(values: torch.Tensor) -> None:
+    if not values.isfinite().all():
+        raise EngineFailed(OVERFLOWED)
 
 
 def _draw_from_head(

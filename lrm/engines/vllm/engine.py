@@ -12,6 +12,7 @@ from lrm import formats
 from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder
+from lrm.engines.shared.sampling import OVERFLOWED
 from lrm.engines.shared.swap import check_same_files, not_swapped
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.vllm.call import GenerateCall
@@ -243,6 +244,8 @@ class VllmEngine:
             return BadInput(f"vLLM has not enough memory for {path} ({failure}); {remedy}")
         if order == "start":
             return BadInput(f"vLLM cannot run {path}: {failure}")
+        if "NaNs detected in logits" in str(failure):
+            return EngineFailed(OVERFLOWED)
         return EngineFailed(f"vLLM failed to {order} on {path}: {failure}")
 
     def _end(self) -> None:

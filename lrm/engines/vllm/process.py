@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "VLLM_USE_FLASHINFER_SAMPLER": "0",  # it compiles at run time
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_RAISE_ON_LOGIT_NANS": "1",  # of those it would draw token 0 for ever
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONSAFEPATH": "1",  # a folder named vllm where the user stands is not the package
