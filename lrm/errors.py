@@ -16,10 +16,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PROXY_ERRORS = (ImportError, ValueError)
-"""What httpx raises before it asks anybody, if it cannot use a proxy that the environment names
-(ALL_PROXY=socks5://... without the package socksio)."""
-
 
 class LrmError(Exception):
     """Root of every error the project raises on purpose; `status` is a command's exit status."""

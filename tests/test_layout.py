@@ -20,6 +20,7 @@ FILE_LINES, FUNCTION_LINES, USES_OF_ANY = 300, 60, 100
 # What the three kinds of plug-in build on. They meet in none of these.
 BASE = {"records", "contracts", "errors", "digests", "files", "formats", "replies"} | {
     "model_config",
+    "network",
     "weight_files",
     "stored_tensors",
     "tokenizers",

@@ -17,8 +17,8 @@ def parse_levels(text: str) -> tuple[float, ...]:
     """Sparsities, comma-separated, in their order: "0.3,0.6"."""
     try:
         levels = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise BadInput(f"--levels {text or 'with nothing'} is no list: write 0.3,0.6.") from None
+    except ValueError as error:
+        raise BadInput(f"--levels {text or 'with nothing'} is no list: write 0.3,0.6.") from error
     for level in levels:
         if not 0 <= level < 1:
             raise BadInput(f"--levels {level:g} is outside [0, 1): 0 is dense, 0.5 is half.")

@@ -30,10 +30,10 @@ class Named:
         if kind is int or kind is float:
             try:
                 return kind(text)
-            except ValueError:
+            except ValueError as error:
                 raise BadInput(
                     f"{self.flag} {self.text}: {key} must be a number, got {text!r}."
-                ) from None
+                ) from error
         return tuple(text.split("+")) if get_origin(kind) is tuple else text
 
 

@@ -39,10 +39,10 @@ def parse_sparsity(text: str) -> tuple[float, ...]:
             levels = [round(low + i * step, 6) for i in range(count)]
         else:
             levels = [float(part) for part in text.split(",")]
-    except ValueError:
+    except ValueError as error:
         raise BadInput(
             f"--sparsity {text} is neither a list like 0,0.5,0.6 nor a range like 0:0.8:0.1."
-        ) from None
+        ) from error
     for level in levels:
         if not 0 <= level < 1:
             raise BadInput(f"--sparsity {level:g} is outside [0, 1): 0 is dense, 0.5 is half.")
@@ -53,10 +53,10 @@ def parse_budgets(text: str) -> tuple[int, ...]:
     """A list of thinking tokens: "64,128,256"."""
     try:
         budgets = [int(part) for part in text.split(",")]
-    except ValueError:
+    except ValueError as error:
         raise BadInput(
             f"--budgets {text or 'with nothing'} is no list of whole numbers: write 64,128,256."
-        ) from None
+        ) from error
     for budget in budgets:
         if budget < 1:
             raise BadInput(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrm.errors import PROXY_ERRORS, BadInput
+from lrm.errors import BadInput
+from lrm.network import check_network
 
 HTTP_TIMEOUT = 5.0
 """Seconds without an answer after which the hub counts as out of reach."""
@@ -56,11 +57,12 @@ def find_repository(name: str) -> Repository:
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 
     try:
+        check_network()
         info = HfApi().model_info(name, timeout=HTTP_TIMEOUT)
         return Repository(name, [file.rfilename for file in info.siblings or ()])
     except HFValidationError as error:
         raise _failure(name, error) from error
-    except (HTTPError, OSError, *PROXY_ERRORS) as error:
+    except (HTTPError, OSError) as error:
         try:
             copy = Path(snapshot_download(name, local_files_only=True, allow_patterns=[]))
         except OSError:

@@ -22,8 +22,9 @@ from huggingface_hub import (
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from lrm.benchmarks.source import VARIABLE, DataRow, Source
-from lrm.errors import PROXY_ERRORS, BadInput
+from lrm.errors import BadInput
 from lrm.files import write_atomic
+from lrm.network import check_network
 
 HTTP_TIMEOUT = 5.0
 """Seconds of silence after which a server counts as out of reach."""
@@ -33,7 +34,7 @@ def download_rows(source: Source) -> list[DataRow]:
     """All rows in order; BadInput if they cannot be downloaded or read."""
     try:
         copy = _download(source.url) if source.url else _snapshot(source)
-    except (HTTPError, OSError, *PROXY_ERRORS) as error:
+    except (HTTPError, OSError) as error:
         raise _failure(source, *_cause(source, error)) from error
     file = copy if source.url else source.data_file
     try:
@@ -68,6 +69,7 @@ def _snapshot(source: Source) -> str:
         )
 
     try:
+        check_network()
         HfApi().dataset_info(source.hub, revision=source.revision, timeout=HTTP_TIMEOUT)
         return fetch(local_only=False)
     except Exception:
@@ -81,6 +83,7 @@ def _download(url: str) -> str:
     folder = cached_assets_path("lrm", "downloads", hashlib.sha256(url.encode()).hexdigest())
     path = folder / url.rpartition("/")[2]
     if not path.exists():
+        check_network()
         response = get_session().get(url, timeout=HTTP_TIMEOUT)
         response.raise_for_status()
         write_atomic(path, response.content)

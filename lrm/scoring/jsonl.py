@@ -48,13 +48,13 @@ def parsed(line: bytes, location: str) -> dict[str, object]:
         value = json.loads(line.decode())
         if b"\\ud" in line.lower():  # an escape that may be half a surrogate pair, which is no text
             json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError:
-        raise BadInput(f"{location} is not UTF-8: save the file as UTF-8.") from None
+    except UnicodeError as error:
+        raise BadInput(f"{location} is not UTF-8: save the file as UTF-8.") from error
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", type(error).__name__)
         raise BadInput(
             f"{location} is not JSON ({reason}): give one whole JSON object a line."
-        ) from None
+        ) from error
     if not isinstance(value, dict):
         raise BadInput(
             f"{location} is not a JSON object: give one a line, with a question and a text."

@@ -703,3 +703,30 @@ def test_a_swap_of_another_shape_is_refused_and_changes_nothing(
         with pytest.raises(BadInput, match=r"their config.json differ; start another engine"):
             made.swap(replace(checkpoint, path=tmp_path))
         assert made.generate(mixed(4), SAMPLED) == before
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_too_little_memory_is_a_sentence(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lrm.engines.transformers.engine.decode_all", fail)
+    asked = [Prompt("the question", seed=1, max_tokens=4)]
+    with (
+        TransformersEngine(checkpoint, device="cpu") as engine,
+        pytest.raises(EngineFailed, match=r"memory on cpu for 1 replies at once: lower the slots"),
+    ):
+        engine.generate(asked, GREEDY)
+
+
+def test_weights_that_a_device_has_no_room_for_are_a_sentence(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(LlamaForCausalLM, "to", fail)
+    with pytest.raises(EngineFailed, match="not enough memory for the weights"):
+        TransformersEngine(checkpoint, device="cpu").__enter__()

@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 
 from experiments.models.hub import find_repository
+from lrm.benchmarks.hub import download_rows
+from lrm.benchmarks.source import Source
 from lrm.engines.server import endpoint
 from lrm.engines.server.address import KEY_VARIABLE
 from lrm.engines.server.background import in_background
@@ -375,25 +377,56 @@ def test_a_reply_that_the_context_cut_is_not_taken_for_one_that_its_cap_cut(
         engine.generate(prompts(1), GREEDY)
 
 
-@pytest.mark.parametrize(("said", "length"), [("50", 50), (" 50 ", 50), ("", None), (0, None)])
+@pytest.mark.parametrize(
+    ("said", "length"),
+    [("50", 50), (" 50 ", 50), (50.0, 50), ("", None), (0, None), (-1, None), (True, None)],
+)
 def test_a_context_length_may_be_text(said: object, length: int | None) -> None:
     with CompletionServer(echo, models=[{"id": "m", "max_model_len": said}]) as server:
         assert Endpoint(server.url, 5.0, 0).models() == {"m": length}
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "gopher://127.0.0.1:9"])
-def test_a_proxy_that_cannot_be_used_is_a_sentence(
-    server: CompletionServer, monkeypatch: pytest.MonkeyPatch, proxy: str
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ALL_PROXY", "gopher://127.0.0.1:9", r"proxy .*\(Unknown scheme.*; correct or unset"),
+        ("ALL_PROXY", "socks5://127.0.0.1:9", r"proxy .*cannot be used \(.*; correct or unset"),
+        ("HTTPS_PROXY", "http://[::1", r"proxy .*cannot be used \(Invalid port.*correct or unset"),
+        ("SSL_CERT_FILE", "/none", r"SSL_CERT_FILE names cannot be read \(.*correct or unset"),
+    ],
+)
+def test_what_the_environment_says_of_the_network_is_checked_before_every_request(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, value: str, words: str
 ) -> None:
-    monkeypatch.setenv("ALL_PROXY", proxy)
-    if proxy.startswith("socks"):  # as without the package that speaks it
-        monkeypatch.setitem(sys.modules, "socksio", None)
-    with pytest.raises(BadInput, match=r"proxy that ALL_PROXY .* cannot be used \(.*unset these"):
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("HF_ASSETS_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as without the package that speaks it
+    file = Source("f", "test", url="https://example.invalid/f.jsonl")
+    rows = Source("f", "test", hub="nobody/nothing", revision="0" * 40)
+    requests: list[Callable[[], object]] = [
+        lambda: Endpoint("http://127.0.0.1:9", 5.0, 0).models(),
+        lambda: open_tokenizer("nobody/nothing"),
+        lambda: find_repository("nobody/nothing"),
+        lambda: download_rows(file),
+        lambda: download_rows(rows),
+    ]
+    for request in requests:
+        with pytest.raises(BadInput, match=words):
+            request()
+
+
+@pytest.mark.parametrize(
+    "url", ["a..b:1", f"{'a' * 64}:1", "\u200b.x:1", "h:1/\x01", "h/" + "a" * 70_000]
+)
+def test_an_address_that_no_request_can_have_is_none(url: str) -> None:
+    with pytest.raises(BadInput, match=r"is not an address; give one such as"):
+        Endpoint(f"http://{url}", 5.0, 0)
+
+
+def test_json_that_is_nested_too_deeply_is_none(server: CompletionServer) -> None:
+    server.models = Reply(text="[" * 200_000)
+    with pytest.raises(BadInput, match="names no models"):
         Endpoint(server.url, 5.0, 0).models()
-    with pytest.raises(BadInput, match="nobody/nothing"):
-        open_tokenizer("nobody/nothing")
-    with pytest.raises(BadInput, match="nobody/nothing"):
-        find_repository("nobody/nothing")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
+import httpx2
+
 from lrm.errors import BadInput
 
 KEY_VARIABLE = "LRM_SERVER_KEY"
@@ -17,7 +19,9 @@ def address_of(url: str) -> str:
     try:
         parts = urlsplit(url.strip())
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
+        httpx2.URL(url.strip())  # stricter on characters and lengths
+        (parts.hostname or "").encode("idna")  # as the lookup of the name does
+    except (ValueError, httpx2.InvalidURL):
         valid = False
     if not valid:
         raise BadInput(

@@ -24,7 +24,8 @@ import httpx2
 
 from lrm.engines.server.address import KEY_VARIABLE, address_of, key_of_environment
 from lrm.engines.server.background import in_background
-from lrm.errors import PROXY_ERRORS, BadInput, ServerFailed
+from lrm.errors import BadInput, ServerFailed
+from lrm.network import check_network
 from lrm.records.reply import Stop
 
 MODELS_TIMEOUT = 10.0
@@ -79,6 +80,10 @@ class Endpoint:
         ready yet.
         """
         try:
+            check_network()
+        except ConnectionError as error:
+            raise BadInput(self._quoted(str(error))) from error
+        try:
             response = httpx2.get(
                 f"{self.url}/v1/models", headers=self._headers(), timeout=MODELS_TIMEOUT
             )
@@ -86,11 +91,6 @@ class Endpoint:
             raise BadInput(
                 f"no server answers at {self.url} ({self._quoted(_reason(error))}); start it, or "
                 "correct the address"
-            ) from error
-        except PROXY_ERRORS as error:
-            raise BadInput(
-                f"the proxy that ALL_PROXY or HTTP_PROXY names cannot be used "
-                f"({self._quoted(_reason(error))}); correct or unset these variables"
             ) from error
         self._check_key(response.status_code)
         if _is_transient(response.status_code):
@@ -100,8 +100,8 @@ class Endpoint:
                 "try again"
             )
         try:
-            listed = response.json()["data"]
-            return {model["id"]: _length(model.get("max_model_len")) for model in listed}
+            listed = _json(response)["data"]
+            return {str(model["id"]): _length(model.get("max_model_len")) for model in listed}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
                 f"{self.url}/v1/models names no models (status {response.status_code}); give the "
@@ -193,7 +193,7 @@ class Endpoint:
             )
             raise BadInput(f"the server at {self.url} refuses prompt {index} ({message}); {remedy}")
         try:
-            return _parse(response.json())
+            return _parse(_json(response))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise _TransientFailure(
                 f"what it sent is not a completion: {self._quoted(response.text)}"
@@ -214,7 +214,7 @@ class Endpoint:
         """Status and message of a refusal; servers put the message in different fields."""
         message: object = response.text
         try:
-            fields = response.json()
+            fields = _json(response)
             error = fields.get("error") or fields
             message = error if isinstance(error, str) else error.get("message") or fields["detail"]
         except (ValueError, KeyError, AttributeError):
@@ -226,6 +226,14 @@ class Endpoint:
         redacted = text.replace(self._key, "[key]") if self._key else text
         line = " ".join(redacted.split()).rstrip(".")
         return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}..."
+
+
+def _json(response: httpx2.Response) -> Any:
+    """What a server sent. Raises ValueError if it is no JSON, or JSON nested too deeply to read."""
+    try:
+        return response.json()
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _parse(fields: Any) -> Answer:
@@ -241,8 +249,8 @@ def _parse(fields: Any) -> Answer:
 
 
 def _length(value: object) -> int | None:
-    """A context length, which some servers write as text; None if it is none."""
-    text = str(value).strip()
+    """A context length, which some servers write as text or with a point; None if it is none."""
+    text = str(value).strip().removesuffix(".0")
     return int(text) or None if text.isdecimal() else None
 
 

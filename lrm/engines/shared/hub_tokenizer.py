@@ -8,7 +8,8 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 from transformers import PreTrainedTokenizerBase
 
-from lrm.errors import PROXY_ERRORS, BadInput
+from lrm.errors import BadInput
+from lrm.network import check_network
 from lrm.tokenizer_checks import check_tokenizer
 from lrm.tokenizers import open_folder
 
@@ -39,10 +40,11 @@ def _fetched(name: str) -> Path:
                 return folder
         except OSError:
             pass  # it was not downloaded yet
+        check_network()
         HfApi().model_info(name, timeout=HUB_TIMEOUT)
         return Path(snapshot_download(name, allow_patterns=FILES))
-    except (HTTPError, HFValidationError, OSError, *PROXY_ERRORS) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    except (HTTPError, HFValidationError, OSError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise BadInput(
             f"tokenizer {name} cannot be loaded ({reason}); give a folder that holds "
             "tokenizer.json, or the hub id of one"

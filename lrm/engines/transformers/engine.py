@@ -23,7 +23,7 @@ from lrm.engines.shared.swap import check_same_files, not_swapped
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.slots import attend
-from lrm.errors import BadInput, unreadable
+from lrm.errors import BadInput, EngineFailed, unreadable
 from lrm.records.model import Checkpoint, Format
 from lrm.records.reply import Completion, Decoding, Prompt
 from lrm.tokenizers import LOCAL_ONLY
@@ -93,7 +93,13 @@ class TransformersEngine:
         except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
             raise BadInput(f"checkpoint {path} cannot be loaded, save it again: {error}") from error
         _check_report(self.checkpoint, report)
-        self._model = model.to(self.device).eval()
+        try:
+            self._model = model.to(self.device).eval()
+        except torch.OutOfMemoryError as error:
+            raise EngineFailed(
+                f"{self.device} has not enough memory for the weights of {path}: free it, or give "
+                "a GPU with more, or --engine vllm:tensor_parallel_size=2 where there are two"
+            ) from error
         return self
 
     def swap(self, checkpoint: Checkpoint) -> None:
@@ -141,8 +147,14 @@ class TransformersEngine:
         if not rows:
             return []
         count = parallel_rows(rows, prompts, self.slots)
-        batch = SlotBatch(self._model, rows, count, decoding)
-        return decode_all(batch, rows, self._codec, decoding, make_row, on_completion)
+        try:
+            batch = SlotBatch(self._model, rows, count, decoding)
+            return decode_all(batch, rows, self._codec, decoding, make_row, on_completion)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise EngineFailed(
+                f"not enough memory on {self.device} for {count} replies at once: lower the slots "
+                "(--engine transformers:slots=N) or the budgets"
+            ) from error
 
 
 def _check_family(checkpoint: Checkpoint) -> None:
