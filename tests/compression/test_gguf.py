@@ -33,6 +33,7 @@ from lrm.compression.gguf.convert import write_f16
 from lrm.compression.gguf.tokenizer import PIECES
 from lrm.engines.llama_cpp.batch import InputBuffer, open_context
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
+from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.errors import BadInput, MissingExtra
 from lrm.records.model import Checkpoint
 from lrm.tiny.tokenizer import load
@@ -194,6 +195,15 @@ def test_token_ids_are_those_of_the_folder(rule: tuple[str, bool] | None, tmp_pa
             assert engine._vocab.decode(ids) == tokenizer.decode(ids), ascii(text)
 
 
+def test_every_token_that_ends_a_reply_does_so_in_a_file(tmp_path: Path) -> None:
+    """Also one that the config alone names."""
+    folder = random_model(tmp_path / "model", FAMILIES["llama"]())
+    change_config(folder.path, eos_token_id=[1, 5])
+    (folder.path / "generation_config.json").write_text('{"eos_token_id": [1, 6]}')
+    with LlamaCppEngine(write_f16(folder, tmp_path / "model.gguf")) as engine:
+        assert engine._codec.eos == {1, 5, 6} == FolderCodec(folder).eos
+
+
 def test_a_file_tells_what_it_is(tmp_path: Path) -> None:
     folder = replace(open_checkpoint(SMALLEST), lineage=("sparsegpt",))
     file = write_f16(folder, tmp_path / "deep" / "model.gguf")
@@ -248,10 +258,14 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: change_config(path, hidden_act="gelu"),
         "hidden_act of .* is 'gelu', and llama.cpp runs a llama model with 'silu' alone",
     ),
+    "ends": (
+        lambda path: change_config(path, eos_token_id=[1, 2, 5, 6]),
+        "has 4 tokens that end a reply .* room for 3; run it with",
+    ),
     "config": (lambda path: (path / "config.json").unlink(), "config.json"),
     "overflow": (too_large, "up_proj.* float16 cannot hold"),
     "tensor": (unknown_tensor, "no place for, extra"),
-    "few embeddings": (few_embeddings, "only 1000 embeddings"),
+    "few embeddings": (few_embeddings, "has no embedding for, .* has 1000 embeddings"),
     "no tokenizer": (lambda path: (path / "tokenizer.json").write_text("{"), "tokenizer.json"),
     "unigram": (
         lambda path: change_tokenizer(path, lambda spec: spec["model"].update(byte_fallback=True)),

@@ -10,10 +10,14 @@ from typing import Required, TypedDict
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from lrm.errors import BadInput
+from lrm.model_config import read_config
 from lrm.tokenizers import encode_prompt, open_folder
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """Types of tokens: `gguf.TokenType`, spelled out so that gguf is imported only to write."""
+
+ENDS = 3
+"""End of text, of turn and of message: what a GGUF file can say of tokens that end a reply."""
 
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -176,9 +180,21 @@ def _tokens(
 
 
 def _ends(folder: Path, loaded: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Tokens that end a reply, by the tokenizer and the generation config."""
+    """Tokens that end a reply, by the tokenizer, the generation config and the config: each of them
+    does so in the other engines. BadInput if they are more than a GGUF file has room for."""
     ends = [loaded.eos_token_id]
     if (folder / "generation_config.json").is_file():
-        named = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
-        ends += named if isinstance(named, list) else [named]
-    return tuple(dict.fromkeys(token for token in ends if token is not None))
+        generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        ends += _listed(generation.eos_token_id)
+    ends += _listed(read_config(folder).get("eos_token_id"))
+    different = tuple(dict.fromkeys(token for token in ends if token is not None))
+    if len(different) > ENDS:
+        raise BadInput(
+            f"{folder} has {len(different)} tokens that end a reply (eos_token_id), and a GGUF "
+            f"file has room for {ENDS}; run it with the transformers engine, or name fewer"
+        )
+    return different
+
+
+def _listed(tokens: object) -> list[int | None]:
+    return tokens if isinstance(tokens, list) else [tokens if isinstance(tokens, int) else None]
