@@ -542,6 +542,7 @@ def test_bfloat16_repeats(checkpoint: Checkpoint) -> None:
 def test_sorting_moves_everything_of_a_row() -> None:
     config = LlamaConfig(hidden_size=8, num_attention_heads=1, num_hidden_layers=2)
     slots = Slots(config, 16, 300, torch.float32, torch.device("cpu"))
+    slots.reserve(16, 300)
     lengths = [slot * 37 % 16 * 17 for slot in range(16)]
     for slot, length in enumerate(lengths):
         slots.set_length(slot, length)

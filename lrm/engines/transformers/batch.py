@@ -35,7 +35,7 @@ class SlotBatch:
         self.leaders: dict[str, DecodingRow] = {}
         self.ended: dict[int, DecodingRow] = {}
         length = max(row.length for row in rows)
-        self.slots = Slots(model.config, self.count, length, model.dtype, model.device)
+        self.slots = Slots(model.config, count, length, model.dtype, model.device)
 
     def add(self, rows: Sequence[DecodingRow]) -> None:
         """Puts further rows before those that wait."""

@@ -22,6 +22,7 @@ from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, para
 from lrm.engines.shared.swap import check_same_files, not_swapped
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
+from lrm.engines.transformers.memory import rows_that_fit
 from lrm.engines.transformers.slots import attend
 from lrm.errors import BadInput, EngineFailed, unreadable
 from lrm.records.model import Checkpoint, Format
@@ -37,11 +38,11 @@ ATTENTION = "lrm_slots"
 class TransformersEngine:
     """Runs a Hugging Face folder of the families in `FAMILIES`.
 
-    At most `slots` replies run at once; a slot is refilled as soon as its reply ends. Prompts of
-    one call that share their text (forced answers, several samples) are prefilled once, while one
-    of them is running. `dtype` is the type of weights, caches and arithmetic. By default it is
-    bfloat16 where the device multiplies that natively, else float32. It changes what a model says,
-    so it is part of `identity`.
+    At most `slots` replies run at once, fewer where memory is short; a slot is refilled as soon as
+    its reply ends. Prompts of one call that share their text (forced answers, several samples) are
+    prefilled once, while one of them is running. `dtype` is the type of weights, caches and
+    arithmetic. By default it is bfloat16 where the device multiplies that natively, else float32.
+    It changes what a model says, so it is part of `identity`.
 
     The same call gives the same completions on the same machine. A reply's random numbers never
     depend on its neighbours. Its logits may differ in their last bits where the arithmetic library
@@ -146,7 +147,13 @@ class TransformersEngine:
         rows = [make_row(index, prompt) for index, prompt in enumerate(prompts)]
         if not rows:
             return []
-        count = parallel_rows(rows, prompts, self.slots)
+        count = rows_that_fit(
+            self._model.config,
+            parallel_rows(rows, prompts, self.slots),
+            max(row.length for row in rows),
+            self.dtype,
+            self.device,
+        )
         try:
             batch = SlotBatch(self._model, rows, count, decoding)
             return decode_all(batch, rows, self._codec, decoding, make_row, on_completion)

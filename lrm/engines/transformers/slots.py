@@ -1,9 +1,9 @@
 """Keys and values of many running rows, and the attention that reads them in place.
 
-Every row owns one slot: a stretch of preallocated memory in each layer. One forward pass takes a
-flat list of tokens: first one for each slot (the rows that are decoding), then the prompts of new
-rows one after the other. So nothing is padded but the attention of decoding rows, which runs over
-bands of neighbouring slots up to the longest row of each band.
+Every row owns one slot: a stretch of memory in each layer, which grows with the rows. One forward
+pass takes a flat list of tokens: first one for each slot (the rows that are decoding), then the
+prompts of new rows one after the other. So nothing is padded but the attention of decoding rows,
+which runs over bands of neighbouring slots up to the longest row of each band.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedConfig
 
 ROUND_ROWS = 16
-"""Slots come in multiples of this. From 16 rows on, a matrix product gives a row the same bits
-whatever the number of rows: observed with MKL in float32, which does not promise it."""
+"""Decoding rows are computed in multiples of this. From 16 rows on, a matrix product gives a row
+the same bits whatever the number of rows: seen with MKL in float32, which does not promise it."""
 
 ROUND_LENGTH = 32
 """Lengths come in multiples of this, so that few different shapes are computed."""
@@ -41,11 +41,12 @@ class Span:
 
 
 class Slots:
-    """Memory for `count` rows of up to `length` tokens, taken up as it is written.
+    """Memory for at most `count` rows of up to `length` tokens, which grows as they come.
 
-    `keys` and `values` have one tensor [slots, key-value heads, positions, size] a layer. `mask`
-    [slots, positions] is 0 where a slot holds a token, else minus infinity. `lengths` says how many
-    tokens each slot holds. `band` is how many neighbouring slots attend together.
+    `keys` and `values` have one tensor [slots, key-value heads, positions, size] a layer, of as
+    many slots and positions as `reserve` was asked for so far. `mask` [count, length] is 0 where a
+    slot holds a token, else minus infinity. `lengths` says how many tokens each slot holds. `band`
+    is how many neighbouring slots attend together.
     """
 
     def __init__(
@@ -56,19 +57,42 @@ class Slots:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        count, length = _round_up(count, ROUND_ROWS), _round_up(length, ROUND_LENGTH)
-        heads = config.num_key_value_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (count, heads, length, size)
+        self.length = _round_up(length, ROUND_LENGTH)
+        shape = (0, config.num_key_value_heads, 0, head_size(config))
         layers = range(config.num_hidden_layers)
-        # Zeros, not uninitialised: a masked position is multiplied by 0, and 0 x NaN is NaN.
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in layers]
-        self.mask = torch.full((count, length), float("-inf"), dtype=dtype, device=device)
+        self.mask = torch.full((count, self.length), float("-inf"), dtype=dtype, device=device)
         self.mask[:, 0] = 0  # an empty slot attends to one position, since none would give NaN
         self.lengths = [0] * count
         self.band = 8 if device.type == "cpu" else count
         self._wasted_reads = 0
+
+    @property
+    def rows(self) -> int:
+        """How many slots there is memory for, the lowest."""
+        return self.keys[0].shape[0]
+
+    def reserve(self, rows: int, length: int) -> None:
+        """Makes room for `length` tokens in each of the first `rows` slots, and for some more, so
+        that it seldom grows. Raises MemoryError where there is not so much."""
+        old_rows, old_length = self.rows, self.keys[0].shape[2]
+        if rows <= old_rows and length <= old_length:
+            return
+        if rows > old_rows:
+            rows = min(max(rows, 2 * old_rows), len(self.lengths))
+        if length > old_length:
+            length = min(_round_up(max(length, old_length * 3 // 2), ROUND_LENGTH), self.length)
+        rows, length = max(rows, old_rows), max(length, old_length)
+        try:
+            for buffers in (self.keys, self.values):
+                for layer, old in enumerate(buffers):
+                    # Zeros: a masked position is multiplied by 0, and 0 x NaN is NaN.
+                    buffers[layer] = old.new_zeros(rows, old.shape[1], length, old.shape[3])
+                    buffers[layer][:old_rows, :, :old_length] = old
+                    del old
+        except RuntimeError as error:  # on a CPU, torch has no type of its own for this
+            raise MemoryError(str(error)) from error
 
     def free(self) -> list[int]:
         """Slots that hold nothing, the lowest first."""
@@ -82,8 +106,7 @@ class Slots:
 
     def bands(self, lengths: Sequence[int]) -> list[tuple[int, int, int]]:
         """(first slot, end slot, positions to read) of each band, over every slot in use."""
-        used = max((slot + 1 for slot, length in enumerate(lengths) if length), default=0)
-        end = max(_round_up(used, ROUND_ROWS), ROUND_ROWS)
+        end = min(_padded_rows(lengths), len(lengths))
         return [
             (first, last, _round_up(max(lengths[first:last]) + 1, ROUND_LENGTH))
             for first in range(0, end, self.band)
@@ -101,10 +124,11 @@ class Slots:
         self._wasted_reads += _reads(self.bands(self.lengths)) - _reads(best)
         if self._wasted_reads <= SORT_COST * sum(self.lengths):
             return {}
+        # Slots without memory hold nothing, so they stay behind all others.
         index = torch.tensor(longest_first, device=self.mask.device)
         longest = max(self.lengths)
         for buffer in (*self.keys, *self.values):
-            buffer[:, :, :longest] = buffer[:, :, :longest][index]
+            buffer[:, :, :longest] = buffer[:, :, :longest][index[: self.rows]]
         self.mask = self.mask[index]
         self.lengths = [self.lengths[slot] for slot in longest_first]
         self._wasted_reads = 0
@@ -114,16 +138,26 @@ class Slots:
 class Step:
     """What one forward pass adds to the slots: one token for each slot in use, then `spans`.
 
-    The first `width` tokens of the pass belong to the slots `rows`, at `positions` [width].
+    The first `width` tokens of the pass are those of the slots `rows`, at `positions` [rows], and
+    padding behind them, which is stored nowhere.
     """
 
     def __init__(self, slots: Slots, spans: Sequence[Span]) -> None:
         self.slots, self.spans = slots, spans
-        self.bands = slots.bands(slots.lengths)
-        self.width = self.bands[-1][1]
+        end = _used(slots.lengths)
+        self.width = _padded_rows(slots.lengths)
+        self.bands = [
+            (first, min(last, end), length)
+            for first, last, length in slots.bands(slots.lengths)
+            if first < end
+        ]
+        slots.reserve(
+            max([end, *(span.slot + 1 for span in spans)]),
+            max([*(band[2] for band in self.bands), *(span.start + span.size for span in spans)]),
+        )
         device = slots.mask.device
-        self.positions = torch.tensor(slots.lengths[: self.width], device=device)
-        self.rows = torch.arange(self.width, device=device)
+        self.positions = torch.tensor(slots.lengths[:end], device=device, dtype=torch.long)
+        self.rows = torch.arange(end, device=device)
         slots.mask[self.rows, self.positions] = 0
 
     def token_positions(self) -> torch.Tensor:
@@ -132,7 +166,8 @@ class Step:
             torch.arange(span.start, span.start + span.size, device=self.rows.device)
             for span in self.spans
         ]
-        return torch.cat([self.positions, *spans])
+        padding = self.positions.new_zeros(self.width - len(self.positions))
+        return torch.cat([self.positions, padding, *spans])
 
     def outputs(self) -> torch.Tensor:
         """Indices of the tokens whose logits are computed: each slot's, then each span's last."""
@@ -140,8 +175,7 @@ class Step:
         for span in self.spans:
             end += span.size
             last_tokens.append(end - 1)
-        device = self.rows.device
-        return torch.cat([self.rows, torch.tensor(last_tokens, device=device, dtype=torch.long)])
+        return torch.tensor([*range(self.width), *last_tokens], device=self.rows.device)
 
 
 def attend(
@@ -167,12 +201,13 @@ def attend(
     kv_heads = key.shape[1]
     tokens, size = query.shape[2], query.shape[3]
     flat = query[0].transpose(0, 1)
-    out = torch.empty(tokens, *flat.shape[1:], dtype=query.dtype, device=query.device)
+    out = torch.zeros(tokens, *flat.shape[1:], dtype=query.dtype, device=query.device)
 
     # 1) The decoding rows: their new keys and values are stored, then each band attends at once.
-    keys[step.rows, :, step.positions] = key[0, :, : step.width].transpose(0, 1)
-    values[step.rows, :, step.positions] = value[0, :, : step.width].transpose(0, 1)
-    grouped = flat[: step.width].reshape(step.width, kv_heads, -1, size)
+    count = len(step.rows)
+    keys[step.rows, :, step.positions] = key[0, :, :count].transpose(0, 1)
+    values[step.rows, :, step.positions] = value[0, :, :count].transpose(0, 1)
+    grouped = flat[:count].reshape(count, kv_heads, query.shape[1] // kv_heads, size)
     for first, end, length in step.bands:
         out[first:end] = scaled_dot_product_attention(
             grouped[first:end],
@@ -203,6 +238,24 @@ def attend(
         )[0].transpose(0, 1)
         first_token += span.size
     return out[None], None
+
+
+def head_size(config: PreTrainedConfig) -> int:
+    """Numbers in one key of one head."""
+    size: int = getattr(config, "head_dim", None) or (
+        config.hidden_size // config.num_attention_heads
+    )
+    return size
+
+
+def _padded_rows(lengths: Sequence[int]) -> int:
+    """How many decoding rows a pass computes: those up to the last in use, and padding."""
+    return max(_round_up(_used(lengths), ROUND_ROWS), ROUND_ROWS)
+
+
+def _used(lengths: Sequence[int]) -> int:
+    """How many slots there are up to the last in use."""
+    return max((slot + 1 for slot, length in enumerate(lengths) if length), default=0)
 
 
 def _causal(span: Span, device: torch.device) -> torch.Tensor:
