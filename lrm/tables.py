@@ -45,9 +45,9 @@ def some(words: Sequence[str], most: int = 5) -> str:
     return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things: "1 checkpoint", "8 checkpoints"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things: "1 checkpoint", "8 checkpoints", "8 replies"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def signed(difference: Interval) -> str:

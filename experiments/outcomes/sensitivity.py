@@ -12,6 +12,7 @@ from experiments.outcomes.quantization import (
     heading,
     perplexity,
     reused_and_made,
+    unsolved_tasks,
 )
 from experiments.outcomes.sensitivity_figure import Harm, figure
 from experiments.outcomes.sparsity import look_further
@@ -98,6 +99,7 @@ def text(outcome: SearchOutcome) -> str:
         (
             heading(outcome),
             table(findings).text(),
+            *unsolved_tasks(findings),
             f"The figure: {location}\n{reused_and_made(outcome)}",
             look_further(outcome),
         )

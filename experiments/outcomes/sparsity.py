@@ -23,6 +23,7 @@ def text(outcome: SearchOutcome) -> str:
                 "Pareto front: no other point is both more accurate and shorter",
                 HEADER,
                 [cells(point) for point in findings.front],
+                findings.front_note,
             ).text(),
             by_sparsity(outcome).text(),
             "Collapse: the first sparsity with less than half of the densest level's accuracy\n"
@@ -85,6 +86,8 @@ def collapse_text(collapse: Collapse) -> str:
     def level(sparsity: float | None) -> str:
         return "beyond" if sparsity is None else level_label(sparsity)
 
+    if collapse.unsolved:
+        return collapse.unsolved
     if collapse.at is None:
         perhaps = "" if collapse.low is None else f" [but perhaps at {level(collapse.low)}]"
         return f"does not collapse in the levels measured{perhaps}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrm.analysis.compare import aligned
+from lrm.analysis.unsolved import unsolved
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.stats.collapse import HALF, collapse_level
@@ -28,7 +29,8 @@ class Collapse:
 
     `at` is that level, with its 95% interval [`low`, `high`], from the mildest level to the
     hardest; None is beyond the `levels` measured, which run from the dense one to the hardest. If
-    `low` is None, the data do not even hint at a collapse. `dense` is the dense accuracy.
+    `low` is None, the data do not even hint at a collapse. `unsolved` says that the dense model is
+    never correct (see `lrm.analysis.unsolved`), "" where it is.
     """
 
     benchmark: str
@@ -36,10 +38,10 @@ class Collapse:
     axis: CollapseAxis
     threshold: float
     levels: tuple[float, ...]
-    dense: float
     at: float | None
     low: float | None
     high: float | None
+    unsolved: str = ""
 
     @property
     def interval_text(self) -> str:
@@ -54,8 +56,8 @@ class Collapse:
 
     @property
     def sentence(self) -> str:
-        if self.dense == 0:
-            return f"{self.benchmark}: the dense model is never correct, so nothing can collapse."
+        if self.unsolved:
+            return f"{self.benchmark}: {self.unsolved}. So nothing can collapse."
         if len(self.levels) < 2:
             return f"{self.benchmark}: only the dense model was measured."
         if self.at is None:
@@ -99,12 +101,14 @@ def collapse(
             )
     ordered = sorted(levels, key=lambda variant: getattr(variant, axis), reverse=axis != "sparsity")
     first = ordered[0].grid(benchmark, budget)
+    whole = ordered[0].grids[benchmark].get(None, first)
     scores = {}
     for variant in ordered:
         names = (ordered[0].name, variant.name)
         grid = aligned(first, variant.grid(benchmark, budget), names)[1]
         scores[float(getattr(variant, axis))] = grid.per_question(grid.score)
-    return collapse_of(scores, benchmark, budget, axis=axis, threshold=threshold)
+    reason = unsolved(first, whole)
+    return collapse_of(scores, benchmark, budget, axis=axis, threshold=threshold, unsolved=reason)
 
 
 def collapse_of(
@@ -114,10 +118,10 @@ def collapse_of(
     *,
     axis: CollapseAxis = "sparsity",
     threshold: float = HALF,
+    unsolved: str = "",
 ) -> Collapse:
     """The same from the scores at each level: one in [0, 1] per question, in the same order."""
     falling = axis != "sparsity"
     levels = tuple(sorted(scores, reverse=falling))
     at, low, high = collapse_level(scores, threshold=threshold, falling=falling)
-    dense = float(np.mean(scores[levels[0]]))
-    return Collapse(benchmark, budget, axis, threshold, levels, dense, at, low, high)
+    return Collapse(benchmark, budget, axis, threshold, levels, at, low, high, unsolved)

@@ -175,7 +175,10 @@ def test_collapse_with_its_sentence() -> None:
 def test_collapse_of_what_cannot_collapse() -> None:
     never = collapse(sweep({0.0: WRONG, 0.5: WRONG}), "aime", 64)
     assert never.at is None
-    assert "never correct, so nothing can collapse" in never.sentence
+    assert never.sentence == (
+        "aime: the dense model does not solve this task: no answer is correct, and 0 of 20 replies "
+        "never close their thinking. So nothing can collapse."
+    )
     assert "only the dense" in collapse(sweep({0.0: RIGHT}), "aime", 64).sentence
     with pytest.raises(BadInput, match="appears twice"):
         collapse([*sweep({0.5: RIGHT}), *sweep({0.5: RIGHT})], "aime", 64)
