@@ -14,22 +14,21 @@ from lrm.tokenizers import decode, encode, open_folder
 SPOKEN = "If it is so, then x = 12,  y isn't 7.5.\n\n\tThe answer: (A) Ben's [30] cats; not 1,204!"
 PROBES = (SPOKEN, "Größe 7 μm — naïve, 東京 は 1234567 人 🙂\r\n    return f(x)  # {'a': [1]}\n")
 """Texts that the loaded tokenizer must cut as its file does. All is in form NFC. The first is such
-that every tokenizer of a language model gives it back."""
+that every tokenizer of bytes gives it back."""
 
 
 def check_tokenizer(folder: Path, embeddings: int | None = None) -> None:
     """DamagedModel if a folder's tokenizer.json cannot be read, BadInput if the tokenizer gives
-    other tokens or another text than the file, does not give back the text that it cuts, or has
-    tokens beyond the model's `embeddings`."""
-    file = folder / "tokenizer.json"
-    changed = file.stat().st_mtime_ns if file.is_file() else 0
-    _check(folder, changed, embeddings)
+    other tokens or another text than the file, has tokens beyond the model's `embeddings`, or is
+    one of bytes and does not give back the text that it cuts."""
+    files = (folder / "tokenizer.json", folder / "tokenizer_config.json")
+    _check(folder, tuple(f.stat().st_mtime_ns if f.is_file() else 0 for f in files), embeddings)
 
 
 @cache
-def _check(folder: Path, changed: int, embeddings: int | None) -> None:
-    """Asked again where the file has changed."""
-    said = _read(folder / "tokenizer.json") if changed else None
+def _check(folder: Path, changed: tuple[int, ...], embeddings: int | None) -> None:
+    """Asked again where the files have changed; 0 is one that is not there."""
+    said = _read(folder / "tokenizer.json") if changed[0] else None
     tokenizer = open_folder(folder)
     if said and not all(_agree(tokenizer, said, text) for text in PROBES):
         raise BadInput(
@@ -38,6 +37,12 @@ def _check(folder: Path, changed: int, embeddings: int | None) -> None:
         )
     if embeddings:
         _check_embeddings(folder, tokenizer, embeddings)
+    # One of words, or of a few signs, cannot spell every text; one of bytes can.
+    if said and "ByteLevel" in f"{said.pre_tokenizer!r} {said.decoder!r}":
+        _check_spelling(folder, tokenizer)
+
+
+def _check_spelling(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     text = decode(tokenizer, encode(tokenizer, SPOKEN))
     if text.strip() != SPOKEN:
         raise BadInput(

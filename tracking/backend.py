@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -35,6 +35,7 @@ Unfinished = Literal["FAILED", "KILLED"]
 METRICS_A_BATCH = 800  # 1,000 entities a call, of which 100 params and 100 tags
 OTHERS_A_BATCH = 100
 REASON_CHARACTERS = 1_000
+NOT_FINITE, TAG_CHARACTERS = "not_finite", 5_000
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,21 @@ class Backend:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Writes everything given in one call, or as few as MLflow's limits allow."""
+        """Writes everything given in one call, or as few as MLflow's limits allow.
+
+        A metric that is infinite or no number goes into the tag `not_finite`: MLflow would store
+        the largest number there is, or 0, in its place.
+        """
         now = int(time.time() * 1000)
         metrics = [
             Metric(name, float(value), now, step)
             for name, values in curves.items()
             for step, value in values.items()
         ]
-        self.log(run_id, metrics, params or {}, tags or {})
+        lost = sorted({metric.key for metric in metrics if not isfinite(metric.value)})
+        noted = {NOT_FINITE: ", ".join(lost)[:TAG_CHARACTERS]} if lost else {}
+        finite = [metric for metric in metrics if isfinite(metric.value)]
+        self.log(run_id, finite, params or {}, {**(tags or {}), **noted})
 
     def log(
         self,

@@ -70,6 +70,12 @@ def reused_and_made(outcome: SearchOutcome) -> str:
     return f"{reused(outcome)}; {pruned}quantized {counted(quantized, 'checkpoint')}."
 
 
+def unsolved_tasks(findings: Findings) -> Sequence[str]:
+    """A paragraph on the benchmarks that the model itself does not solve, if there are any."""
+    lines = [f"  {name}: {reason}" for name, reason in findings.unsolved.items()]
+    return ["\n".join(("Not solved", *lines))] if lines else []
+
+
 def text(outcome: SearchOutcome) -> str:
     """Everything the quantization search prints at its end."""
     findings = outcome.findings
@@ -77,10 +83,12 @@ def text(outcome: SearchOutcome) -> str:
         (
             heading(outcome),
             by_recipe(findings).text(),
+            *unsolved_tasks(findings),
             Table(
                 "Pareto front: no other point is both more accurate and shorter",
                 FRONT,
                 [_cells(point) for point in findings.front],
+                findings.front_note,
             ).text(),
             reused_and_made(outcome),
             look_further(outcome),

@@ -12,6 +12,7 @@ from experiments.outcomes.quantization import (
     heading,
     perplexity,
     reused_and_made,
+    unsolved_tasks,
 )
 from experiments.outcomes.sensitivity_figure import Harm, figure
 from experiments.outcomes.sparsity import look_further
@@ -98,6 +99,7 @@ def text(outcome: SearchOutcome) -> str:
         (
             heading(outcome),
             table(findings).text(),
+            *unsolved_tasks(findings),
             f"The figure: {location}\n{reused_and_made(outcome)}",
             look_further(outcome),
         )
@@ -164,11 +166,11 @@ def _row(harm: Harm) -> Mapping[str, Any]:
         "perplexity": harm.perplexity,
         **{f"accuracy_{name}": accuracy.value for name, accuracy in harm.accuracy.items()},
         "accuracy": harm.mean.value,
-        "accuracy_low": harm.mean.low,
-        "accuracy_high": harm.mean.high,
+        "accuracy_low": harm.mean.bounds[0],
+        "accuracy_high": harm.mean.bounds[1],
         "difference": harm.apart.value,
-        "difference_low": harm.apart.low,
-        "difference_high": harm.apart.high,
+        "difference_low": harm.apart.interval.bounds[0],
+        "difference_high": harm.apart.interval.bounds[1],
         "significant": harm.apart.significant,
         **{f"difference_{name}": apart.value for name, apart in harm.each.items()},
         **{f"significant_{name}": apart.significant for name, apart in harm.each.items()},

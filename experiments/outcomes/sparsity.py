@@ -23,6 +23,7 @@ def text(outcome: SearchOutcome) -> str:
                 "Pareto front: no other point is both more accurate and shorter",
                 HEADER,
                 [cells(point) for point in findings.front],
+                findings.front_note,
             ).text(),
             by_sparsity(outcome).text(),
             "Collapse: the first sparsity with less than half of the densest level's accuracy\n"
@@ -85,11 +86,13 @@ def collapse_text(collapse: Collapse) -> str:
     def level(sparsity: float | None) -> str:
         return "beyond" if sparsity is None else level_label(sparsity)
 
+    if collapse.unsolved:
+        return collapse.unsolved
     if collapse.at is None:
-        perhaps = "" if collapse.low is None else f" [but perhaps at {level(collapse.low)}]"
+        perhaps = f" [but perhaps at {level(collapse.low)}]" if collapse.hinted else ""
         return f"does not collapse in the levels measured{perhaps}"
-    ends = f"{level(collapse.low)} to {level(collapse.high)}"
-    return f"collapses at {level(collapse.at)} sparsity [{ends}]"
+    ends = f" [{level(collapse.low)} to {level(collapse.high)}]" if collapse.known else ""
+    return f"collapses at {level(collapse.at)} sparsity{ends}"
 
 
 def look_further(outcome: SearchOutcome) -> str:

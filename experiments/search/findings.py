@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.search.level import HEADLINE, Level
 from lrm.analysis.collapse import Collapse, collapse_of
+from lrm.analysis.unsolved import empty_front, unsolved
 from lrm.records.point import Budget, Interval, Point
 from lrm.stats import frontier
 
@@ -47,9 +48,26 @@ class Findings:
                 {level.sparsity: level.scores(largest)[name].per_question for level in self.levels},
                 name,
                 largest.tokens,
+                unsolved=self.unsolved.get(name, ""),
             )
             for name in self.accuracies
         ]
+
+    @cached_property
+    def unsolved(self) -> dict[str, str]:
+        """The benchmarks that the densest level does not solve at the largest budget, each with
+        what is to be said of it."""
+        largest = Budget(max(self.budgets), HEADLINE)
+        reasons = {
+            name: unsolved(reading.replies.grid(largest), reading.replies.grid())
+            for name, reading in self.levels[0].readings.items()
+        }
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    @property
+    def front_note(self) -> str:
+        """What is to be said of the front, if anything."""
+        return empty_front([point.accuracy for point in self.front])
 
     def curves(self) -> dict[str, dict[int, float]]:
         """The front as metrics over its rank; its most accurate point, and its knee if any."""
@@ -88,11 +106,11 @@ class Findings:
             "budget": point.budget.tokens,
             "policy": point.budget.policy,
             "accuracy": point.accuracy.value,
-            "accuracy_low": point.accuracy.low,
-            "accuracy_high": point.accuracy.high,
+            "accuracy_low": point.accuracy.bounds[0],
+            "accuracy_high": point.accuracy.bounds[1],
             "tokens_mean": point.tokens.value,
-            "tokens_low": point.tokens.low,
-            "tokens_high": point.tokens.high,
+            "tokens_low": point.tokens.bounds[0],
+            "tokens_high": point.tokens.bounds[1],
             "run_id": point.run_id,
         }
 

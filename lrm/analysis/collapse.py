@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrm.analysis.compare import aligned
+from lrm.analysis.unsolved import unsolved
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.stats.collapse import HALF, collapse_level
+from lrm.stats.intervals import FEWEST
 
 CollapseAxis = Literal["sparsity", "bits", "size"]
 """The attribute of a `Variant` that counts its level: compression is harder at a higher sparsity,
@@ -28,7 +30,9 @@ class Collapse:
 
     `at` is that level, with its 95% interval [`low`, `high`], from the mildest level to the
     hardest; None is beyond the `levels` measured, which run from the dense one to the hardest. If
-    `low` is None, the data do not even hint at a collapse. `dense` is the dense accuracy.
+    `low` is None, the data do not even hint at a collapse. `unsolved` says that the dense model is
+    never correct (see `lrm.analysis.unsolved`), "" where it is. Too few questions have no interval
+    that is `known`, as in `lrm.records.point.Interval`.
     """
 
     benchmark: str
@@ -36,16 +40,19 @@ class Collapse:
     axis: CollapseAxis
     threshold: float
     levels: tuple[float, ...]
-    dense: float
     at: float | None
     low: float | None
     high: float | None
+    unsolved: str = ""
+    known: bool = True
 
     @property
     def interval_text(self) -> str:
         """The point with its interval, as in a table."""
         if self.at is None:
-            return "beyond" if self.low is None else f"beyond, perhaps {self._text(self.low)}"
+            return f"beyond, perhaps {self._text(self.low)}" if self.hinted else "beyond"
+        if not self.known:
+            return self._text(self.at)
         ends = (
             "beyond" if end is None else FORMS[self.axis].format(end)
             for end in (self.low, self.high)
@@ -54,12 +61,12 @@ class Collapse:
 
     @property
     def sentence(self) -> str:
-        if self.dense == 0:
-            return f"{self.benchmark}: the dense model is never correct, so nothing can collapse."
+        if self.unsolved:
+            return f"{self.benchmark}: {self.unsolved}. So nothing can collapse."
         if len(self.levels) < 2:
             return f"{self.benchmark}: only the dense model was measured."
         if self.at is None:
-            perhaps = "" if self.low is None else f", but perhaps at {self._text(self.low)}"
+            perhaps = f", but perhaps at {self._text(self.low)}" if self.hinted else ""
             return (
                 f"{self.benchmark}: does not fall below {self.threshold:.0%} of the dense "
                 f"accuracy in the levels measured{perhaps}."
@@ -69,8 +76,13 @@ class Collapse:
             f"{self.interval_text}."
         )
 
-    def _text(self, level: float) -> str:
-        return FORMS[self.axis].format(level) + UNITS[self.axis]
+    @property
+    def hinted(self) -> bool:
+        """Whether the data hint at a collapse that the estimate does not show."""
+        return self.known and self.at is None and self.low is not None
+
+    def _text(self, level: float | None) -> str:
+        return "beyond" if level is None else FORMS[self.axis].format(level) + UNITS[self.axis]
 
 
 def collapse(
@@ -99,12 +111,14 @@ def collapse(
             )
     ordered = sorted(levels, key=lambda variant: getattr(variant, axis), reverse=axis != "sparsity")
     first = ordered[0].grid(benchmark, budget)
+    whole = ordered[0].grids[benchmark].get(None, first)
     scores = {}
     for variant in ordered:
         names = (ordered[0].name, variant.name)
         grid = aligned(first, variant.grid(benchmark, budget), names)[1]
         scores[float(getattr(variant, axis))] = grid.per_question(grid.score)
-    return collapse_of(scores, benchmark, budget, axis=axis, threshold=threshold)
+    reason = unsolved(first, whole)
+    return collapse_of(scores, benchmark, budget, axis=axis, threshold=threshold, unsolved=reason)
 
 
 def collapse_of(
@@ -114,10 +128,11 @@ def collapse_of(
     *,
     axis: CollapseAxis = "sparsity",
     threshold: float = HALF,
+    unsolved: str = "",
 ) -> Collapse:
     """The same from the scores at each level: one in [0, 1] per question, in the same order."""
     falling = axis != "sparsity"
     levels = tuple(sorted(scores, reverse=falling))
     at, low, high = collapse_level(scores, threshold=threshold, falling=falling)
-    dense = float(np.mean(scores[levels[0]]))
-    return Collapse(benchmark, budget, axis, threshold, levels, dense, at, low, high)
+    known = len(scores[levels[0]]) >= FEWEST
+    return Collapse(benchmark, budget, axis, threshold, levels, at, low, high, unsolved, known)

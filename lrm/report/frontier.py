@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lrm.analysis.compare import averages
 from lrm.analysis.fronts import Front, Spot, front
+from lrm.analysis.unsolved import empty_front
 from lrm.errors import BadInput
 from lrm.records.point import Interval
 from lrm.report.charts import ChartAxis, Dot, curves
@@ -85,6 +86,8 @@ def _panel_title(title: str, benchmarks: Sequence[str]) -> str:
 
 def _summary(group: Front) -> str:
     """The front of the first panel in words."""
+    if note := empty_front([spot.accuracy for spot in group.spots]):
+        return note
     sentences = []
     if group.neighbours:
         separable = sum(pair.separable for pair in group.neighbours)

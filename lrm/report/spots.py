@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lrm.analysis.fronts import Spot
-from lrm.records.point import Interval
 from lrm.report.charts import SHARE, ChartAxis, Dot
 from lrm.tables import amount, percent
 
@@ -13,8 +12,7 @@ INTERVALS = "Bars are 95% intervals over questions."
 
 def spot_dot(label: str, spot: Spot, part: str = "") -> Dot:
     """The setting in the plane of tokens (log scale) and accuracy."""
-    tokens = spot.tokens
-    across = Interval(*(log_length(end) for end in (tokens.value, tokens.low, tokens.high)))
+    across = spot.tokens.mapped(log_length)
     return Dot(label, across.value, spot.accuracy, hover(spot), across, part)
 
 

@@ -14,13 +14,14 @@ import pytest
 from lrm.benchmarks.timeline import TIMELINE
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.gguf.convert import write_f16
+from lrm.compression.gguf.files import open_gguf
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.errors import BadInput, MissingExtra
 from lrm.records.model import Checkpoint
 from lrm.records.reply import Decoding, Prompt
 from lrm.tiny.tokenizer import load
-from tests.support.models import SMALLEST
+from tests.support.models import SMALLEST, rewritten
 
 pytestmark = pytest.mark.engine
 
@@ -104,6 +105,16 @@ def test_the_f16_file_answers_as_well(file: Checkpoint) -> None:
         for question, reply in zip(questions, replies, strict=True)
     ]
     assert sum(scores) >= 16
+
+
+def test_a_file_that_ends_every_text_ends_no_prompt(tmp_path: Path, file: Checkpoint) -> None:
+    """add_eos_token, as in files of models that read whole texts."""
+    path = rewritten(file.path, tmp_path / "ends" / "model.gguf", add_eos_token=True)
+    prompts = [Prompt(question.prompt, 0, 32) for question in TIMELINE.load(2)]
+    with LlamaCppEngine(open_gguf(path)) as made, LlamaCppEngine(file) as plain:
+        text = prompts[0].text
+        assert made._vocab.encode(text, add_special=True)[-1] in made._vocab.eos_ids()
+        assert made.generate(prompts, GREEDY) == plain.generate(prompts, GREEDY)
 
 
 @pytest.mark.parametrize("ending", ["<bot>\n", "<bot>\n<think>\n", "<bot>\n<think>"])

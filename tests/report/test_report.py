@@ -356,7 +356,7 @@ def test_one_dot_makes_a_picture_of_either_kind() -> None:
     ],
 )
 def test_collapse_in_words(at: tuple[float | None, float | None, float | None], says: str) -> None:
-    assert collapse_text(Collapse("hops", 64, "sparsity", 0.5, (0.0, 0.8), 1.0, *at)) == says
+    assert collapse_text(Collapse("hops", 64, "sparsity", 0.5, (0.0, 0.8), *at)) == says
 
 
 def test_bytes_of_the_weights_are_a_third_axis_where_they_differ() -> None:

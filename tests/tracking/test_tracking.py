@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,14 @@ def _write_trial(study: StudyRun, identity: str = "trial-1") -> str:
 
 @pytest.mark.store
 class TestRuns:
+    def test_what_is_no_finite_number_is_named_and_not_stored(self, store: Store) -> None:
+        """MLflow would store 1.8e308 for infinity, and 0 for what is no number."""
+        with store.study("demo", PARAMS, {}, {}) as study:
+            study.log_metrics({"a": inf, "b": -inf, "c": nan, "right": 1.0})
+            run = _read(store, study.id)
+            assert run.data.metrics == {"right": 1.0}
+            assert run.data.tags["not_finite"] == "a, b, c"
+
     def test_study_carries_what_it_was_given(self, store: Store) -> None:
         with store.study("demo", PARAMS, {"note": "x"}, {"budgets": [16]}) as study:
             assert _read(store, study.id).info.status == "RUNNING"
