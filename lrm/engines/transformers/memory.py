@@ -45,9 +45,12 @@ def free_memory(device: torch.device) -> int:
         return int(free + cached)
     free = int(psutil.virtual_memory().available)
     try:
-        limit = int((CGROUP / "memory.max").read_text())
-        used = int((CGROUP / "memory.current").read_text())
-        kinds = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        limit = int((CGROUP / "memory.max").read_text(encoding="utf-8"))
+        used = int((CGROUP / "memory.current").read_text(encoding="utf-8"))
+        kinds = dict(
+            line.split()
+            for line in (CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines()
+        )
         used -= int(kinds["inactive_file"]) + int(kinds["active_file"])  # given back when needed
     except (OSError, ValueError, KeyError):  # no container, or one without a limit
         return free
