@@ -164,6 +164,24 @@ def test_a_model_of_a_short_context_is_calibrated_on_shorter_rows(tmp_path: Path
     Wanda(0.5, calibration).apply(checkpoint, tmp_path / "out")
 
 
+@pytest.mark.parametrize(("reads", "answer"), [(256, 64), (2048, 1024), (131_072, 1024)])
+def test_an_answer_leaves_room_for_the_prompt(reads: int, answer: int, tmp_path: Path) -> None:
+    folder = copied(tmp_path / "model", max_position_embeddings=reads)
+    assert open_model(str(folder)).answer_tokens == answer
+
+
+@pytest.mark.engine
+def test_a_model_of_a_short_context_is_searched(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(tmp_path / "model", max_position_embeddings=256)
+    flags = "--sparsity 0 --benchmarks deduction --questions 1 --budgets"
+    asked = ["--model", str(folder), *flags.split()]
+    assert main([*asked, "128"], tmp_path) == 2
+    assert "lower the budgets" in capfd.readouterr().err
+    assert main([*asked, "16"], tmp_path) == 0
+
+
 def test_a_byte_order_mark_is_told(tmp_path: Path) -> None:
     folder = copied(tmp_path / "model")
     path = folder / "tokenizer_config.json"

@@ -69,10 +69,19 @@ class LocatedModel:
         """Fetches what is not here yet, and reads all of it once, for its digest."""
         path = self.fetch()
         embedded = path.parent == EMBEDDED
-        answer_tokens = 32 if embedded else 1024
         openers = {"gguf": gguf_files.open_gguf, "tokenizer": open_tokenizer}
         checkpoint = openers.get(self.format, open_checkpoint)(path)
+        answer_tokens = 32 if embedded else _answer_tokens(checkpoint)
         return Model(self.name, checkpoint, answer_tokens, embedded)
+
+
+def _answer_tokens(checkpoint: Checkpoint) -> int:
+    """What an answer may take: 1,024 tokens, or a quarter of what a model reads that reads fewer
+    than twice as many."""
+    if checkpoint.format in ("gguf", "tokenizer"):
+        return 1024
+    reads = read_config(checkpoint.path).get("max_position_embeddings")
+    return reads // 4 if isinstance(reads, int) and reads < 2048 else 1024
 
 
 def embedded_names() -> list[str]:
