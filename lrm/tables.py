@@ -30,20 +30,13 @@ class Table:
 
 def percent(interval: Interval) -> str:
     """A share with its 95% interval: "50.0% [33, 67]"."""
-    return f"{100 * interval.value:.1f}%" + bounds(interval, ".0f", 100)
+    low, high = f"{100 * interval.low:.0f}", f"{100 * interval.high:.0f}"
+    return f"{100 * interval.value:.1f}% [{low}, {high}]"
 
 
 def amount(interval: Interval) -> str:
     """A mean amount with its 95% interval: "102.5 [96.4, 108.7]"."""
-    return f"{interval.value:,.1f}" + bounds(interval, ",.1f")
-
-
-def bounds(interval: Interval, form: str, factor: float = 1) -> str:
-    """Both ends of an interval, behind its estimate: " [33, 67]"; "" where it is not known."""
-    if not interval.known:
-        return ""
-    low, high = (f"{factor * end:{form}}" for end in (interval.low, interval.high))
-    return f" [{low}, {high}]"
+    return f"{interval.value:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
 
 
 def some(words: Sequence[str], most: int = 5) -> str:
@@ -59,9 +52,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 def signed(difference: Interval) -> str:
     """A difference of shares in percentage points, with its interval: "+5.5 [-23, +33]"."""
-    return f"{100 * difference.value:+.1f}" + bounds(difference, "+.0f", 100)
+    return (
+        f"{100 * difference.value:+.1f} [{100 * difference.low:+.0f}, {100 * difference.high:+.0f}]"
+    )
 
 
 def times(ratio: Interval) -> str:
     """A ratio with its interval: "1.20 x [1.10, 1.31]"."""
-    return f"{ratio.value:.2f} x" + bounds(ratio, ".2f")
+    return f"{ratio.value:.2f} x [{ratio.low:.2f}, {ratio.high:.2f}]"

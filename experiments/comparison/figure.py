@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from experiments.comparison import tables
 from experiments.comparison.joint_front import EntryPair, JointFront
+from lrm.records.point import Interval
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.figure import Figure, Panel, Section
 from lrm.report.spots import ACCURACY, log_length, spot_dot
@@ -73,7 +74,7 @@ def _differences(pairs: Sequence[EntryPair]) -> list[Dot]:
         Dot(
             series=_against(pair),
             position=pair.level,
-            value=pair.comparison.accuracy.interval.mapped(lambda share: 100 * share),
+            value=Interval(*(100 * end for end in _ends(pair))),
             hover={
                 "one": pair.comparison.first,
                 "other": pair.comparison.second,
@@ -82,3 +83,8 @@ def _differences(pairs: Sequence[EntryPair]) -> list[Dot]:
         )
         for pair in pairs
     ]
+
+
+def _ends(pair: EntryPair) -> tuple[float, float, float]:
+    accuracy = pair.comparison.accuracy
+    return accuracy.value, accuracy.low, accuracy.high

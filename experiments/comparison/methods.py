@@ -21,7 +21,7 @@ from lrm.generation.calibration import practised
 from lrm.records.point import Budget
 from lrm.records.reply import Decoding
 from lrm.stats import intervals
-from lrm.tables import Table, amount, bounds, percent
+from lrm.tables import Table, amount, percent
 
 HELD_OUT = 16
 """Held-out replies to practice questions of each twin."""
@@ -109,5 +109,5 @@ def _held_out(evaluator: LevelEvaluator) -> list[tuple[str, Sequence[int]]]:
 
 def _perplexity(losses: Sequence[float]) -> str:
     """Perplexity with its interval over replies."""
-    interval = intervals.mean([[loss] for loss in losses]).mapped(math.exp)
-    return f"{interval.value:.3f}{bounds(interval, '.3f')}"
+    mean = intervals.mean([[loss] for loss in losses])
+    return f"{math.exp(mean.value):.3f} [{math.exp(mean.low):.3f}, {math.exp(mean.high):.3f}]"

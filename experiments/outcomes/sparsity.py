@@ -89,10 +89,10 @@ def collapse_text(collapse: Collapse) -> str:
     if collapse.unsolved:
         return collapse.unsolved
     if collapse.at is None:
-        perhaps = f" [but perhaps at {level(collapse.low)}]" if collapse.hinted else ""
+        perhaps = "" if collapse.low is None else f" [but perhaps at {level(collapse.low)}]"
         return f"does not collapse in the levels measured{perhaps}"
-    ends = f" [{level(collapse.low)} to {level(collapse.high)}]" if collapse.known else ""
-    return f"collapses at {level(collapse.at)} sparsity{ends}"
+    ends = f"{level(collapse.low)} to {level(collapse.high)}"
+    return f"collapses at {level(collapse.at)} sparsity [{ends}]"
 
 
 def look_further(outcome: SearchOutcome) -> str:

@@ -106,11 +106,11 @@ class Findings:
             "budget": point.budget.tokens,
             "policy": point.budget.policy,
             "accuracy": point.accuracy.value,
-            "accuracy_low": point.accuracy.bounds[0],
-            "accuracy_high": point.accuracy.bounds[1],
+            "accuracy_low": point.accuracy.low,
+            "accuracy_high": point.accuracy.high,
             "tokens_mean": point.tokens.value,
-            "tokens_low": point.tokens.bounds[0],
-            "tokens_high": point.tokens.bounds[1],
+            "tokens_low": point.tokens.low,
+            "tokens_high": point.tokens.high,
             "run_id": point.run_id,
         }
 

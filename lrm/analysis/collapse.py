@@ -14,7 +14,6 @@ from lrm.analysis.unsolved import unsolved
 from lrm.analysis.variant import Variant
 from lrm.errors import BadInput
 from lrm.stats.collapse import HALF, collapse_level
-from lrm.stats.intervals import FEWEST
 
 CollapseAxis = Literal["sparsity", "bits", "size"]
 """The attribute of a `Variant` that counts its level: compression is harder at a higher sparsity,
@@ -31,8 +30,7 @@ class Collapse:
     `at` is that level, with its 95% interval [`low`, `high`], from the mildest level to the
     hardest; None is beyond the `levels` measured, which run from the dense one to the hardest. If
     `low` is None, the data do not even hint at a collapse. `unsolved` says that the dense model is
-    never correct (see `lrm.analysis.unsolved`), "" where it is. Too few questions have no interval
-    that is `known`, as in `lrm.records.point.Interval`.
+    never correct (see `lrm.analysis.unsolved`), "" where it is.
     """
 
     benchmark: str
@@ -44,15 +42,12 @@ class Collapse:
     low: float | None
     high: float | None
     unsolved: str = ""
-    known: bool = True
 
     @property
     def interval_text(self) -> str:
         """The point with its interval, as in a table."""
         if self.at is None:
-            return f"beyond, perhaps {self._text(self.low)}" if self.hinted else "beyond"
-        if not self.known:
-            return self._text(self.at)
+            return "beyond" if self.low is None else f"beyond, perhaps {self._text(self.low)}"
         ends = (
             "beyond" if end is None else FORMS[self.axis].format(end)
             for end in (self.low, self.high)
@@ -66,7 +61,7 @@ class Collapse:
         if len(self.levels) < 2:
             return f"{self.benchmark}: only the dense model was measured."
         if self.at is None:
-            perhaps = f", but perhaps at {self._text(self.low)}" if self.hinted else ""
+            perhaps = "" if self.low is None else f", but perhaps at {self._text(self.low)}"
             return (
                 f"{self.benchmark}: does not fall below {self.threshold:.0%} of the dense "
                 f"accuracy in the levels measured{perhaps}."
@@ -76,13 +71,8 @@ class Collapse:
             f"{self.interval_text}."
         )
 
-    @property
-    def hinted(self) -> bool:
-        """Whether the data hint at a collapse that the estimate does not show."""
-        return self.known and self.at is None and self.low is not None
-
-    def _text(self, level: float | None) -> str:
-        return "beyond" if level is None else FORMS[self.axis].format(level) + UNITS[self.axis]
+    def _text(self, level: float) -> str:
+        return FORMS[self.axis].format(level) + UNITS[self.axis]
 
 
 def collapse(
@@ -134,5 +124,4 @@ def collapse_of(
     falling = axis != "sparsity"
     levels = tuple(sorted(scores, reverse=falling))
     at, low, high = collapse_level(scores, threshold=threshold, falling=falling)
-    known = len(scores[levels[0]]) >= FEWEST
-    return Collapse(benchmark, budget, axis, threshold, levels, at, low, high, unsolved, known)
+    return Collapse(benchmark, budget, axis, threshold, levels, at, low, high, unsolved)

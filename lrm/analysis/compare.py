@@ -18,7 +18,7 @@ from lrm.scoring.grid import Grid
 from lrm.scoring.scores import accuracy, tokens
 from lrm.stats import intervals, paired
 from lrm.stats.paired import Difference
-from lrm.tables import bounds, some
+from lrm.tables import some
 
 PAPER = ("aime", "folio", "temporal")
 """The benchmarks of the paper's Avg. MuSiQue is not among them."""
@@ -66,7 +66,7 @@ class Comparison:
     @property
     def separable(self) -> bool:
         """Whether the two differ significantly, in accuracy or in tokens."""
-        return self.accuracy.significant or self.tokens.excludes(1)
+        return self.accuracy.significant or not self.tokens.low <= 1 <= self.tokens.high
 
     @property
     def sentence(self) -> str:
@@ -75,12 +75,12 @@ class Comparison:
             verdict = f"{difference.verdict} accuracy by {abs(difference.value):.1%}"
         else:
             verdict = f"{difference.verdict} in accuracy ({difference.value:+.1%})"
-        more = ("fewer" if ratio.value < 1 else "more") if ratio.excludes(1) else None
+        more = "fewer" if ratio.high < 1 else "more" if ratio.low > 1 else None
         length = f"significantly {more} tokens" if more else "no significant difference in tokens"
         return (
-            f"{self.first} against {self.second}: {verdict}"
-            f"{bounds(difference.interval, '+.1%')}; "
-            f"{length} ({ratio.value:.2f} times{bounds(ratio, '.2f')}); "
+            f"{self.first} against {self.second}: {verdict} "
+            f"[{difference.low:+.1%}, {difference.high:+.1%}]; "
+            f"{length} ({ratio.value:.2f} times [{ratio.low:.2f}, {ratio.high:.2f}]); "
             f"{difference.questions} questions."
         )
 
@@ -124,20 +124,18 @@ def aligned(first: Grid, second: Grid, names: tuple[str, str]) -> tuple[Grid, Gr
 def pooled(differences: Sequence[Difference]) -> Difference:
     """Mean of the differences on several benchmarks, each counting the same."""
     mean = intervals.average([item.interval for item in differences])
-    questions = sum(item.questions for item in differences)
-    return Difference(mean.value, mean.low, mean.high, questions, mean.known)
+    return Difference(mean.value, mean.low, mean.high, sum(item.questions for item in differences))
 
 
 def geometric(ratios: Sequence[Interval]) -> Interval:
     """Geometric mean of ratios on several benchmarks; MOVER combines the logarithms' intervals."""
-    known = all(ratio.known for ratio in ratios)
     if any(ratio.value == 0 for ratio in ratios):
-        return Interval(0.0, 0.0, inf, known)
+        return Interval(0.0, 0.0, inf)
     value = exp(sum(log(ratio.value) for ratio in ratios) / len(ratios))
     if any(ratio.low <= 0 or not isfinite(ratio.high) for ratio in ratios):
-        return Interval(value, 0.0, inf, known)
+        return Interval(value, 0.0, inf)
     mean = intervals.average([Interval(log(r.value), log(r.low), log(r.high)) for r in ratios])
-    return Interval(value, min(exp(mean.low), value), max(exp(mean.high), value), known)
+    return Interval(value, min(exp(mean.low), value), max(exp(mean.high), value))
 
 
 def averages(variants: Sequence[Variant]) -> Mapping[str, tuple[str, ...]]:

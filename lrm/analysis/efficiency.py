@@ -21,7 +21,6 @@ from lrm.records.point import Interval
 from lrm.scoring.grid import Grid
 from lrm.stats import bootstrap
 from lrm.stats.bootstrap import Floats
-from lrm.stats.intervals import FEWEST
 
 GAIN, LOSS = 3.0, 5.0
 """AES: how much more a relative gain or loss of accuracy counts than relative shortening."""
@@ -47,11 +46,10 @@ def efficiency(grid: Grid, base: Grid | None = None) -> Efficiency:
     if base is not None:
         quantities += [base.per_question(values) for values in (base.score, base.tokens)]
     means = bootstrap.resampled(np.array(quantities))
-    known = len(grid.questions) >= FEWEST
     return Efficiency(
-        per_thousand=bootstrap.percentile(per_thousand(means[0], means[1]), known),
-        ock_score=bootstrap.percentile(ock_score(means[0], means[1]), known),
-        aes=None if base is None else bootstrap.percentile(aes(*means), known),
+        per_thousand=bootstrap.percentile(per_thousand(means[0], means[1])),
+        ock_score=bootstrap.percentile(ock_score(means[0], means[1])),
+        aes=None if base is None else bootstrap.percentile(aes(*means)),
     )
 
 

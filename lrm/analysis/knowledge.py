@@ -19,7 +19,6 @@ from lrm.analysis.variant import Variant
 from lrm.records.point import Interval
 from lrm.scoring.grid import Grid
 from lrm.stats import intervals, paired
-from lrm.tables import bounds
 
 _HOPS = re.compile(r"(\d+)-hop")
 
@@ -67,8 +66,8 @@ class Contrast:
                 f"{self.variant}: the dense model is correct too rarely on {sides} for "
                 "their relative losses to be compared."
             )
-        gap = f"{self.gap.value:+.0%}{bounds(self.gap, '+.0%')}"
-        if not self.gap.excludes(0):
+        gap = f"{self.gap.value:+.0%} [{self.gap.low:+.0%}, {self.gap.high:+.0%}]"
+        if self.gap.low <= 0 <= self.gap.high:
             return (
                 f"{self.variant}: no significant difference between the losses on {sides} ({gap})."
             )
@@ -125,12 +124,8 @@ def loss(name: str, part: Part) -> Loss:
     accuracies = [[intervals.accuracy(grid.padded(grid.score)) for grid in pair] for pair in part]
     compressed, dense = (intervals.average(list(side)) for side in zip(*accuracies, strict=True))
     share = paired.retained(compressed, dense, _correlation(part))
-    lost = None if share is None else _complement(share)
+    lost = None if share is None else Interval(1 - share.value, 1 - share.high, 1 - share.low)
     return Loss(name, sum(len(grid.questions) for grid, _ in part), dense, compressed, lost)
-
-
-def _complement(share: Interval) -> Interval:
-    return Interval(1 - share.value, 1 - share.high, 1 - share.low, share.known)
 
 
 def _correlation(part: Part) -> float:

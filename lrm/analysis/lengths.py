@@ -45,10 +45,11 @@ class Split:
 
     @property
     def verdict(self) -> str:
-        if not self.difference.excludes(0):
-            return "no significant difference"
-        longer = self.difference.value < 0
-        return f"{'longer' if longer else 'shorter'} replies are more accurate"
+        if self.difference.low > 0:
+            return "shorter replies are more accurate"
+        if self.difference.high < 0:
+            return "longer replies are more accurate"
+        return "no significant difference"
 
 
 def across(grid: Grid, part: float = SHARE) -> Split | None:

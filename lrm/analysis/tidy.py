@@ -64,19 +64,19 @@ def _numbers(grid: Grid) -> dict[str, Cell]:
         "questions": len(grid.questions),
         "replies": grid.replies,
         "accuracy": correct.value,
-        "accuracy_low": correct.bounds[0],
-        "accuracy_high": correct.bounds[1],
+        "accuracy_low": correct.low,
+        "accuracy_high": correct.high,
         "tokens": length.value,
-        "tokens_low": length.bounds[0],
-        "tokens_high": length.bounds[1],
+        "tokens_low": length.low,
+        "tokens_high": length.high,
         "thinking": float(grid.per_question(grid.thinking).mean()),
     }
     for item in fields(shares):
         share: Interval = getattr(shares, item.name)
         numbers |= {
             item.name: share.value,
-            f"{item.name}_low": share.bounds[0],
-            f"{item.name}_high": share.bounds[1],
+            f"{item.name}_low": share.low,
+            f"{item.name}_high": share.high,
         }
     return numbers
 

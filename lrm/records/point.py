@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,34 +28,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95% interval.
-
-    Where too few questions were asked for an interval, it is not `known`: `low` and `high` are then
-    logged, but neither shown nor drawn, and nothing is called significant by them.
-    """
+    """An estimate with its 95% interval."""
 
     value: float
     low: float
     high: float
-    known: bool = True
 
     def __post_init__(self) -> None:
         if not self.low <= self.value <= self.high:
             raise ValueError(f"{self.value} lies outside its interval [{self.low}, {self.high}]")
-
-    def excludes(self, value: float) -> bool:
-        """Whether the estimate differs significantly from a value."""
-        return self.known and not self.low <= value <= self.high
-
-    def mapped(self, increasing: Callable[[float], float]) -> Interval:
-        """The interval of a function that grows with the value."""
-        low, high = increasing(self.low), increasing(self.high)
-        return Interval(increasing(self.value), low, high, self.known)
-
-    @property
-    def bounds(self) -> tuple[float | None, float | None]:
-        """Both ends; None where the interval is not known."""
-        return (self.low, self.high) if self.known else (None, None)
 
 
 @dataclass(frozen=True, slots=True)

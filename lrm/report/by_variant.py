@@ -38,10 +38,6 @@ class VariantValue:
         return {**values, **self.details, "run": self.variant.run_id}
 
 
-def _has_interval(value: Interval) -> bool:
-    return value.known and isfinite(value.low) and isfinite(value.high)
-
-
 def by_variant(
     data: ReportData, values: Sequence[VariantValue], axis: ChartAxis, mark: float | None = None
 ) -> Chart:
@@ -52,7 +48,7 @@ def by_variant(
     one.
     """
     order = list(dict.fromkeys(value.series for value in values))
-    finite = [item for item in values if _has_interval(item.value)]
+    finite = [item for item in values if isfinite(item.value.low) and isfinite(item.value.high)]
     if not finite:
         raise BadInput("no interval is known: too few questions were asked.")
     shown = sorted(finite, key=lambda item: order.index(item.series))

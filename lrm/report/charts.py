@@ -87,8 +87,7 @@ class Dot:
 
     def row(self, labels: Sequence[str]) -> dict[str, object]:
         """As Vega's data. Columns of `hover` are numbered, so that `labels` may hold any text."""
-        left, right = (self.position_interval or Interval(0, 0, 0)).bounds
-        low, high = self.value.bounds
+        across = self.position_interval or Interval(0, 0, 0)
         hover = {
             f"hover{i}": self.hover[label] for i, label in enumerate(labels) if label in self.hover
         }
@@ -97,10 +96,10 @@ class Dot:
             "part": self.part,
             "position": self.position,
             "value": self.value.value,
-            "low": low,
-            "high": high,
-            "left": left,
-            "right": right,
+            "low": self.value.low,
+            "high": self.value.high,
+            "left": across.low,
+            "right": across.high,
             **hover,
         }
 

@@ -69,7 +69,7 @@ def knowledge(data: ReportData) -> Figure:
 
 def _sentences(made: Sequence[Contrast]) -> list[str]:
     """The contrasts that differ significantly, and how many do not."""
-    significant = [item for item in made if item.gap and item.gap.excludes(0)]
+    significant = [item for item in made if item.gap and not item.gap.low <= 0 <= item.gap.high]
     sentences = [item.sentence for item in significant]
     unknown = sum(item.gap is None for item in made)
     if rest := len(made) - len(significant) - unknown:

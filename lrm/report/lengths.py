@@ -73,7 +73,9 @@ LACKING = {
 
 def _findings(title: str, splits: Sequence[tuple[Variant, str, Split]]) -> Iterator[str]:
     """The splits that differ significantly, and how many do not."""
-    significant = [item for item in splits if item[2].difference.excludes(0)]
+    significant = [
+        item for item in splits if not item[2].difference.low <= 0 <= item[2].difference.high
+    ]
     for variant, name, split in significant:
         yield (
             f"{name}, {variant.name}, {title}: {split.verdict} (shortest {percent(split.short)}, "

@@ -71,7 +71,7 @@ def _collapse_dot(item: Collapse) -> Dot:
     assert item.at is not None
     mildest, hardest = item.levels[0], item.levels[-1]
     ends = [item.at, item.low or mildest, hardest if item.high is None else item.high]
-    interval = Interval(item.at, min(ends), max(ends), item.known)
+    interval = Interval(item.at, min(ends), max(ends))
     return Dot(item.benchmark, item.benchmark, interval, {"collapse": item.sentence})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lrm.analysis.fronts import Spot
+from lrm.records.point import Interval
 from lrm.report.charts import SHARE, ChartAxis, Dot
 from lrm.tables import amount, percent
 
@@ -12,7 +13,8 @@ INTERVALS = "Bars are 95% intervals over questions."
 
 def spot_dot(label: str, spot: Spot, part: str = "") -> Dot:
     """The setting in the plane of tokens (log scale) and accuracy."""
-    across = spot.tokens.mapped(log_length)
+    tokens = spot.tokens
+    across = Interval(*(log_length(end) for end in (tokens.value, tokens.low, tokens.high)))
     return Dot(label, across.value, spot.accuracy, hover(spot), across, part)
 
 

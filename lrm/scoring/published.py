@@ -133,9 +133,9 @@ class PublishedComparison:
     @property
     def verdict(self) -> Verdict:
         """Ours against theirs. "compatible": the difference's 95% interval contains 0."""
-        if not self.difference.excludes(0):
-            return "compatible"
-        return "higher" if self.difference.value > 0 else "lower"
+        if self.difference.low > 0:
+            return "higher"
+        return "lower" if self.difference.high < 0 else "compatible"
 
 
 def compare(
@@ -226,6 +226,5 @@ def rows(
     ]
 
 
-def _flat(name: str, interval: Interval) -> dict[str, float | None]:
-    low, high = interval.bounds
-    return {name: interval.value, f"{name}_low": low, f"{name}_high": high}
+def _flat(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -48,15 +48,15 @@ def resampled(values: NDArray[np.floating], draws: int = DRAWS, seed: int = SEED
     return means
 
 
-def percentile(values: Floats, known: bool = True) -> Interval | None:
+def percentile(values: Floats) -> Interval | None:
     """95% percentile interval of a statistic from its values [draws + 1] on `resampled` means.
 
     The first value is the estimate. Draws on which the statistic is not defined (NaN) are left out.
-    None if the estimate is NaN. `known` as in `Interval`.
+    None if the estimate is NaN.
     """
     estimate = float(values[0])
     if np.isnan(estimate):
         return None
     defined = values[1:][~np.isnan(values[1:])]
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(estimate, min(float(low), estimate), max(float(high), estimate), known)
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate))

@@ -8,7 +8,6 @@ Samples of one question are never taken as independent: they are averaged first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from math import sqrt
 
@@ -25,9 +24,6 @@ Z = float(special.ndtri((1 + LEVEL) / 2))
 PRIOR_WEIGHT = 0.06
 """Weight of one right and one wrong question that are added when the spread over questions is
 estimated. Where few questions are missed, one hardly sees how far their samples agree."""
-
-FEWEST = 3
-"""The fewest questions that an interval is shown for: one shows no spread, and two next to none."""
 
 Samples = Sequence[Sequence[float]] | NDArray[np.floating]
 """One row a question, one entry a sample; an array has NaN where a question has fewer samples."""
@@ -55,8 +51,7 @@ def wilson(share: float, questions: float, quantile: float = Z) -> Interval:
     spread = quantile**2 / questions
     centre = (share + spread / 2) / (1 + spread)
     half = quantile * sqrt(share * (1 - share) / questions + spread / questions / 4) / (1 + spread)
-    low, high = max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
-    return Interval(share, low, high, questions >= FEWEST)
+    return Interval(share, max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share)))
 
 
 def mean(values: Samples) -> Interval:
@@ -65,7 +60,7 @@ def mean(values: Samples) -> Interval:
     Student's t after Hall's transformation (Hall 1992, JRSS B 54:221-228), which allows for the
     skew of lengths: where they are not skewed it is the plain t interval. Of very few questions the
     transformation may say anything, so beyond the plain interval it goes no further than the
-    longest question. Fewer than FEWEST questions have no interval that is known. Where a rare
+    longest question. One question has no interval: both ends are the value itself. Where a rare
     length (a loop) was not seen at all, no interval can know of it.
     """
     means = question_means(values)[0]
@@ -74,28 +69,26 @@ def mean(values: Samples) -> Interval:
     squares = float((deviations**2).sum())
     error = sqrt(squares / (count - 1)) / sqrt(count) if count > 1 else 0.0
     if error <= 1e-12 * abs(value):
-        return Interval(value, value, value, count >= FEWEST)
+        return Interval(value, value, value)
     skew = float((deviations**3).mean()) / sqrt(squares / count) ** 3
     low, high = (
         value - error * _hall_inverse(sign * t_quantile(count), skew, count) for sign in (1, -1)
     )
     plain = value + error * t_quantile(count)
-    ends = max(0.0, min(low, value)), max(plain, min(high, float(means.max())))
-    return Interval(value, *ends, count >= FEWEST)
+    return Interval(value, max(0.0, min(low, value)), max(plain, min(high, float(means.max()))))
 
 
 def average(parts: Sequence[Interval]) -> Interval:
     """Plain mean of independent estimates; MOVER combines their intervals.
 
     MOVER (Zou and Donner 2008, Statistics in Medicine 27:1693-1702) keeps what each part's interval
-    knows of its own skew, so a part at 100% still counts as uncertain downwards. It is known where
-    each part's is.
+    knows of its own skew, so a part at 100% still counts as uncertain downwards.
     """
     count = len(parts)
     value = sum(part.value for part in parts) / count
     low = value - sqrt(sum((part.value - part.low) ** 2 for part in parts)) / count
     high = value + sqrt(sum((part.high - part.value) ** 2 for part in parts)) / count
-    return Interval(value, min(low, value), max(high, value), all(part.known for part in parts))
+    return Interval(value, min(low, value), max(high, value))
 
 
 def question_means(values: Samples) -> tuple[Floats, int]:
@@ -124,8 +117,7 @@ def share_interval(means: Floats, replies: int, quantile: float) -> Interval:
     squares = float(((means - centre) ** 2).sum()) + PRIOR_WEIGHT * (centre**2 + (1 - centre) ** 2)
     binary = float(centre * (1 - centre))
     variance = max(squares / (weight - 1), binary * count / replies)
-    effective = wilson(value, max(count, count * binary / variance), quantile)
-    return replace(effective, known=count >= FEWEST)
+    return wilson(value, max(count, count * binary / variance), quantile)
 
 
 def t_quantile(count: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lrm.records.point import Interval
 from lrm.stats.bootstrap import LEVEL, Floats, resampled
-from lrm.stats.intervals import FEWEST, Samples, question_means, share_interval, t_quantile
+from lrm.stats.intervals import Samples, question_means, share_interval, t_quantile
 
 ENOUGH = 6
 """The fewest questions of which all lie on one side of the truth in less than one case of twenty
@@ -18,19 +18,17 @@ ENOUGH = 6
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A paired difference with its 95% interval, over `questions` questions that both answered;
-    `known` as in `Interval`."""
+    """A paired difference with its 95% interval, over `questions` questions that both answered."""
 
     value: float
     low: float
     high: float
     questions: int
-    known: bool = True
 
     @property
     def significant(self) -> bool:
         """Whether the interval leaves zero out."""
-        return self.interval.excludes(0)
+        return not self.low <= 0 <= self.high
 
     @property
     def verdict(self) -> str:
@@ -40,7 +38,7 @@ class Difference:
 
     @property
     def interval(self) -> Interval:
-        return Interval(self.value, self.low, self.high, self.known)
+        return Interval(self.value, self.low, self.high)
 
 
 def difference(first: Interval, second: Interval) -> Interval:
@@ -68,8 +66,7 @@ def paired_difference(first: Samples, second: Samples) -> Difference:
         share_interval(means_second, replies_second, quantile),
         correlation(means, means_second),
     )
-    low, high = max(-1.0, interval.low), min(1.0, interval.high)
-    return Difference(interval.value, low, high, len(means), interval.known)
+    return Difference(interval.value, max(-1.0, interval.low), min(1.0, interval.high), len(means))
 
 
 def paired_ratio(first: Samples, second: Samples) -> Interval:
@@ -85,16 +82,15 @@ def paired_ratio(first: Samples, second: Samples) -> Interval:
     (means, _), (means_second, _) = question_means(first), question_means(second)
     _check_same_length(means, means_second)
     top, bottom = float(means.mean()), float(means_second.mean())
-    known = len(means) >= FEWEST
     if bottom == 0:
         raise ValueError("a ratio to amounts that are all zero is not defined")
     if len(means) < 2 or top == 0:
-        return Interval(top / bottom, 0.0, inf, known)
+        return Interval(top / bottom, 0.0, inf)
     base = means_second / bottom
     excess = means / top - base
     error = float(np.std(excess, ddof=1)) / sqrt(len(means))
     if error < 1e-9:
-        return Interval(top / bottom, top / bottom, top / bottom, known)
+        return Interval(top / bottom, top / bottom, top / bottom)
     studentised = _studentised(excess, base)
     low, high = np.quantile(studentised, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
     plain = error * t_quantile(len(means))
@@ -104,7 +100,7 @@ def paired_ratio(first: Samples, second: Samples) -> Interval:
     if len(means) >= ENOUGH:
         ends[0] = max(ends[0], min(top / bottom * exp(-plain), float(np.nanmin(ratios))))
         ends[1] = min(ends[1], max(top / bottom * exp(plain), float(np.nanmax(ratios))))
-    return Interval(top / bottom, min(ends[0], top / bottom), max(ends[1], top / bottom), known)
+    return Interval(top / bottom, min(ends[0], top / bottom), max(ends[1], top / bottom))
 
 
 def retained(accuracy: Interval, base: Interval, correlated: float) -> Interval | None:
@@ -125,8 +121,7 @@ def retained(accuracy: Interval, base: Interval, correlated: float) -> Interval 
 
     value = accuracy.value / base.value
     bounds = end(accuracy.low, high, -1), end(accuracy.high, low, 1)
-    known = accuracy.known and base.known
-    return Interval(value, max(0.0, min(bounds[0], value)), max(bounds[1], value), known)
+    return Interval(value, max(0.0, min(bounds[0], value)), max(bounds[1], value))
 
 
 def correlation(first: Floats, second: Floats) -> float:
@@ -149,7 +144,7 @@ def _mover(first: Interval, second: Interval, correlated: float) -> Interval:
 
     down = reach(first.value - first.low, second.high - second.value)
     up = reach(first.high - first.value, second.value - second.low)
-    return Interval(value, value - down, value + up, first.known and second.known)
+    return Interval(value, value - down, value + up)
 
 
 def _studentised(excess: Floats, base: Floats) -> Floats:

@@ -357,7 +357,7 @@ def test_tidy_tables_hold_what_the_grids_do() -> None:
     dense = variant(grid([[1, 0], [1, nan]], [[3, 5], [7, 0]], groups=["", "2-hop"]), bytes=5.0)
     (row,) = tidy.settings([dense])
     right = accuracy(dense.grid("aime", 64))
-    assert (row["accuracy"], row["accuracy_low"]) == (right.value, None)  # two questions
+    assert (row["accuracy"], row["accuracy_low"]) == (right.value, right.low)
     assert row["tokens"] == tokens(dense.grid("aime", 64)).value == 5.5
     assert (row["variant"], row["benchmark"], row["budget"], row["replies"]) == (
         "dense",
@@ -430,7 +430,7 @@ def test_tokens_until_the_first_right_answer() -> None:
     assert found.tokens is not None
     assert found.whole is not None
     assert (found.tokens.value, found.whole.value) == (pytest.approx(2), 17)
-    assert searched(rows, "words").tokens == Interval(1, 1, 1, known=False)
+    assert searched(rows, "words").tokens == Interval(1, 1, 1)
     assert searched(rows[1:2]).tokens is None
     with pytest.raises(BadInput, match="unfinished"):
         searched(rows[2:])

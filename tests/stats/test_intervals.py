@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from lrm.records.point import Interval
-from lrm.stats import intervals, paired
-from lrm.tables import amount, percent, signed
+from lrm.stats import intervals
 from tests.stats.simulated import QUESTIONS, STUDIES, covered, difficulties, sampled
 
 
@@ -89,7 +88,7 @@ def test_token_mean_by_hand() -> None:
     interval = intervals.mean([[10.0], [20.0], [30.0]])
     assert interval.value == 20
     assert interval.high - 20 == pytest.approx(4.3027 * 10 / 3**0.5, rel=1e-4)
-    assert intervals.mean([[5.0, 7.0]]) == Interval(6.0, 6.0, 6.0, known=False)
+    assert intervals.mean([[5.0, 7.0]]) == Interval(6.0, 6.0, 6.0)
 
 
 def test_average_narrows_and_keeps_skew() -> None:
@@ -98,26 +97,3 @@ def test_average_narrows_and_keeps_skew() -> None:
     both = intervals.average([part, part])
     assert both.high == 1.0
     assert both.low == pytest.approx(1 - 0.1 / 2**0.5)
-
-
-@pytest.mark.parametrize(
-    ("count", "share", "length"),
-    [(1, "0.0%", "71.0"), (2, "50.0%", "72.0"), (3, "33.3% [6, 79]", "73.0 [68.0, 78.0]")],
-)
-def test_one_or_two_questions_have_no_interval(count: int, share: str, length: str) -> None:
-    right, tokens = [[0.0], [1.0], [0.0]][:count], [[71.0], [73.0], [75.0]][:count]
-    assert percent(intervals.accuracy(right)) == share
-    assert amount(intervals.mean(tokens)) == length
-    pair = [intervals.accuracy(right)] * 2
-    assert intervals.average(pair).known == (count > 2)
-    assert intervals.mean(tokens).bounds == (
-        (None, None) if count < 3 else pytest.approx((68.03, 77.97), abs=0.01)
-    )
-
-
-def test_nothing_is_significant_on_two_questions() -> None:
-    lengths = np.array([[10.0], [20.0]])
-    doubled = paired.paired_ratio(2 * lengths, lengths)
-    assert (doubled.value, doubled.excludes(1)) == (2, False)
-    lost = paired.paired_difference([[0.0]] * 2, [[1.0]] * 2)
-    assert (signed(lost.interval), lost.significant) == ("-100.0", False)

@@ -80,9 +80,9 @@ def test_ratios_at_the_edge() -> None:
     assert paired.paired_ratio(lengths, lengths) == Interval(1, 1, 1)
     doubled = paired.paired_ratio(2 * lengths, lengths)
     assert (doubled.value, doubled.low, doubled.high) == pytest.approx((2, 2, 2))
-    assert paired.paired_ratio(lengths[:1], lengths[1:2]) == Interval(0.5, 0, np.inf, known=False)
+    assert paired.paired_ratio(lengths[:1], lengths[1:2]) == Interval(0.5, 0, np.inf)
     two = paired.paired_ratio(lengths[:2], lengths[1:])
-    assert two == Interval(two.value, 0, np.inf, known=False)  # two questions say nothing
+    assert two == Interval(two.value, 0, np.inf)  # two questions say nothing
     with pytest.raises(ValueError, match="all zero"):
         paired.paired_ratio(lengths, 0 * lengths)
 
