@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from experiments.models.resolve import open_model
+from experiments.models.resolve import find_model, open_model
 from experiments.sparsity_search import main
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.config_fields import check_fields
@@ -180,6 +180,12 @@ def test_the_command_says_it_in_one_sentence(
     flags = ["--model", str(folder), "--method", "magnitude", "--sparsity", "0"]
     assert f"{folder}" in refused(main, tmp_path, capfd, *flags)
     assert not (tmp_path / "mlruns").exists()
+
+
+def test_sizes_are_checked_before_weights_are_fetched(tmp_path: Path) -> None:
+    folder = copied(tmp_path / "model", num_hidden_layers=10**9)
+    with pytest.raises(BadInput, match="num_hidden_layers is 1000000000"):
+        find_model(str(folder))
 
 
 @pytest.mark.parametrize(

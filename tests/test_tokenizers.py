@@ -137,20 +137,23 @@ def test_a_loader_that_changes_the_file_is_refused(
         open_checkpoint(folder)
 
 
-def test_tokens_without_an_embedding_are_refused(tmp_path: Path) -> None:
-    def add(spec: Json) -> None:
-        spec["added_tokens"].append({**spec["added_tokens"][2], "id": 1024, "content": "<call>"})
+def with_token(folder: Path, text: str) -> Path:
+    """One token more than the model has embeddings."""
 
-    folder = edited(tmp_path / "model", "tokenizer.json", add)
+    def add(spec: Json) -> None:
+        spec["added_tokens"].append({**spec["added_tokens"][2], "id": 1024, "content": text})
+
+    return edited(folder, "tokenizer.json", add)
+
+
+def test_tokens_without_an_embedding_are_refused(tmp_path: Path) -> None:
+    folder = with_token(tmp_path / "model", "<call>")
     with pytest.raises(BadInput, match=r"no embedding for, as '<call>': the model has 1024 emb"):
         open_checkpoint(folder)
 
 
 def test_a_token_that_only_fills_up_may_have_none(tmp_path: Path) -> None:
-    def add(spec: Json) -> None:
-        spec["added_tokens"].append({**spec["added_tokens"][2], "id": 1024, "content": "<fill>"})
-
-    folder = edited(tmp_path / "model", "tokenizer.json", add)
+    folder = with_token(tmp_path / "model", "<fill>")
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "<fill>"}))
     open_checkpoint(folder)

@@ -80,8 +80,7 @@ def command(
         calm()
         print(work(settings), flush=True)
     except LrmError as error:
-        if debug:
-            print(redact("".join(format_exception(error))), file=sys.stderr)
+        _print_traceback(error, debug)
         print(f"error: {redact(str(error))}", file=sys.stderr)
         return error.status
     except BrokenPipeError:
@@ -89,8 +88,7 @@ def command(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if debug:
-            print(redact("".join(format_exception(error))), file=sys.stderr)
+        _print_traceback(error, debug)
         reason = redact(str(error))
         print(f"error: {reason}. Make room or access; the same command goes on.", file=sys.stderr)
         return 1
@@ -98,6 +96,11 @@ def command(
         print(f"Stopped. {stopped}", file=sys.stderr)
         return 130
     return 0
+
+
+def _print_traceback(error: Exception, debug: bool) -> None:
+    if debug:
+        print(redact("".join(format_exception(error))), file=sys.stderr)
 
 
 def _open_streams() -> None:

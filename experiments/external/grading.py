@@ -6,6 +6,7 @@ import gzip
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,6 +15,7 @@ from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.models.resolve import EMBEDDED, embedded_names
 from lrm import registry
 from lrm.contracts.benchmark import Benchmark
+from lrm.digests import of_file
 from lrm.errors import BadInput
 from lrm.records.question import Question
 from lrm.scoring import submissions
@@ -40,6 +42,11 @@ class GradedTraces:
     left_out: int = 0
     prompts: int = 0
     prompts_of_the_paper: int = 0
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of every file by its path, in the order in which they were read."""
+        return {str(path): of_file(path) for path in self.paths}
 
     def track(self) -> str:
         """How the questions were asked, as the rows' own prompts tell."""

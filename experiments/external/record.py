@@ -14,7 +14,7 @@ from experiments.external.scorecard import ImportOutcome
 from experiments.external.settings import NOT_GIVEN, ScoreSettings
 from experiments.reporting import report_run
 from experiments.reporting.variants import of_runs
-from lrm.digests import of_file, of_json
+from lrm.digests import of_json
 from lrm.records.point import Interval, Unit
 from lrm.report.page import PAGE
 from lrm.report.reading import BenchmarkReading, read
@@ -76,7 +76,8 @@ def record(outcome: ImportOutcome, settings: ScoreSettings) -> ImportOutcome:
         for name, graded in outcome.traces.items():
             run.attach_generations(name, graded.file)
         run.log_samples(outcome.samples)
-        run.artifact("files.json", json.dumps(digests(outcome.traces), indent=1).encode())
+        digests = {name: graded.digests for name, graded in outcome.traces.items()}
+        run.artifact("files.json", json.dumps(digests, indent=1).encode())
         for path, data in scorecard.files(outcome).items():
             run.artifact(path, data)
         run.log_metrics(metrics(outcome))
@@ -129,16 +130,9 @@ def params_of(
             f"replies/{name}": graded.replies,
             f"version/{name}": graded.benchmark.version,
             f"rows/{name}": of_json([asdict(question) for question in graded.questions]),
-            f"file/{name}": ",".join(digests(traces)[name].values()),
+            f"file/{name}": ",".join(graded.digests.values()),
         }
     return shared
-
-
-def digests(traces: Mapping[str, GradedTraces]) -> dict[str, dict[str, str]]:
-    """The sha256 of every file, by benchmark and by path, in the order in which they were read."""
-    return {
-        name: {str(path): of_file(path) for path in graded.paths} for name, graded in traces.items()
-    }
 
 
 def _score(graded: GradedTraces, reading: BenchmarkReading, unit: Unit) -> Score:

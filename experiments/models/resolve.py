@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from lrm.compression.gguf import files as gguf_files
 from lrm.digests import of_files
 from lrm.errors import BadInput
 from lrm.model_config import read_config
+from lrm.model_sizes import check_sizes
 from lrm.records.model import Checkpoint, Format
 
 EMBEDDED = Path(__file__).parents[2] / "lrm" / "tiny" / "models"
@@ -122,6 +123,13 @@ def open_tokenizer(folder: Path) -> Checkpoint:
     return Checkpoint(folder, of_files(files), format="tokenizer")
 
 
+def _checked_config(folder: Path) -> Mapping[str, object]:
+    """The config, its sizes checked before any weights are fetched."""
+    config = read_config(folder)
+    check_sizes(folder / "config.json", config)
+    return config
+
+
 def _in_file(path: Path, tokenizer_only: bool) -> LocatedModel:
     if tokenizer_only:
         raise BadInput(
@@ -138,7 +146,7 @@ def _in_folder(name: str, folder: Path, tokenizer_only: bool) -> LocatedModel:
     if files and not any(folder.glob("*.safetensors")):
         first = choose(files, "", str(folder), f"give the path of one: {folder}/NAME.gguf")[0]
         return _in_file(folder / first, tokenizer_only)
-    return LocatedModel(name, formats.of_config(read_config(folder), folder), lambda: folder)
+    return LocatedModel(name, formats.of_config(_checked_config(folder), folder), lambda: folder)
 
 
 def _on_hub(text: str, tokenizer_only: bool) -> LocatedModel:
@@ -153,5 +161,5 @@ def _on_hub(text: str, tokenizer_only: bool) -> LocatedModel:
             repository.files, word, repository.described, f"name one: {name}:NAME"
         )
         return LocatedModel(text, "gguf", lambda: repository.fetch_file(first, rest))
-    config = read_config(repository.fetch(["config.json"]))
+    config = _checked_config(repository.fetch(["config.json"]))
     return LocatedModel(text, formats.of_config(config, text), lambda: repository.fetch(FOLDER))

@@ -23,7 +23,6 @@ from lrm.compression.streaming.forward import last_hidden, logits
 from lrm.compression.streaming.load import load
 from lrm.digests import of_json
 from lrm.errors import CompressionFailed
-from lrm.tokenizers import open_folder
 
 TEXTS: Sequence[tuple[str, str]] = [
     (prompt, reply)
@@ -47,7 +46,7 @@ Logits = Callable[[Sequence[Sequence[int]]], Iterable[Tensor]]
 
 def of_folder(folder: Path) -> float:
     """Of a dense Hugging Face folder, on a GPU if there is one."""
-    tokenizer = open_folder(folder)
+    tokenizer = tokenizers.open_folder(folder)
 
     def encode(text: str, beginning: bool) -> list[int]:
         return (tokenizers.encode_prompt if beginning else tokenizers.encode)(tokenizer, text)
