@@ -9,6 +9,7 @@ from typing import cast
 
 from lrm.contracts.benchmark import Benchmark
 from lrm.contracts.engine import EngineKind
+from lrm.contracts.file_format import FileFormat
 from lrm.contracts.pruner import PrunerKind
 from lrm.contracts.quantizer import QuantizerKind
 from lrm.errors import BadInput
@@ -41,6 +42,9 @@ QUANTIZERS = {
     "gguf": "lrm.compression.gguf.method:GGUF",
     "gptq": "lrm.compression.packed.gptq:GPTQ",
     "awq": "lrm.compression.packed.awq:AWQ",
+}
+FILE_FORMATS = {
+    "gguf": "lrm.compression.gguf.file_format:GGUF_FORMAT",
 }
 
 
@@ -78,6 +82,11 @@ def pruner(name: str) -> PrunerKind:
 def quantizer(name: str) -> QuantizerKind:
     """The class of the quantizer of that name; BadInput if there is none."""
     return cast(QuantizerKind, _registered("quantizer", name, QUANTIZERS))
+
+
+def file_format(name: str) -> FileFormat:
+    """The format of that name; BadInput if there is none."""
+    return cast(FileFormat, _registered("file format", name, FILE_FORMATS))
 
 
 def _registered(kind: str, name: str, known: Mapping[str, str]) -> object:

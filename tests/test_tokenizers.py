@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from experiments.models.resolve import open_model
+from experiments.models.resolve import open_model, open_tokenizer
 from experiments.sparsity_search import main
 from lrm.benchmarks.deduction import DEDUCTION
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.pruning.wanda import Wanda
-from lrm.engines.shared.hub_tokenizer import open_tokenizer
-from lrm.engines.shared.tokenizer import FolderCodec
+from lrm.engines.shared.folder_codec import FolderCodec
 from lrm.errors import BadInput
 from lrm.generation.calibration import practice_prompts
 from lrm.records.reply import Decoding, Prompt
@@ -69,7 +68,7 @@ def test_prompts_are_those_of_the_file(case: str, tmp_path: Path) -> None:
         codec = FolderCodec(open_checkpoint(folder))
         assert prompt_ids(codec, text) == tuple(expected)
         # A server's tokenizer, imports and the perplexity of texts read the same.
-        counted = open_tokenizer(str(folder))
+        counted = open_folder(open_tokenizer(folder).path)
         assert encode_prompt(counted, text) == expected
         assert encode(counted, text) == expected[1:]
         assert decode(counted, expected[1:]) == text
@@ -118,7 +117,7 @@ def test_a_text_that_does_not_come_back_is_refused(
     with pytest.raises(BadInput, match=r"does not give back the text that it cuts: .*becomes"):
         open_checkpoint(folder)
     with pytest.raises(BadInput, match="does not give back the text"):
-        open_tokenizer(str(folder))
+        open_tokenizer(folder)
 
 
 def test_a_loader_that_changes_the_file_is_refused(

@@ -15,7 +15,7 @@ from experiments.benchmarking.random_models import random_model
 from experiments.benchmarking.reply_lengths import SHARES, Lengthened
 from experiments.benchmarking.settings import EngineBench
 from experiments.cli.engine_choice import EngineChoice, parse_engine
-from experiments.models.conversion import find_runnable, runnable
+from experiments.models.conversion import find_runnable, made, runnable
 from experiments.search.engine_cache import EngineCache
 from lrm.benchmarks.arithmetic import ARITHMETIC
 from lrm.benchmarks.deduction import DEDUCTION
@@ -143,7 +143,7 @@ def run(settings: EngineBench) -> str:
 def swap(choice: EngineChoice, checkpoint: Checkpoint) -> str:
     """Seconds to start on a checkpoint, and to take its weights into a running engine."""
     prompt, start = Prompt("1 + 1 = ", 0, 8), time.perf_counter()
-    with choice.made(checkpoint) as engine:
+    with made(choice, checkpoint) as engine:
         engine.generate([prompt], Decoding())
         cold = time.perf_counter() - start
         if not isinstance(engine, Swappable):

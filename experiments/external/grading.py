@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.external.settings import NOT_GIVEN, ScoreSettings
-from experiments.models.resolve import EMBEDDED, embedded_names
+from experiments.models.resolve import find_model
 from lrm import registry
 from lrm.contracts.benchmark import Benchmark
 from lrm.digests import of_file
@@ -106,10 +106,11 @@ def tokenizer(name: str | None) -> Count | None:
     """A function that counts a text's tokens, without special ones added around it."""
     if name is None:
         return None
-    from lrm.engines.shared.hub_tokenizer import open_tokenizer
+    from lrm.tokenizers import encode, open_folder
 
-    made = open_tokenizer(str(EMBEDDED / name) if name in embedded_names() else name)
-    return lambda text: len(made(text, add_special_tokens=False, verbose=False)["input_ids"])
+    named = find_model(name, tokenizer_only=True).open()
+    opened = open_folder(named.checkpoint.path)
+    return lambda text: len(encode(opened, text))
 
 
 def _chained(

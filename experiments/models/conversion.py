@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.cli.engine_choice import EngineChoice
 from experiments.cli.progress import say
 from experiments.coordination.leases import Leases
 from experiments.models.resolve import LocatedModel, find_model
-from lrm.compression.gguf.convert import write_f16
-from lrm.compression.packed.measured import has_twin, served, twin
-from lrm.contracts.engine import RunsPacked
+from lrm import registry
+from lrm.compression.packed.stored import has_twin, served, twin
+from lrm.contracts.engine import Engine, RunsPacked
 from lrm.digests import of_file
 from lrm.engines.shared.loads import check_loads
 from lrm.errors import BadInput
@@ -37,6 +38,16 @@ def find_runnable(
             "--sparsity 0."
         )
     return model
+
+
+def made(engine: EngineChoice, checkpoint: Checkpoint) -> Engine:
+    """The engine on a checkpoint. A tokenizer that its options name is checked first, and fetched
+    from the hub if it is none here."""
+    if "tokenizer" in engine.options:
+        named = find_model(str(engine.options["tokenizer"]), tokenizer_only=True).open()
+        options = {**engine.options, "tokenizer": str(named.checkpoint.path)}
+        engine = replace(engine, options=options)
+    return engine.made(checkpoint)
 
 
 def runnable(
@@ -73,9 +84,9 @@ def _converted(checkpoint: Checkpoint, path: Path) -> Checkpoint:
         say(f"{path} is not what it was when it was made; it is made again.")
         path.unlink()
     note.unlink(missing_ok=True)
-    made = write_f16(checkpoint, path)
-    write_atomic(note, made.revision.encode())
-    return made
+    written = registry.file_format("gguf").write(checkpoint, path)
+    write_atomic(note, written.revision.encode())
+    return written
 
 
 def _has_kernels(checkpoint: Checkpoint, engine: EngineChoice) -> bool:

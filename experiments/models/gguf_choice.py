@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher
 from pathlib import PurePosixPath
 
-from lrm.compression.gguf.files import PART
+from lrm.compression.gguf.parts import PART
 from lrm.errors import BadInput
 
 

@@ -11,12 +11,13 @@ from experiments.models.gguf_choice import choose
 from experiments.models.hub import find_repository
 from lrm import formats, registry
 from lrm.compression.checkpoint.opening import open_checkpoint
-from lrm.compression.gguf import files as gguf_files
+from lrm.compression.gguf.parts import stem
 from lrm.digests import of_files
 from lrm.errors import BadInput
 from lrm.model_config import read_config
 from lrm.model_sizes import check_sizes
 from lrm.records.model import Checkpoint, Format
+from lrm.tokenizer_checks import check_tokenizer
 
 EMBEDDED = Path(__file__).parents[2] / "lrm" / "tiny" / "models"
 FOLDER = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -48,8 +49,8 @@ class Model:
     def has_chat_template(self) -> bool:
         """Whether its tokenizer has a template for conversations."""
         path = self.checkpoint.path
-        if self.checkpoint.format == "gguf":
-            return gguf_files.chat_template(path) is not None
+        if self.checkpoint.format in registry.FILE_FORMATS:
+            return registry.file_format(self.checkpoint.format).has_chat_template(path)
         if (path / "chat_template.jinja").is_file():
             return True
         config = path / "tokenizer_config.json"
@@ -70,10 +71,15 @@ class LocatedModel:
         """Fetches what is not here yet, and reads all of it once, for its digest."""
         path = self.fetch()
         embedded = path.parent == EMBEDDED
-        openers = {"gguf": gguf_files.open_gguf, "tokenizer": open_tokenizer}
-        checkpoint = openers.get(self.format, open_checkpoint)(path)
+        checkpoint = _opener(self.format)(path)
         answer_tokens = 32 if embedded else _answer_tokens(checkpoint)
         return Model(self.name, checkpoint, answer_tokens, embedded)
+
+
+def _opener(stored: Format) -> Callable[[Path], Checkpoint]:
+    if stored in registry.FILE_FORMATS:
+        return registry.file_format(stored).open
+    return open_tokenizer if stored == "tokenizer" else open_checkpoint
 
 
 def _answer_tokens(checkpoint: Checkpoint) -> int:
@@ -120,6 +126,7 @@ def open_tokenizer(folder: Path) -> Checkpoint:
     files = [folder / name for name in TOKENIZER if (folder / name).is_file()]
     if not files:
         raise BadInput(f"{folder} has no tokenizer.json; give a folder or a hub id that has one")
+    check_tokenizer(folder)
     return Checkpoint(folder, of_files(files), format="tokenizer")
 
 
@@ -136,7 +143,7 @@ def _in_file(path: Path, tokenizer_only: bool) -> LocatedModel:
             f"{path} is a file, and a server's tokens are counted with a Hugging Face tokenizer; "
             "give a folder or a hub id that has the tokenizer.json of the model it serves"
         )
-    return LocatedModel(gguf_files.stem(path), "gguf", lambda: path)
+    return LocatedModel(stem(path), "gguf", lambda: path)
 
 
 def _in_folder(name: str, folder: Path, tokenizer_only: bool) -> LocatedModel:

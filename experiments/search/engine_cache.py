@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from experiments.cli.engine_choice import EngineChoice
+from experiments.models.conversion import made
 from lrm.contracts.engine import Engine, OnCompletion, Swappable
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint
@@ -44,7 +45,7 @@ class EngineCache:
 
     def on(self, checkpoint: Checkpoint) -> Engine:
         """An engine for the checkpoint, which costs nothing until it is opened."""
-        return _CachedEngine(self, self.choice.made(checkpoint), checkpoint)
+        return _CachedEngine(self, made(self.choice, checkpoint), checkpoint)
 
     def _ready(self, fresh: Engine, checkpoint: Checkpoint) -> Engine:
         if (

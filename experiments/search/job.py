@@ -13,7 +13,7 @@ from experiments.cli.engine_choice import EngineChoice, parse_engine
 from experiments.cli.method_choice import Choice, parse_method
 from experiments.cli.progress import Progress
 from experiments.cli.settings import SearchSettings, Settings
-from experiments.models.conversion import find_runnable
+from experiments.models.conversion import find_runnable, made
 from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
@@ -158,7 +158,9 @@ def prepare(settings: SearchSettings, axis: SearchAxis, root: Path | None = None
     first = parse_first(settings.first) if settings.first else None
     model = open_model(settings, axis, engine, first)
     questions = load_questions(settings)
-    identity = identity_of(settings, axis, model, questions, engine.made(model.checkpoint).identity)
+    identity = identity_of(
+        settings, axis, model, questions, made(engine, model.checkpoint).identity
+    )
     name = settings.study or default_name(model, first, axis.method, identity)
     check_name(name, "a study")
     return Job(

@@ -33,7 +33,7 @@ from lrm.compression.gguf.convert import write_f16
 from lrm.compression.gguf.tokenizer import PIECES
 from lrm.engines.llama_cpp.batch import InputBuffer, open_context
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
-from lrm.engines.shared.tokenizer import FolderCodec
+from lrm.engines.shared.folder_codec import FolderCodec
 from lrm.errors import BadInput, MissingExtra
 from lrm.records.model import Checkpoint
 from lrm.tiny.tokenizer import load

@@ -28,7 +28,8 @@ from lrm.compression.checkpoint.receipt import RECEIPT, steps_of
 from lrm.compression.packed import llm_compressor
 from lrm.compression.packed.awq import AWQ
 from lrm.compression.packed.gptq import GPTQ
-from lrm.compression.packed.measured import TWIN, open_packed, served, twin
+from lrm.compression.packed.measured import open_packed
+from lrm.compression.packed.stored import TWIN, served, twin
 from lrm.compression.quality.perplexity import of_folder
 from lrm.digests import of_file
 from lrm.engines.transformers.engine import TransformersEngine

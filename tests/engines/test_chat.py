@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from lrm.engines.llama_cpp.template import render_template
-from lrm.engines.shared.chat import with_open_thinking
-from lrm.engines.shared.tokenizer import render_chat
+from lrm.engines.shared.chat import render_chat, with_open_thinking
 from lrm.errors import BadInput
 from lrm.tokenizers import open_folder
 from tests.support.models import SMALLEST

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from experiments.cli.engine_choice import EngineChoice
+from experiments.models.conversion import made
 from experiments.models.hub import find_repository
 from lrm.benchmarks.hub import download_rows
 from lrm.benchmarks.source import Source
@@ -27,7 +29,6 @@ from lrm.engines.server.address import KEY_VARIABLE
 from lrm.engines.server.background import in_background
 from lrm.engines.server.endpoint import Endpoint
 from lrm.engines.server.engine import NEUTRAL_SAMPLING, SEEDS, ServerEngine
-from lrm.engines.shared.hub_tokenizer import open_tokenizer
 from lrm.errors import BadInput, LrmError, ServerFailed
 from lrm.records.model import Checkpoint
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
@@ -405,7 +406,6 @@ def test_what_the_environment_says_of_the_network_is_checked_before_every_reques
     rows = Source("f", "test", hub="nobody/nothing", revision="0" * 40)
     requests: list[Callable[[], object]] = [
         lambda: Endpoint("http://127.0.0.1:9", 5.0, 0).models(),
-        lambda: open_tokenizer("nobody/nothing"),
         lambda: find_repository("nobody/nothing"),
         lambda: download_rows(file),
         lambda: download_rows(rows),
@@ -552,8 +552,9 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     shutil.copytree(SMALLEST, tmp_path, dirs_exist_ok=True)
     for text in ("{", '{"version": 1}', "{}"):
         (tmp_path / "tokenizer.json").write_text(text)
+        choice = EngineChoice("server", ServerEngine, {**known, "tokenizer": str(tmp_path)})
         with pytest.raises(BadInput, match=r"is no tokenizer \(.*fetch it again"):
-            ServerEngine(CHECKPOINT, **known, tokenizer=tmp_path).__enter__()
+            made(choice, CHECKPOINT)
 
 
 def test_a_closing_tag_that_servers_would_leave_out_is_refused(

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from lrm.contracts.engine import OnCompletion
-from lrm.engines.shared.codec import check_context, refuse_thinking
+from lrm.engines.shared.prompt_checks import check_context, refuse_thinking
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.replies import assemble
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
 from lrm.compression.checkpoint.download import check_download
+from lrm.compression.gguf.parts import parts
 from lrm.digests import of_file, of_json
 from lrm.errors import BadInput, DamagedModel, MissingExtra
 from lrm.records.model import Checkpoint
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gguf import GGUFReader
 
 MAGIC = b"GGUF"
-PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-"""How llama.cpp names the parts of a split file; it is given the first and finds the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +82,6 @@ def open_gguf(path: Path) -> Checkpoint:
     return Checkpoint(path, revision, format="gguf", measured=measured)
 
 
-def parts(path: Path) -> list[Path]:
-    """All files of the model whose first or only one is `path`; BadInput names a missing one."""
-    named = PART.fullmatch(path.name)
-    count = int(named["count"]) if named else 1
-    files = [_part(path, number, count) for number in range(1, count + 1)] if named else [path]
-    if files[0] != path:
-        raise BadInput(f"{path} is a part of a split file; give its first part, {files[0].name}")
-    for number, file in enumerate(files, 1):
-        if not file.is_file():
-            raise BadInput(
-                f"there is no file {file}, part {number} of {count}; fetch it into the same folder"
-                if count > 1
-                else f"there is no file {file}; give the path of a GGUF file"
-            )
-    return files
-
-
-def stem(path: Path) -> str:
-    """A model's name: its file's, without the number of the part."""
-    named = PART.fullmatch(path.name)
-    return named["stem"] if named else path.name.removesuffix(".gguf")
-
-
 def chat_template(path: Path) -> str | None:
     """The chat template in a file's metadata."""
     template = _field(path, "tokenizer.chat_template")
@@ -133,12 +108,6 @@ def library() -> ModuleType:
         raise MissingExtra(
             "GGUF files need the package gguf; install it with pip install 'lrm[gguf]'"
         ) from error
-
-
-def _part(path: Path, number: int, count: int) -> Path:
-    return path.with_name(
-        PART.sub(lambda named: f"{named['stem']}-{number:05}-of-{count:05}.gguf", path.name)
-    )
 
 
 def _field(path: Path, name: str) -> object:

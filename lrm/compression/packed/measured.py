@@ -1,17 +1,10 @@
-"""Packed checkpoints: what is measured of them from their own bytes, and the same weights unpacked.
-
-Layout (github.com/vllm-project/compressed-tensors, "pack-quantized"): a matrix is stored as
-`weight_packed`, its integers side by side in 32-bit words; `weight_scale` and, where values are
-not symmetric, `weight_zero_point`, one for each group of a row; `weight_shape`; and `weight_g_idx`
-where groups are not of weights that lie side by side.
-"""
+"""What is measured of packed checkpoints, from their own bytes."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -21,32 +14,11 @@ from torch import Tensor
 from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import ModuleReport, steps_of
+from lrm.compression.packed.stored import TWIN, stored_weights
 from lrm.errors import CompressionFailed
 from lrm.records.model import Checkpoint
 
-TWIN = "unpacked"
 SCALED = "scaled.safetensors"
-SERVED = (4, 8)
-"""Bits that engines have kernels for."""
-
-FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-"""Layers that engines run as one matrix, so that all of them are packed or none."""
-
-PART = re.compile(r"(?P<module>.+)\.weight_(packed|scale|zero_point|shape|g_idx)")
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """A weight as the files have it: how many values, in how many bytes (scales and the like
-    counted in), and in which type, "int4" where it is packed."""
-
-    values: int
-    bytes: int
-    type: str
-
-    @property
-    def packed(self) -> bool:
-        return self.type.startswith("int")
 
 
 def open_packed(folder: Path) -> Checkpoint:
@@ -89,7 +61,7 @@ def reports(
     was, or if the unpacked twin does not hold what the source does.
     """
     dense, twin = Weights(source), Weights(folder / TWIN)
-    stored, inside = _stored(folder), set(dense.linears())
+    stored, inside = stored_weights(folder), set(dense.linears())
     for name in dense:
         weight, kind = stored.get(name), f"int{bits}"
         protected = name.removesuffix(".weight") in kept
@@ -111,53 +83,6 @@ def reports(
             w, q = _read(scaled, name) if scaled.exists() else dense.read(name), twin.read(name)
             row["lost"], row["norm"] = _squares(w.double() - q.double()), _squares(w.double())
         yield row
-
-
-def twin(checkpoint: Checkpoint) -> Checkpoint | None:
-    """The same weights unpacked, if they lie beside the packed ones."""
-    if not has_twin(checkpoint):
-        return None
-    return replace(open_checkpoint(checkpoint.path / TWIN), lineage=checkpoint.lineage)
-
-
-def has_twin(checkpoint: Checkpoint) -> bool:
-    """Whether they do; nothing is read."""
-    return checkpoint.format != "dense" and (checkpoint.path / TWIN).is_dir()
-
-
-def served(folder: Path) -> bool:
-    """Whether engines that load packed weights have kernels for all of these."""
-    stored = _stored(folder)
-    kinds = {weight.type for weight in stored.values() if weight.packed}
-    if kinds - {f"int{bits}" for bits in SERVED}:
-        return False
-    for name in stored:
-        for group in FUSED:
-            parent, _, part = name.removesuffix(".weight").rpartition(".")
-            if part == group[0]:
-                together = {stored[f"{parent}.{other}.weight"].packed for other in group}
-                if len(together) > 1:
-                    return False
-    return True
-
-
-def _stored(folder: Path) -> dict[str, _Stored]:
-    """Every weight by the name that it has, or would have unpacked; from the files' headers."""
-    weights = Weights(folder)
-    parts: dict[str, dict[str, str]] = {}
-    stored = {}
-    for name in weights:
-        if part := PART.fullmatch(name):
-            parts.setdefault(f"{part['module']}.weight", {})[part[2]] = name
-        else:
-            kind = str(weights.dtype(name)).removeprefix("torch.")
-            stored[name] = _Stored(prod(weights.shape(name)), weights.bytes(name), kind)
-    for name, pieces in parts.items():
-        rows, columns = weights.read(pieces["shape"]).tolist()
-        bits = 32 * weights.shape(pieces["packed"])[1] // columns
-        size = sum(map(weights.bytes, pieces.values()))
-        stored[name] = _Stored(rows * columns, size, f"int{bits}")
-    return stored
 
 
 def _read(file: Path, name: str) -> Tensor:

@@ -2,7 +2,7 @@
 
 Both are made by llm-compressor. A checkpoint is a folder with weights packed as compressed-tensors
 has them, and inside it one with the same weights unpacked,
-`lrm.compression.packed.measured.TWIN`, for engines without kernels. Embeddings, head and norms stay
+`lrm.compression.packed.stored.TWIN`, for engines without kernels. Embeddings, head and norms stay
 as they are stored (but for AWQ's scales).
 """
 
@@ -22,7 +22,8 @@ from lrm.compression.checkpoint.module_filter import BLOCK, spared
 from lrm.compression.checkpoint.receipt import RECEIPT
 from lrm.compression.checkpoint.staging import check_free, publish, staging_folder
 from lrm.compression.packed import llm_compressor
-from lrm.compression.packed.measured import SCALED, TWIN, open_packed, reports
+from lrm.compression.packed.measured import SCALED, open_packed, reports
+from lrm.compression.packed.stored import TWIN
 from lrm.compression.quality import perplexity
 from lrm.contracts.method import OnModule
 from lrm.contracts.quantizer import Quantizer

@@ -15,8 +15,9 @@ from lrm.engines.llama_cpp.library import LlamaLibrary, Model, load_model, open_
 from lrm.engines.llama_cpp.template import render_template
 from lrm.engines.llama_cpp.vocab import Vocab
 from lrm.engines.shared.chat import missing_template, with_open_thinking
-from lrm.engines.shared.codec import Codec, refuse_thinking
+from lrm.engines.shared.codec import Codec
 from lrm.engines.shared.loads import check_loads
+from lrm.engines.shared.prompt_checks import refuse_thinking
 from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, parallel_rows
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint, Format

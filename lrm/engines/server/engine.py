@@ -14,14 +14,13 @@ from transformers import PreTrainedTokenizerBase
 from lrm.contracts.engine import OnCompletion
 from lrm.digests import of_json
 from lrm.engines.server.endpoint import Answer, Body, Endpoint
-from lrm.engines.shared.codec import check_context, closing_ids, refuse_thinking
-from lrm.engines.shared.hub_tokenizer import open_tokenizer
-from lrm.engines.shared.tokenizer import render_chat
+from lrm.engines.shared.chat import render_chat
+from lrm.engines.shared.prompt_checks import check_context, closing_ids, refuse_thinking
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint, Format
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 from lrm.replies import assemble, find_close
-from lrm.tokenizers import decode, encode, encode_prompt
+from lrm.tokenizers import decode, encode, encode_prompt, open_folder
 
 NEUTRAL_SAMPLING = {
     "top_k": 1 << 30,
@@ -60,8 +59,8 @@ class ServerEngine:
     """Asks the model named `model` of the server at `url` (the part before /v1).
 
     The server decides what runs, not `checkpoint`: the caller must see that it serves that
-    checkpoint. Tokens are counted and chats rendered by `tokenizer`, a folder or a hub id, by
-    default the checkpoint's own. At most `concurrency` requests are in flight. A try fails after
+    checkpoint. Tokens are counted and chats rendered by `tokenizer`, a folder, by default the
+    checkpoint's own. At most `concurrency` requests are in flight. A try fails after
     `timeout` seconds. Transient failures (no connection, a time-out, a busy or broken server) are
     tried `retries` times more, with growing pauses. The key is read from
     `lrm.engines.server.address.KEY_VARIABLE`.
@@ -107,12 +106,11 @@ class ServerEngine:
             )
         if tokenizer is None and checkpoint.format == "gguf":
             raise BadInput(
-                f"{checkpoint.path} is a GGUF file; name the tokenizer that counts its tokens, a "
-                "folder or a hub id"
+                f"{checkpoint.path} is a GGUF file; name the tokenizer that counts its tokens"
             )
         self.model = model
         self.concurrency = concurrency
-        self.tokenizer_source = str(tokenizer or checkpoint.path)
+        self._tokenizer_folder = Path(tokenizer or checkpoint.path)
         self._endpoint = Endpoint(url, timeout, retries)
         self._context: int | None = None  # unless the server says it
 
@@ -125,7 +123,7 @@ class ServerEngine:
     def __enter__(self) -> Self:
         if THINK_CLOSE in self._tokenizer.all_special_tokens:
             raise BadInput(
-                f"tokenizer {self.tokenizer_source} has {THINK_CLOSE} as a special token, which "
+                f"tokenizer {self._tokenizer_folder} has {THINK_CLOSE} as a special token, which "
                 "servers leave out of their replies; run this model with the transformers engine"
             )
         closing_ids(self._encode, self._decode)
@@ -228,13 +226,13 @@ class ServerEngine:
         return replace(reply, reported_tokens=reported)
 
     def _chat(self, message: str) -> str:
-        chat = render_chat(self._tokenizer, message, self.tokenizer_source)
+        chat = render_chat(self._tokenizer, message, self._tokenizer_folder)
         adds_bos = encode_prompt(self._tokenizer, "")[:1] == [self._tokenizer.bos_token_id]
         return chat.removeprefix(self._tokenizer.bos_token) if adds_bos else chat
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
-        return open_tokenizer(self.tokenizer_source)
+        return open_folder(self._tokenizer_folder)
 
     @cached_property
     def _close_ids(self) -> list[int]:

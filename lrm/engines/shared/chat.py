@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
 from lrm.errors import BadInput
 from lrm.records.reply import THINK_CLOSE, THINK_OPEN
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 THINKING = {"thinking": True, "enable_thinking": True}
 """What templates call the wish that the model thinks: DeepSeek-V3.1 and Granite, Qwen3 and SmolLM3.
@@ -17,6 +21,24 @@ One that knows neither name takes no notice."""
 
 EXPRESSION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What the expressions of a template may raise beside jinja2's own errors."""
+
+
+def render_chat(tokenizer: PreTrainedTokenizerBase, message: str, source: str | Path) -> str:
+    """A user's message in the tokenizer's chat template, with the thinking opened.
+
+    `source` names the tokenizer in the BadInput for one that has no template, or whose template
+    cannot be used.
+    """
+    if not tokenizer.chat_template:
+        raise missing_template(source)
+    with template_errors(source):
+        chat = tokenizer.apply_chat_template(
+            [{"role": "user", "content": message}],
+            tokenize=False,
+            add_generation_prompt=True,
+            **THINKING,
+        )
+    return with_open_thinking(chat, message, source)
 
 
 def with_open_thinking(chat: str, message: str, source: str | Path) -> str:

@@ -15,12 +15,12 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedMod
 from transformers.utils import logging
 
 from lrm.contracts.engine import OnCompletion
-from lrm.engines.shared.codec import refuse_thinking
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder
+from lrm.engines.shared.folder_codec import FolderCodec
+from lrm.engines.shared.prompt_checks import refuse_thinking
 from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, parallel_rows
 from lrm.engines.shared.swap import check_same_files, not_swapped
-from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.memory import rows_that_fit
 from lrm.engines.transformers.slots import attend

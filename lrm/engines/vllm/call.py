@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrm.contracts.engine import OnCompletion
+from lrm.engines.shared.folder_codec import FolderCodec
 from lrm.engines.shared.reply import Reply
-from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.vllm.wire import Message, pack_reply, unpack
 from lrm.errors import BadInput, EngineFailed
 from lrm.records.reply import THINK_OPEN, Completion, Decoding, Prompt

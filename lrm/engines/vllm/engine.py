@@ -12,9 +12,9 @@ from lrm import formats
 from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder
+from lrm.engines.shared.folder_codec import FolderCodec
 from lrm.engines.shared.sampling import OVERFLOWED
 from lrm.engines.shared.swap import check_same_files, not_swapped
-from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.vllm.call import GenerateCall
 from lrm.engines.vllm.devices import check_kernels, device_environments, device_of, has_kernels
 from lrm.engines.vllm.options import FIXED_OPTIONS, Parallelism, memory_options

@@ -1,42 +1,17 @@
-"""Chats by a Hugging Face tokenizer, and the codec of a checkpoint folder."""
+"""The codec of a checkpoint folder."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from lrm.engines.shared.chat import (
-    THINKING,
-    missing_template,
-    template_errors,
-    with_open_thinking,
-)
+from lrm.engines.shared.chat import render_chat
 from lrm.engines.shared.codec import Codec
 from lrm.engines.shared.reply import Reply
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint
 from lrm.records.reply import Decoding, Prompt
 from lrm.tokenizers import LOCAL_ONLY, decode, encode, encode_prompt, open_folder
-
-
-def render_chat(tokenizer: PreTrainedTokenizerBase, message: str, source: str | Path) -> str:
-    """A user's message in the tokenizer's chat template, with the thinking opened.
-
-    `source` names the tokenizer in the BadInput for one that has no template, or whose template
-    cannot be used.
-    """
-    if not tokenizer.chat_template:
-        raise missing_template(source)
-    with template_errors(source):
-        chat = tokenizer.apply_chat_template(
-            [{"role": "user", "content": message}],
-            tokenize=False,
-            add_generation_prompt=True,
-            **THINKING,
-        )
-    return with_open_thinking(chat, message, source)
 
 
 class FolderCodec(Codec):
