@@ -7,10 +7,11 @@ that the code passes around is therefore the whole interface, and the two cannot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
@@ -18,6 +19,10 @@ from lrm import registry
 from lrm.errors import BadInput
 from lrm.generation.budgets import CLOSINGS, ENGINE
 from lrm.records.question import Track
+from lrm.records.reply import TEMPERATURE, TOP_P
+
+RECOMMENDED = "model"
+"""In place of a number: what the model's generation_config.json recommends."""
 
 MOST_LEVELS = 200
 """Of a range; more are most likely a mistyped step."""
@@ -121,6 +126,22 @@ class SearchSettings:
     track: Track = "paper"
     """paper: the paper's exact prompts. chat: the same questions in the model's chat template."""
 
+    system: str | None = None
+    """What the system says in the chat template, before the question; "" is a message without
+    text. If left out, there is none, or the template's own."""
+
+    temperature: float | Literal["model"] = TEMPERATURE
+    """Of sampling; 0 always takes the likeliest token. model: as the model's generation_config.json
+    recommends."""
+
+    top_p: float | Literal["model"] = TOP_P
+    """Share of the probability that tokens are sampled from, the likeliest first. model: as the
+    model's generation_config.json recommends."""
+
+    answer_tokens: int | None = None
+    """Most tokens of an answer, after the thinking. If left out: 32 for the embedded models; 1024,
+    or a quarter of what the model reads if it reads fewer than 2048."""
+
     budgets: Annotated[tuple[int, ...], listed(parse_budgets, "TOKENS,...")] = (
         16,
         32,
@@ -200,10 +221,12 @@ class SearchSettings:
                 f"--closing {ENGINE} is for engines that end the thinking themselves, and "
                 f"{engine.name} does not: give --engine {' or '.join(able)}, or --closing plain."
             )
-        for name in ("questions", "samples", "trials", "workers"):
+        for name in ("questions", "samples", "trials", "workers", "answer_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise BadInput(f"--{name} {value} is too few: give 1 or more.")
+                flag = name.replace("_", "-")
+                raise BadInput(f"--{flag} {value} is too few: give 1 or more.")
+        self._check_sampling()
         if self.seed < 0:
             raise BadInput(f"--seed {self.seed} is negative: give 0 or more.")
         if not 1 <= self.heartbeat <= 3600:
@@ -213,6 +236,22 @@ class SearchSettings:
             )
         if self.gpus and self.workers > 1:
             raise BadInput("--workers and --gpus exclude each other: --gpus starts one per GPU.")
+
+    def _check_sampling(self) -> None:
+        if self.temperature != RECOMMENDED and not 0 <= float(self.temperature) < math.inf:
+            raise BadInput(
+                f"--temperature {self.temperature} is none: give 0, which always takes the "
+                "likeliest token, or more; 0.6 is usual."
+            )
+        if self.top_p != RECOMMENDED and not 0 < float(self.top_p) <= 1:
+            raise BadInput(
+                f"--top-p {self.top_p} is no share: give more than 0 and at most 1; 0.95 is usual."
+            )
+        if self.system is not None and self.track != "chat":
+            raise BadInput(
+                "--system is part of a chat template, which the paper's prompts are not put into: "
+                "give --track chat, or leave it out."
+            )
 
 
 @dataclass(frozen=True)

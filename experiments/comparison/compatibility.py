@@ -11,7 +11,7 @@ from lrm.errors import BadInput
 
 DIGEST_CHARACTERS = 12
 UNKNOWN = ("", "not given")
-DEFAULTS = {"lengths": "tokens"}
+DEFAULTS = {"lengths": "tokens", "system": "none"}
 """What a field is where a run does not record it."""
 
 

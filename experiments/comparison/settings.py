@@ -15,7 +15,7 @@ from lrm import registry
 from lrm.errors import BadInput
 
 FIELDS = (
-    "version", "rows", "track", "temperature", "top_p", "max_tokens", "answer_tokens",
+    "version", "rows", "track", "system", "temperature", "top_p", "max_tokens", "answer_tokens",
     "truncation", "closing", "budgets", "lengths",
 )  # fmt: skip
 """What must be the same: of each benchmark its version and the digest of the rows asked; then how

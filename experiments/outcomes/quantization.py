@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.cli.quantizer_choice import QuantizerChoice
-from experiments.outcomes.sparsity import look_further, reused
+from experiments.outcomes.sparsity import look_further, reused, sampling
 from experiments.search.findings import Findings
 from experiments.search.level import HEADLINE, Level
 from experiments.search.loop import SearchOutcome
@@ -57,7 +57,8 @@ def heading(outcome: SearchOutcome) -> str:
     """The study, and what was asked in it."""
     counts = outcome.findings.levels[0].questions.items()
     asked = ", ".join(f"{name} {count}" for name, count in counts)
-    samples = outcome.evaluator.decoding.samples
+    decoding = outcome.evaluator.decoding
+    samples = f"{decoding.samples}{sampling(decoding)}"
     return f"Study {outcome.study}  (questions: {asked}; samples: {samples})"
 
 

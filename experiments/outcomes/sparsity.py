@@ -6,6 +6,7 @@ from experiments.search.loop import SearchOutcome
 from lrm.analysis.collapse import Collapse
 from lrm.records.model import level_label
 from lrm.records.point import Point
+from lrm.records.reply import TEMPERATURE, TOP_P, Decoding
 from lrm.tables import Table, amount, counted, percent
 
 
@@ -17,8 +18,8 @@ def text(outcome: SearchOutcome) -> str:
     return "\n\n".join(
         (
             f"Study {outcome.study}  (questions: {asked}; "
-            f"samples: {evaluator.decoding.samples}; prompts: {evaluator.track} track; "
-            "intervals: 95%)",
+            f"samples: {evaluator.decoding.samples}{sampling(evaluator.decoding)}; "
+            f"prompts: {evaluator.track} track; intervals: 95%)",
             Table(
                 "Pareto front: no other point is both more accurate and shorter",
                 HEADER,
@@ -35,6 +36,13 @@ def text(outcome: SearchOutcome) -> str:
             look_further(outcome),
         )
     )
+
+
+def sampling(decoding: Decoding) -> str:
+    """How replies were sampled, where that is not as usual."""
+    if (decoding.temperature, decoding.top_p) == (TEMPERATURE, TOP_P):
+        return ""
+    return f"; temperature: {decoding.temperature:g}; top-p: {decoding.top_p:g}"
 
 
 HEADER = ("sparsity", "measured", "budget", "accuracy", "tokens per question", "run")

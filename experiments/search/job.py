@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from experiments.cli.method_choice import Choice, parse_method
 from experiments.cli.progress import Progress
 from experiments.cli.settings import SearchSettings, Settings
 from experiments.models.conversion import find_runnable, made
+from experiments.models.decoding import decoding_of
 from experiments.models.resolve import Model
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
@@ -101,6 +102,7 @@ class Job:
             "seed": settings.seed,
             "engine": self.identity["engine"],
             "closing": settings.closing,
+            **({} if settings.system is None else {"system": settings.system or "(empty)"}),
             **{f"rows/{name}": digest for name, (_, digest) in self.identity["benchmarks"].items()},
         }
 
@@ -143,6 +145,7 @@ class Job:
             decoding=self.decoding,
             track=self.settings.track,
             closing=self.settings.closing,
+            system=self.settings.system,
             keys=self.axis.keys,
             budgets=self.settings.budgets,
             progress=progress,
@@ -157,10 +160,10 @@ def prepare(settings: SearchSettings, axis: SearchAxis, root: Path | None = None
     engine = parse_engine(settings.engine)
     first = parse_first(settings.first) if settings.first else None
     model = open_model(settings, axis, engine, first)
+    decoding = decoding_of(settings, model)
     questions = load_questions(settings)
-    identity = identity_of(
-        settings, axis, model, questions, made(engine, model.checkpoint).identity
-    )
+    run_by = made(engine, model.checkpoint).identity
+    identity = identity_of(settings, axis, model, questions, run_by, decoding)
     name = settings.study or default_name(model, first, axis.method, identity)
     check_name(name, "a study")
     return Job(
@@ -172,12 +175,7 @@ def prepare(settings: SearchSettings, axis: SearchAxis, root: Path | None = None
         first=first,
         model=model,
         questions=questions,
-        decoding=Decoding(
-            max_tokens=max(settings.budgets) + model.answer_tokens,
-            answer_tokens=model.answer_tokens,
-            seed=settings.seed,
-            samples=settings.samples,
-        ),
+        decoding=decoding,
         identity=identity,
         name=name,
     )
@@ -233,9 +231,18 @@ def identity_of(
     model: Model,
     questions: dict[Benchmark, list[Question]],
     engine: str,
+    decoding: Decoding,
 ) -> dict[str, Any]:
     """What all points of a study share, by the name of the flag that sets it."""
     first = {"first": settings.first} if settings.first else {}
+    usual = replace(Decoding(), answer_tokens=model.answer_tokens)
+    # Only what is not as it always was: studies from before there were these flags go on.
+    sampling = {
+        name: getattr(decoding, name)
+        for name in ("temperature", "top_p", "answer_tokens")
+        if getattr(decoding, name) != getattr(usual, name)
+    }
+    system = {} if settings.system is None else {"system": settings.system}
     return {
         "model": model.checkpoint.revision,
         "benchmarks": {
@@ -252,4 +259,6 @@ def identity_of(
         "method": axis.text,
         "seed": settings.seed,
         **first,
+        **sampling,
+        **system,
     }

@@ -73,6 +73,7 @@ class LevelEvaluator:
     budgets: Sequence[int]
     progress: Progress
     first: str = ""
+    system: str | None = None
     heartbeat: float = 30.0
     done: WorkDone = field(default_factory=WorkDone)
     _calibrations: dict[str, Calibration] = field(default_factory=dict, init=False)
@@ -110,6 +111,7 @@ class LevelEvaluator:
                     arrived,
                     self.track,
                     self.closing,
+                    self.system,
                 )
             finally:
                 self.done.reused += cache.reused

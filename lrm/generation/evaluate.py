@@ -59,12 +59,18 @@ def seed_of(*parts: object) -> int:
 
 
 def fresh(
-    question: Question, track: Track, decoding: Decoding, benchmark: str, sample: int
+    question: Question,
+    track: Track,
+    decoding: Decoding,
+    benchmark: str,
+    sample: int,
+    system: str | None = None,
 ) -> Prompt:
-    """A question on a track: the paper's exact text, or a message for the chat template."""
+    """A question on a track: the paper's exact text, or a message for the chat template, behind
+    the text of the `system`, if there is one."""
     seed = seed_of(decoding.seed, benchmark, question.id, sample)
     if track == "chat":
-        return Prompt(question.message, seed, decoding.max_tokens, chat=True)
+        return Prompt(question.message, seed, decoding.max_tokens, chat=True, system=system)
     return Prompt(question.prompt, seed, decoding.max_tokens)
 
 
@@ -77,19 +83,21 @@ def evaluate(
     on_reply: Callable[[int, bool], None] = lambda tokens, forced: None,
     track: Track = "paper",
     closing: str = "plain",
+    system: str | None = None,
 ) -> list[Evaluation]:
     """Answers all questions of all benchmarks, and forces answers at each budget in `budgets`.
 
     All of it is one queue: a reply's answers are asked as soon as it is there, while the model
     still has its tokens cached and other replies go on. `on_reply(tokens, forced)` is called for
     each reply with the tokens decoded for it (0 if it was stored), and whether it is an answer at a
-    budget. `closing` names what ends the thinking at a budget (`lrm.generation.budgets.CLOSINGS`).
+    budget. `closing` names what ends the thinking at a budget (`lrm.generation.budgets.CLOSINGS`);
+    `system` is the system's message of the chat track.
     """
     # 1) A prompt for each sample of each question: its longest reply.
     reserved_tokens = views.reserved_tokens(budgets, decoding, closing)
     asked = {
         ReplyKey(benchmark.name, question.id, sample): replace(
-            fresh(question, track, decoding, benchmark.name, sample),
+            fresh(question, track, decoding, benchmark.name, sample, system),
             reserved_tokens=reserved_tokens,
         )
         for benchmark, questions in benchmarks.items()

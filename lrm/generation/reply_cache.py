@@ -201,7 +201,9 @@ class ReplyCache:
 def key_of(prompt: Prompt) -> str:
     """A digest of all that decides the reply to a prompt. The tokens reserved for it do not."""
     parts = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
-    digest = hashlib.sha256(json.dumps([*parts, prompt.thinking]).encode())
+    # Replies that were stored before there were system texts are found again.
+    system = () if prompt.system is None else (prompt.system,)
+    digest = hashlib.sha256(json.dumps([*parts, prompt.thinking, *system]).encode())
     digest.update(array("q", prompt.prefix_ids).tobytes())
     return digest.hexdigest()
 

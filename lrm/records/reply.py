@@ -11,6 +11,10 @@ THINK_CLOSE = "</think>"
 
 Stop = Literal["stop", "length"]
 
+TEMPERATURE = 0.6
+TOP_P = 0.95
+"""What DeepSeek recommends for R1 and the models distilled from it, and the paper uses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
@@ -20,8 +24,8 @@ class Decoding:
     `answer_tokens` caps what follows the thinking, its closing tag included.
     """
 
-    temperature: float = 0.6
-    top_p: float = 0.95
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
     max_tokens: int = 512
     answer_tokens: int = 32
     seed: int = 0
@@ -45,7 +49,8 @@ class Prompt:
     `prefix_ids` holds the thinking that is kept and `closing` the text that ends it. `seed` fixes
     the sampling of this one reply, whatever else is in the batch. `max_tokens` caps the newly
     decoded tokens. `chat` says that `text` is a user's message, which the engine puts into the
-    model's chat template with the thinking block opened.
+    model's chat template with the thinking block opened, behind the message `system` of the system,
+    if that is not None.
 
     `thinking` above 0 asks the engine to end the thinking itself after that many tokens, which some
     can. `reserved_tokens` is how many tokens must fit behind `text` in the model's context, where
@@ -60,6 +65,7 @@ class Prompt:
     chat: bool = False
     thinking: int = 0
     reserved_tokens: int = 0
+    system: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,14 +39,24 @@ SAYS_HOW = "{{ 'Think between <think> and </think>.' }}{{ messages[0].content }}
 OPENS_AND_BEGINS = "{{ messages[0].content }}<bot><think>\nOkay, "
 
 
-def by_folder(template: str) -> str:
+QWEN2_5 = (
+    "{% if messages[0].role == 'system' %}<im_start>system\n{{ messages[0].content }}<im_end>\n"
+    "{% else %}<im_start>system\nYou are Qwen.<im_end>\n{% endif %}"
+    "{% for m in messages %}{% if m.role == 'user' %}<im_start>user\n{{ m.content }}<im_end>\n"
+    "{% endif %}{% endfor %}<im_start>assistant\n"
+)
+ONLY_THE_LAST = "{{ messages[-1].content }}<bot>"
+GEMMA = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}<b>"
+
+
+def by_folder(template: str, system: str | None = None) -> str:
     tokenizer = open_folder(SMALLEST)
     tokenizer.chat_template = template
-    return render_chat(tokenizer, QUESTION, "here")
+    return render_chat(tokenizer, QUESTION, "here", system)
 
 
-def by_file(template: str) -> str:
-    chat = render_template(template, QUESTION, "<|begin|>", "<|end|>", Path("here"))
+def by_file(template: str, system: str | None = None) -> str:
+    chat = render_template(template, QUESTION, "<|begin|>", "<|end|>", Path("here"), system)
     return with_open_thinking(chat, QUESTION, "here")
 
 
@@ -97,3 +107,29 @@ def test_a_template_that_fails_is_a_sentence(render: object, template: str, word
     assert callable(render)
     with pytest.raises(BadInput, match=rf"template of here cannot be used \(.*({words})"):
         render(template)
+
+
+@pytest.mark.parametrize("render", [by_folder, by_file])
+@pytest.mark.parametrize(
+    ("system", "said"), [(None, "You are Qwen."), ("", ""), ('Be "brief".', 'Be "brief".')]
+)
+def test_the_system_says_what_it_is_told(render: object, system: str | None, said: str) -> None:
+    assert callable(render)
+    asked = f"<im_start>user\n{QUESTION}<im_end>\n<im_start>assistant<think>\n"
+    assert render(QWEN2_5, system) == f"<im_start>system\n{said}<im_end>\n{asked}"
+
+
+@pytest.mark.parametrize("render", [by_folder, by_file])
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (ONLY_THE_LAST, "drops what the system says; leave out --system"),
+        (GEMMA, r"cannot be used \(no system role\); leave out --system"),
+    ],
+)
+def test_a_template_without_a_place_for_it_is_refused(
+    render: object, template: str, words: str
+) -> None:
+    assert callable(render)
+    with pytest.raises(BadInput, match=f"template of here {words}"):
+        render(template, "Be brief.")

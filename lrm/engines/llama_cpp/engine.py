@@ -153,7 +153,7 @@ class LlamaCppEngine:
         if not template:
             raise missing_template(self.checkpoint.path)
         path, bos, eos = self.checkpoint.path, self._vocab.bos(), self._vocab.eos()
-        chat = render_template(template, prompt.text, bos, eos, path)
+        chat = render_template(template, prompt.text, bos, eos, path, prompt.system)
         return self._vocab.encode(with_open_thinking(chat, prompt.text, path))
 
 

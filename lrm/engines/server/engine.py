@@ -181,7 +181,7 @@ class ServerEngine:
         return [completions[index] for index in sorted(completions)]
 
     def _request(self, index: int, prompt: Prompt, decoding: Decoding) -> _Request:
-        text = self._chat(prompt.text) if prompt.chat else prompt.text
+        text = self._chat(prompt) if prompt.chat else prompt.text
         given = (*prompt.prefix_ids, *self._encode(prompt.closing))
         limit = prompt.max_tokens
         close = find_close(given, self._decode, self._close_ids) if given else None
@@ -225,8 +225,8 @@ class ServerEngine:
         )
         return replace(reply, reported_tokens=reported)
 
-    def _chat(self, message: str) -> str:
-        chat = render_chat(self._tokenizer, message, self._tokenizer_folder)
+    def _chat(self, prompt: Prompt) -> str:
+        chat = render_chat(self._tokenizer, prompt.text, self._tokenizer_folder, prompt.system)
         adds_bos = encode_prompt(self._tokenizer, "")[:1] == [self._tokenizer.bos_token_id]
         return chat.removeprefix(self._tokenizer.bos_token) if adds_bos else chat
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,22 +23,44 @@ EXPRESSION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, Va
 """What the expressions of a template may raise beside jinja2's own errors."""
 
 
-def render_chat(tokenizer: PreTrainedTokenizerBase, message: str, source: str | Path) -> str:
+Messages = list[dict[str, str]]
+
+
+def render_chat(
+    tokenizer: PreTrainedTokenizerBase, message: str, source: str | Path, system: str | None = None
+) -> str:
     """A user's message in the tokenizer's chat template, with the thinking opened.
 
     `source` names the tokenizer in the BadInput for one that has no template, or whose template
-    cannot be used.
+    cannot be used, or takes no `system` text.
     """
     if not tokenizer.chat_template:
         raise missing_template(source)
-    with template_errors(source):
-        chat = tokenizer.apply_chat_template(
-            [{"role": "user", "content": message}],
-            tokenize=False,
-            add_generation_prompt=True,
-            **THINKING,
+
+    def render(messages: Messages) -> str:
+        chat: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **THINKING
         )
-    return with_open_thinking(chat, message, source)
+        return chat
+
+    return with_open_thinking(rendered(render, message, source, system), message, source)
+
+
+def rendered(
+    render: Callable[[Messages], str], message: str, source: str | Path, system: str | None
+) -> str:
+    """The messages in a chat template, as it has them: the user's, behind that of the `system` if
+    it is not None. BadInput as of `template_errors`, and where the template drops a system text."""
+    user = {"role": "user", "content": message}
+    with template_errors(source, system):
+        if system is None:
+            return render([user])
+        chat = render([{"role": "system", "content": system}, user])
+        if system and chat == render([user]):
+            raise BadInput(
+                f"the chat template of {source} drops what the system says; leave out --system"
+            )
+        return chat
 
 
 def with_open_thinking(chat: str, message: str, source: str | Path) -> str:
@@ -62,16 +84,17 @@ def with_open_thinking(chat: str, message: str, source: str | Path) -> str:
 
 
 @contextmanager
-def template_errors(source: str | Path) -> Iterator[None]:
-    """BadInput for what a chat template raises: on purpose, or because it expects what a single
-    message of a user has not."""
+def template_errors(source: str | Path, system: str | None = None) -> Iterator[None]:
+    """BadInput for what a chat template raises: on purpose, as some do at a `system` text, or
+    because it expects what a single message of a user has not."""
     try:
         yield
     except (TemplateError, *EXPRESSION_ERRORS) as error:
         reason = " ".join(f"{error}".split())[:200] or type(error).__name__
         raise BadInput(
-            f"the chat template of {source} cannot be used ({reason}); ask on the paper track "
-            "(--track paper), or mend the template"
+            f"the chat template of {source} cannot be used ({reason}); "
+            + ("leave out --system, ask " if system is not None else "ask ")
+            + "on the paper track (--track paper), or mend the template"
         ) from error
 
 

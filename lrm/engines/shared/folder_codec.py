@@ -46,7 +46,7 @@ class FolderCodec(Codec):
         """The reply to a prompt before anything is decoded; BadInput if it cannot fit into
         `context` tokens."""
         if prompt.chat:  # a template writes the beginning-of-text token itself
-            ids = self.encode(render_chat(self._tokenizer, prompt.text, self._path))
+            ids = self.encode(render_chat(self._tokenizer, prompt.text, self._path, prompt.system))
         else:
             ids = encode_prompt(self._tokenizer, prompt.text)
         return self.begin(index, prompt, ids, decoding, context)
