@@ -71,10 +71,13 @@ def parse_budgets(text: str) -> tuple[int, ...]:
 
 
 def parse_benchmarks(text: str) -> tuple[str, ...]:
-    """Names, comma-separated."""
+    """Names and files of questions, comma-separated; each is opened, so that what is wrong with a
+    file is said at once."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        registry.require("benchmark", name, registry.BENCHMARKS)
+    opened = [registry.benchmark(name).name for name in names]
+    for name in opened:
+        if opened.count(name) > 1:
+            raise BadInput(f"--benchmarks {text} has two of the name {name}: rename a file.")
     return names
 
 
@@ -120,8 +123,10 @@ class SearchSettings:
         "timeline",
         "hops",
     )
-    """Benchmarks to ask: any of aime, folio, temporal, musique, musique-open (with paragraphs),
-    musique-dev, musique-dev-open, and the synthetic arithmetic, deduction, timeline, hops."""
+    """Benchmarks to ask: any of aime, aime-2025, math-500, gpqa-diamond, folio, temporal, musique,
+    musique-open (with paragraphs), musique-dev, musique-dev-open, the synthetic arithmetic,
+    deduction, timeline, hops, those of other packages, and files of your own questions
+    (FILE.jsonl)."""
 
     track: Track = "paper"
     """paper: the paper's exact prompts. chat: the same questions in the model's chat template."""

@@ -58,7 +58,7 @@ class ScoreSettings:
         if not self.files:
             raise BadInput("No file is given: name one JSONL file or more.")
         if self.benchmark is not None:
-            registry.require("benchmark", self.benchmark, registry.BENCHMARKS)
+            registry.require("benchmark", self.benchmark, registry.benchmark_names())
         if self.max_tokens is not None and self.max_tokens < 1:
             raise BadInput(f"--max-tokens {self.max_tokens} is too few: give 1 or more.")
         if self.against is not None:

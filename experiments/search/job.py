@@ -220,7 +220,8 @@ def load_questions(settings: SearchSettings) -> dict[Benchmark, list[Question]]:
         questions[benchmark] = benchmark.load(settings.questions)
         if len(questions[benchmark]) < settings.questions:
             print(
-                f"{name} has {len(questions[benchmark])} questions; all are asked.", file=sys.stderr
+                f"{benchmark.name} has {len(questions[benchmark])} questions; all are asked.",
+                file=sys.stderr,
             )
     return questions
 

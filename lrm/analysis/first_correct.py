@@ -83,7 +83,7 @@ def first_correct(reply: StoredReply, unit: Unit = "tokens") -> float | None:
     Raises BadInput for a benchmark that is not registered.
     """
     text, name = reply.text, reply.benchmark
-    if name not in registry.BENCHMARKS:
+    if not registry.is_installed(name):
         raise BadInput(f"How a text gives an answer to {name} is not known: leave it out.")
     question = Question(reply.question, reply.prompt or "", reply.gold)
     end = registry.benchmark(name).first_said(question, text)

@@ -161,8 +161,10 @@ def _parts(
             )
             names = f"{name}, more hops", f"{name}, {counts[0]}-hop"
             yield "hops", names, (many, few)  # type: ignore[misc]
-    knowledge = [name for name in pairs if registry.benchmark(name).knowledge]
-    reasoning = [name for name in pairs if name not in knowledge]
+    # Of a file of questions nobody says which of the two they ask for.
+    known = {name: registry.benchmark(name) for name in pairs if registry.is_installed(name)}
+    knowledge = [name for name, benchmark in known.items() if benchmark.knowledge]
+    reasoning = [name for name in known if name not in knowledge]
     if knowledge and reasoning:
         parts = [pairs[name] for name in knowledge], [pairs[name] for name in reasoning]
         yield "benchmarks", ("knowledge benchmarks", "reasoning benchmarks"), parts

@@ -1,10 +1,13 @@
-r"""AIME 2024: 30 competition problems whose answers are integers from 0 to 999.
+r"""AIME 2024 and AIME 2025: 30 competition problems each, whose answers are integers from 0 to 999.
 
 Source: `Maxwell-Jia/AIME_2024` on the hub, split train, revision as below (the commit that public
 code pins; the offline file is equal to its bytes). One item:
 
     {"ID": "2024-I-4", "Problem": "Jen enters a lottery by picking $4$ distinct numbers from
      $S=\\{1,2,3,\\cdots,9,10\\}.$ ...", "Answer": 116}
+
+AIME 2025 comes from `math-ai/aime25`, split test, revision as below (the commit that public code
+pins), whose fields are id, problem and answer.
 
 Three statements (2024-I-1, I-15, II-8) came to the hub with `\f` and `\t` of `\frac` and `\tfrac`
 turned into a form feed and a tab. They are repaired here, so that these three prompts differ from
@@ -14,6 +17,8 @@ what the paper's models were shown. Answers may be numbers or strings, zero-padd
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import ClassVar
 
 from lrm.benchmarks.grading.integers import first_integer, grade_integer
 from lrm.benchmarks.load import load_questions
@@ -45,17 +50,21 @@ def repaired(problem: str) -> str:
     return re.sub(r"\\?([\f\t])(?=[a-z])", lambda m: r"\f" if m[1] == "\f" else r"\t", problem)
 
 
+@dataclass(frozen=True, slots=True)
 class Aime:
-    """Contract: `lrm.contracts.benchmark.Benchmark`. No practice questions."""
+    """Contract: `lrm.contracts.benchmark.Benchmark`. No practice questions. `fields` are those of
+    a problem's id, its statement and its answer."""
 
-    name = "aime"
-    version = 3
-    knowledge = False
-    open_book_of = ""
-    calibrates = False
+    name: str = "aime"
+    source: Source = SOURCE
+    fields: tuple[str, str, str] = ("ID", "Problem", "Answer")
+    version: int = 3
+    knowledge: ClassVar[bool] = False
+    open_book_of: ClassVar[str] = ""
+    calibrates: ClassVar[bool] = False
 
     def load(self, limit: int | None = None) -> list[Question]:
-        return load_questions(SOURCE, _question, limit)
+        return load_questions(self.source, self._question, limit)
 
     def practice(self, count: int, seed: int) -> list[Question]:
         return []
@@ -66,13 +75,26 @@ class Aime:
     def first_said(self, question: Question, text: str) -> int | None:
         return first_integer(text, question.gold)
 
+    def _question(self, row: DataRow) -> Question:
+        id_field, problem_field, answer_field = self.fields
+        answer = row.integer(answer_field)
+        if not 0 <= answer <= 999:
+            raise row.bad(f'"{answer_field}" must lie between 0 and 999, got {answer}')
+        problem = repaired(row.text(problem_field))
+        return Question(
+            row.text(id_field), prompt(problem), (str(answer),), message=message(problem)
+        )
+
 
 AIME = Aime()
-
-
-def _question(row: DataRow) -> Question:
-    answer = row.integer("Answer")
-    if not 0 <= answer <= 999:
-        raise row.bad(f'"Answer" must lie between 0 and 999, got {answer}')
-    problem = repaired(row.text("Problem"))
-    return Question(row.text("ID"), prompt(problem), (str(answer),), message=message(problem))
+AIME_2025 = Aime(
+    "aime-2025",
+    Source(
+        file="aime_2025/test.jsonl",
+        split="test",
+        hub="math-ai/aime25",
+        revision="563bb8404243c5f09de6ec262f2db674fe5bce9b",
+    ),
+    ("id", "problem", "answer"),
+    version=1,
+)

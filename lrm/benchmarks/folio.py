@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 
-from lrm.benchmarks.grading.labels import first_label, grade_label
+from lrm.benchmarks.grading.labels import LABELS, first_label, grade_label
 from lrm.benchmarks.load import load_questions
 from lrm.benchmarks.source import DataRow, Source
 from lrm.records.question import Grade, Question
@@ -27,7 +27,6 @@ SOURCE = Source(
     hub="tasksource/folio",
     revision="295b95fb4fe9be4ff3f933b73142d142cf6b2c97",
 )
-LABELS = {"True": "True", "False": "False", "Uncertain": "Uncertain", "Unknown": "Uncertain"}
 CONCLUSION = re.compile(r"\*{7}\nConclusion: (.*?)\n\*{7}", re.DOTALL)
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from lrm.benchmarks.source import VARIABLE, DataRow, Source
 from lrm.errors import BadInput
 from lrm.records.question import Question
+
+Made = TypeVar("Made")
 
 
 def load_questions(
@@ -24,13 +27,20 @@ def load_questions(
 
     Raises BadInput naming file and line (or data set and row), also where two ids are equal.
     """
-    questions: dict[str, Question] = {}
-    for row in load_rows(source):
-        made = question(row)
-        if made.id in questions:
-            raise row.bad(f'the question id "{made.id}" stands for the second time')
-        questions[made.id] = made
-    return list(questions.values())[:limit]
+    return list(by_id(load_rows(source), question, lambda made: made.id).values())[:limit]
+
+
+def by_id(
+    rows: Iterable[DataRow], make: Callable[[DataRow], Made], id_of: Callable[[Made], str]
+) -> dict[str, Made]:
+    """What is made of each row, by its question's id; BadInput where two are equal."""
+    items: dict[str, Made] = {}
+    for row in rows:
+        made = make(row)
+        if id_of(made) in items:
+            raise row.bad(f'the question id "{id_of(made)}" stands for the second time')
+        items[id_of(made)] = made
+    return items
 
 
 def load_rows(source: Source) -> list[DataRow]:
@@ -53,6 +63,11 @@ def _from_folder(folder: Path, source: Source) -> list[DataRow]:
     remedy = f"set {VARIABLE} to a folder that holds {source.file}, or unset it to go online"
     if not os.path.isdir(folder):  # unlike Path.is_dir, False where access is denied
         raise BadInput(f"{VARIABLE} names {folder}, which is not a folder; {remedy}")
+    return read_rows(path, remedy)
+
+
+def read_rows(path: Path, remedy: str) -> list[DataRow]:
+    """The JSON objects of a file, one a line; BadInput, with the `remedy`, if it cannot be read."""
     try:
         lines = path.read_bytes().removeprefix(BOM_UTF8).split(b"\n")
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lrm import registry
 from lrm.analysis.first_correct import FirstCorrect, FirstCorrectSearch
 from lrm.records.point import Unit
 from lrm.report.samples import Picker
@@ -42,8 +43,12 @@ class BenchmarkReader:
     def add(self, reply: StoredReply) -> None:
         """Takes a reply. Raises BadInput as `ReplyCollector` and `FirstCorrectSearch` do."""
         self._collector.add(reply)
-        if self._picker and self._search:
+        if self._picker:
             self._picker.add(reply)
+        # Of a file of questions, a stored run has the texts, but not how an answer is found in one.
+        if self._search and not registry.is_installed(reply.benchmark):
+            self._search = None
+        if self._search:
             self._search.add(reply)
 
     def reading(self) -> BenchmarkReading:

@@ -89,7 +89,7 @@ class SubmissionReader:
 
     def _submission(self, row: Row, location: str) -> Submission:
         name = fields.benchmark(row, location)
-        if name not in (None, self.name) and (name in registry.BENCHMARKS or not self.chosen):
+        if name not in (None, self.name) and (registry.is_installed(name) or not self.chosen):
             raise BadInput(
                 f"{location} belongs to {name}, not to {self.name}: give each benchmark a file of "
                 "its own, and --benchmark only for files that name none."

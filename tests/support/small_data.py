@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 AIME = "aime_2024/aime_2024_maxwell_jia.jsonl"
+AIME_2025 = "aime_2025/test.jsonl"
+MATH_500 = "math_500/test.jsonl"
+GPQA = "gpqa/gpqa_diamond.jsonl"
 FOLIO = "folio/folio_v2_validation.jsonl"
 TEMPORAL = "bbh_temporal_sequences/temporal_sequences.jsonl"
 MUSIQUE = "musique_ans_dev/musique_random_100_with_paragraphs.jsonl"
@@ -26,6 +29,31 @@ ROWS: dict[str, list[dict[str, object]]] = {
             "Problem": "Find $s+\frac{14}{2}$ for $\\{s\\}=\\{0\\}$.",
             "Answer": "007",
         },
+    ],
+    AIME_2025: [
+        {"id": "0", "problem": "Find $6^{2}+1$.", "answer": "37"},
+        {"id": "1", "problem": "Find $10 - 3$.", "answer": "007"},
+    ],
+    MATH_500: [
+        {
+            "unique_id": "test/algebra/1.json",
+            "problem": "Halve $\\sqrt{2}$.",
+            "answer": "\\frac{\\sqrt{2}}{2}",
+            "subject": "Algebra",
+        },
+        {"unique_id": "t/2", "problem": "Add 1 to 1,000.", "answer": "1001", "subject": "Algebra"},
+    ],
+    GPQA: [
+        {
+            "Record ID": f"rec{number}",
+            "Question": f"Which of these is number {number}?",
+            "Correct Answer": f"number {number}\n",
+            "Incorrect Answer 1": "nothing",
+            "Incorrect Answer 2": "all of it",
+            "Incorrect Answer 3": "a part of it",
+            "High-level domain": "Physics",
+        }
+        for number in (1, 2)
     ],
     FOLIO: [
         {

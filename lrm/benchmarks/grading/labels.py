@@ -26,6 +26,9 @@ from lrm.benchmarks.grading.squad import normalize
 from lrm.records.question import Grade, Question
 from lrm.records.reply import Completion
 
+LABELS = {"True": "True", "False": "False", "Uncertain": "Uncertain", "Unknown": "Uncertain"}
+"""The labels by the names that data sets have for them."""
+
 _LABEL = r"(?:true|false|uncertain|unknown|undetermined|indeterminate|inconclusive)\b"
 _VERDICT = re.compile(
     rf"""

@@ -1,4 +1,4 @@
-"""Letters: which of the options (A) to (D) a reply chooses.
+"""Letters: which of the options (A), (B) and so on a reply chooses.
 
 See `lrm.benchmarks.grading.extraction` for the two rules.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 
 from lrm.benchmarks.grading.extraction import (
     ANSWER_CUE,
@@ -28,17 +30,14 @@ from lrm.benchmarks.grading.squad import normalize
 from lrm.records.question import Grade, Question
 from lrm.records.reply import Completion
 
+LETTERS = "ABCDEFGH"
+"""Letters of options; (A) to (D) where nothing says how many there are."""
+
 _CHOICE_CUE = re.compile(
     rf"(?<!this\s)\b(?:answer|option|choice|index|letter)\b[\s*_]*(?:{IS}){GAP}"
     r"|\bfinal\s+answer\b[\s*_#]*\n\s*",
     re.IGNORECASE,
 )
-_LETTER = re.compile(
-    r"\(([A-D])\)|(?<![\w'])(?:([B-D])|(A)(?!\s+[a-z])|(A)(?=\s+(?:because|is|as|since)\b))(?![\w'])"
-)
-_NAMED_LETTER = re.compile(r"\(([A-D])\)|\b(?:[Oo]ption|[Cc]hoice)\s+([A-D])\b|\*\*([A-D])\*\*")
-_LONE_LETTER = re.compile(r"\W*([A-D])\W*")
-_BARE_OPTION = re.compile(r"\W*\(?([A-D])\)?(?:\W+(.*))?")
 _WITHDRAWN = re.compile(r"\s*,?\s*but\b")
 _NO_OPTION = re.compile(r"\bnone of (?:the|these|them)\b", re.IGNORECASE)
 _REJECTED = re.compile(r"(?:\bnot|n't|\bthan|\binstead of)\s+(?:[Oo]ption\s+)?$")
@@ -48,10 +47,39 @@ _CLOCK_TIME = re.compile(r"(\d)\s*([ap])\.?m\b\.?", re.IGNORECASE)
 _TO = re.compile(r"(?<=[ap]m)\s*(?:-|\u2013|\u2014|\band\b|\buntil\b|\btill\b)\s*(?=\d)")
 
 
+@dataclass(frozen=True, slots=True)
+class _Letters:
+    """How the letters A to `last` are written: anywhere, named as options, and alone on a line."""
+
+    anywhere: re.Pattern[str]
+    named: re.Pattern[str]
+    alone: re.Pattern[str]
+    bare: re.Pattern[str]
+
+
+@cache
+def _letters(last: str) -> _Letters:
+    return _Letters(
+        anywhere=re.compile(
+            rf"\(([A-{last}])\)|(?<![\w'])"
+            rf"(?:([B-{last}])|(A)(?!\s+[a-z])|(A)(?=\s+(?:because|is|as|since)\b))(?![\w'])"
+        ),
+        named=re.compile(
+            rf"\(([A-{last}])\)|\b(?:[Oo]ption|[Cc]hoice)\s+([A-{last}])\b|\*\*([A-{last}])\*\*"
+        ),
+        alone=re.compile(rf"\W*([A-{last}])\W*"),
+        bare=re.compile(rf"\W*\(?([A-{last}])\)?(?:\W+(.*))?"),
+    )
+
+
+def _letters_of(options: Mapping[str, str]) -> _Letters:
+    return _letters(max(options)[1] if options else "D")
+
+
 def extract_letter(
     text: str, finished: bool = True, options: Mapping[str, str] | None = None
 ) -> ExtractedAnswer:
-    """The option answered, as "(A)" to "(D)". An article "A" before a word is no option.
+    """The option answered, as "(A)", "(B)" and so on. An article "A" before a word is no option.
 
     A declaration that lists several options ("(A) or (B)") declares none. `options` maps "(A)" to
     its text: the lenient rule takes the last option named by its letter, else the one whose text
@@ -71,9 +99,9 @@ def extract_letter(
     # Lenient: an option's text in a box, after a cue or on the last line says more than a letter
     # in passing, so these passages are read before the text as a whole.
     for passage in (*declarations(text, ANSWER_CUE), *nonblank_lines(text)[-1:]):
-        if option := _last_named_option(passage) or _last_quoted_option(passage, texts):
+        if option := _last_named_option(passage, texts) or _last_quoted_option(passage, texts):
             return by_lenient_rule(option)
-    return by_lenient_rule(_last_named_option(text) or _last_quoted_option(text, texts))
+    return by_lenient_rule(_last_named_option(text, texts) or _last_quoted_option(text, texts))
 
 
 def grade_letter(
@@ -81,13 +109,13 @@ def grade_letter(
 ) -> Grade:
     """1 if the option equals the gold, which may be written "A" or "(A)"."""
     extracted = extract_letter(graded_text(completion), completion.stop == "stop", options)
-    golds = [extract_letter(gold).lenient for gold in question.gold]
+    golds = [extract_letter(gold, True, options).lenient for gold in question.gold]
     return grade_extracted(extracted, lambda answer: answer in golds)
 
 
 def first_letter(text: str, golds: Iterable[str], options: Mapping[str, str]) -> int | None:
     """The end, in characters, of the first sentence that chooses a gold, leniently, or None."""
-    letters = {extract_letter(gold).lenient for gold in golds} - {None}
+    letters = {extract_letter(gold, True, options).lenient for gold in golds} - {None}
     return first_sentence(
         text, lambda sentence: extract_letter(sentence, True, options).lenient in letters
     )
@@ -103,7 +131,7 @@ def _listed_options(passage: str, options: Mapping[str, str]) -> list[str]:
     none where they are withdrawn at once ("(A), but")."""
     matches = [
         match
-        for match in _LETTER.finditer(passage)
+        for match in _letters_of(options).anywhere.finditer(passage)
         if not _REJECTED.search(passage[: match.start()])
     ]
     listed: list[str] = []
@@ -119,7 +147,7 @@ def _listed_options(passage: str, options: Mapping[str, str]) -> list[str]:
 
 def _bare_option(text: str, options: Mapping[str, str]) -> Iterator[str]:
     """The text itself, if it is an option and nothing else."""
-    match = _BARE_OPTION.fullmatch(text.strip())
+    match = _letters_of(options).bare.fullmatch(text.strip())
     if not match:
         return
     option = f"({match[1]})"
@@ -128,10 +156,11 @@ def _bare_option(text: str, options: Mapping[str, str]) -> Iterator[str]:
         yield option
 
 
-def _last_named_option(text: str) -> str | None:
+def _last_named_option(text: str, options: Mapping[str, str]) -> str | None:
     """The last option named by its letter, or standing alone on a line."""
-    alone = (_LONE_LETTER.fullmatch(line) for line in text.splitlines())
-    named = list(_NAMED_LETTER.finditer(text)) or list(filter(None, alone))
+    letters = _letters_of(options)
+    alone = (letters.alone.fullmatch(line) for line in text.splitlines())
+    named = list(letters.named.finditer(text)) or list(filter(None, alone))
     return f"({_letter_in(named[-1])})" if named else None
 
 
