@@ -15,7 +15,8 @@ from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.pruning.wanda import Wanda
 from lrm.engines.shared.folder_codec import FolderCodec
 from lrm.errors import BadInput
-from lrm.generation.calibration import practice_prompts
+from lrm.generation.calibration import of_practice, prompts_alone, size_of
+from lrm.records.model import Calibration
 from lrm.records.reply import Decoding, Prompt
 from lrm.tokenizer_checks import PROBES
 from lrm.tokenizers import decode, encode, encode_prompt, open_folder, without_end
@@ -75,11 +76,16 @@ def test_prompts_are_those_of_the_file(case: str, tmp_path: Path) -> None:
     assert encode_prompt(counted, "") == [BEGIN]
 
 
+def practice_rows(folder: Path) -> tuple[tuple[int, ...], ...]:
+    checkpoint = open_checkpoint(folder)
+    size = size_of(checkpoint, embedded=True)
+    return prompts_alone(checkpoint, size, of_practice([DEDUCTION], Decoding())).rows
+
+
 @pytest.mark.parametrize("case", CHANGES)
 def test_calibration_reads_the_same_tokens(case: str, tmp_path: Path) -> None:
     folder = edited(tmp_path / "model", *CHANGES[case])
-    rows = practice_prompts(open_checkpoint(folder), [DEDUCTION], seed=0).rows
-    assert rows == practice_prompts(open_checkpoint(SMALLEST), [DEDUCTION], seed=0).rows
+    assert practice_rows(folder) == practice_rows(SMALLEST)
 
 
 def front_of(model: Path, root: Path, capfd: pytest.CaptureFixture[str]) -> str:
@@ -161,9 +167,9 @@ def test_a_token_that_only_fills_up_may_have_none(tmp_path: Path) -> None:
 def test_a_model_of_a_short_context_is_calibrated_on_shorter_rows(tmp_path: Path) -> None:
     folder = copied(tmp_path / "model", max_position_embeddings=256)
     checkpoint = open_checkpoint(folder)
-    calibration = practice_prompts(checkpoint, [DEDUCTION], seed=0)
-    assert {len(row) for row in calibration.rows} == {256}
-    Wanda(0.5, calibration).apply(checkpoint, tmp_path / "out")
+    rows = practice_rows(folder)
+    assert {len(row) for row in rows} == {256}
+    Wanda(0.5, Calibration("prompts", rows)).apply(checkpoint, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("reads", "answer"), [(256, 64), (2048, 1024), (131_072, 1024)])

@@ -9,24 +9,22 @@ from pathlib import Path
 from typing import ClassVar, Protocol, cast
 
 from experiments.cli import options
+from experiments.cli.calibration_source import SIZES, CalibrationSource, parse_source
 from experiments.cli.options import Option
 from lrm import registry
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import steps_of
 from lrm.contracts.method import OnModule, Params
 from lrm.contracts.pruner import Pruner, PrunerKind
-from lrm.generation.calibration import TEXTS
 from lrm.records.model import Calibration, Checkpoint, LevelKey
 
-SOURCES = ("traces", "prompts", *TEXTS)
 ONLY_TO_CHECK = Calibration("none, only to check a method's options", ((0,),))
 
 
 class Choice(Protocol):
     """A method with the level left open. `axis` says what its levels are; at the level `untouched`
-    nothing is applied. `source` says what a level is calibrated on: the model's own reasoning
-    ("traces"), the "prompts" of practice questions, a text of `lrm.generation.calibration.TEXTS`,
-    or None if on nothing. **Levels that are applied together have one source.**
+    nothing is applied. `source` says what a level is calibrated on, None if on nothing. **Levels
+    that are applied together have one source.**
 
     `check` raises BadInput if the method cannot compress the checkpoint, before any work is done.
     """
@@ -40,7 +38,7 @@ class Choice(Protocol):
     @property
     def untouched(self) -> LevelKey: ...
 
-    def source(self, key: LevelKey) -> str | None: ...
+    def source(self, key: LevelKey) -> CalibrationSource | None: ...
 
     def params(self, key: LevelKey, calibration: Calibration | None) -> Params: ...
 
@@ -69,10 +67,10 @@ class MethodChoice:
 
     name: str
     kind: PrunerKind
-    calibration: str | None
+    calibration: CalibrationSource | None
     options: Mapping[str, Option] = field(default_factory=dict)
 
-    def source(self, key: LevelKey) -> str | None:
+    def source(self, key: LevelKey) -> CalibrationSource | None:
         return self.calibration
 
     def made(self, key: LevelKey, calibration: Calibration | None) -> Pruner:
@@ -136,8 +134,6 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
     name = text.partition(":")[0]
     kind = registry.pruner(name)
     calibration, values = read_options(text, "method", kind, ("sparsity",))
-    if calibration is not None:
-        registry.require("calibration source", calibration, SOURCES)
     choice = MethodChoice(name, kind, calibration, values)
     for level in levels:
         choice.made_to_check(level)
@@ -145,15 +141,24 @@ def parse_method(text: str, levels: Collection[float] = (0.0,)) -> MethodChoice:
 
 
 def read_options(
-    text: str, role: str, kind: Callable[..., object], level_fields: Collection[str]
-) -> tuple[str | None, dict[str, Option]]:
+    text: str,
+    role: str,
+    kind: Callable[..., object],
+    level_fields: Collection[str],
+    also: tuple[str, ...] = (),
+) -> tuple[CalibrationSource | None, dict[str, Option]]:
     """What --method says to calibrate on, None if `kind` needs nothing, and its other options.
+    `also` names what else may be given as calibration.
 
     The options are the fields of `kind`, but for those that the level says.
     """
     known = options.parameters(kind)
-    named = options.parse("--method", text, role, set(known) - set(level_fields))
-    values = {key: named.value(key, known[key]) for key in named.options if key != "calibration"}
-    if "calibration" not in known:
+    calibrates = "calibration" in known
+    fields = set(known) - set(level_fields) | (set(SIZES) if calibrates else set())
+    named = options.parse("--method", text, role, fields)
+    own = {key: text for key, text in named.options.items() if key not in ("calibration", *SIZES)}
+    values = {key: named.value(key, known[key]) for key in own}
+    if not calibrates:
         return None, values
-    return named.options.get("calibration", SOURCES[0]), values
+    source = parse_source(named.options.get("calibration", "traces"), named.options, also)
+    return source, values

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from experiments.cli.method_choice import ONLY_TO_CHECK, SOURCES, read_options
+from experiments.cli.calibration_source import CalibrationSource, parse_source
+from experiments.cli.method_choice import ONLY_TO_CHECK, read_options
 from experiments.cli.options import Option
 from lrm import registry
 from lrm.contracts.method import OnModule, Params
@@ -30,13 +31,19 @@ class QuantizerChoice:
 
     name: str
     kind: QuantizerKind
-    calibration: str | None
+    calibration: CalibrationSource | None
     levels: Collection[str]
     options: Mapping[str, Option] = field(default_factory=dict)
 
-    def source(self, key: LevelKey) -> str | None:
-        _, named, source = str(key).partition("@")
-        return _source(source) if named else self.calibration
+    def source(self, key: LevelKey) -> CalibrationSource | None:
+        _, named, name = str(key).partition("@")
+        if not named:
+            return self.calibration
+        if name == NONE:
+            return None
+        usual = self.calibration or CalibrationSource(NONE)
+        own = parse_source(name, also=(NONE,))
+        return replace(own, rows=usual.rows, row_tokens=usual.row_tokens)
 
     def made(self, key: LevelKey, calibration: Calibration | None) -> Quantizer:
         """The method itself, at one level."""
@@ -75,10 +82,12 @@ def parse_quantizer(text: str, levels: Collection[str]) -> QuantizerChoice:
     """
     name = text.partition(":")[0]
     kind = registry.quantizer(name)
-    source, values = read_options(text, "quantizer", kind, kind.level_fields)
+    source, values = read_options(text, "quantizer", kind, kind.level_fields, (NONE,))
+    if source and source.name == NONE:
+        source = None
     quantized = [level for level in levels if level != QuantizerChoice.untouched]
-    choice = QuantizerChoice(name, kind, _source(source or NONE), quantized, values)
-    known: dict[tuple[str, str | None], str] = {}
+    choice = QuantizerChoice(name, kind, source, quantized, values)
+    known: dict[tuple[str, CalibrationSource | None], str] = {}
     for level in quantized:
         same = known.setdefault((choice.made_to_check(level).level, choice.source(level)), level)
         if same != level:
@@ -89,8 +98,3 @@ def parse_quantizer(text: str, levels: Collection[str]) -> QuantizerChoice:
 def _recipe(key: LevelKey) -> str:
     """A level without what it is calibrated on."""
     return str(key).partition("@")[0]
-
-
-def _source(name: str) -> str | None:
-    registry.require("calibration source", name, (*SOURCES, NONE))
-    return None if name == NONE else name

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.cli.calibration_source import CalibrationSource
 from experiments.cli.engine_choice import EngineChoice, parse_engine
 from experiments.cli.method_choice import Choice, parse_method
 from experiments.cli.progress import Progress
@@ -16,6 +17,7 @@ from experiments.cli.settings import SearchSettings, Settings
 from experiments.models.conversion import find_runnable, made
 from experiments.models.decoding import decoding_of
 from experiments.models.resolve import Model
+from experiments.search.calibrating import Calibrating
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
 from experiments.search.level_evaluator import LevelEvaluator
@@ -24,7 +26,7 @@ from experiments.search.pruning_first import FirstMethod, parse_first
 from experiments.search.study import SharedStudy
 from lrm import registry
 from lrm.contracts.benchmark import Benchmark
-from lrm.digests import of_json
+from lrm.digests import of_file, of_json
 from lrm.errors import BadInput
 from lrm.records.model import LevelKey
 from lrm.records.question import Question
@@ -162,8 +164,12 @@ def prepare(settings: SearchSettings, axis: SearchAxis, root: Path | None = None
     model = open_model(settings, axis, engine, first)
     decoding = decoding_of(settings, model)
     questions = load_questions(settings)
+    calibrating = Calibrating(model, questions, decoding, settings.track, settings.system)
+    sources = sources_of(axis, first)
+    for source in sources:
+        calibrating.check(source)
     run_by = made(engine, model.checkpoint).identity
-    identity = identity_of(settings, axis, model, questions, run_by, decoding)
+    identity = identity_of(settings, axis, model, questions, run_by, decoding, sources)
     name = settings.study or default_name(model, first, axis.method, identity)
     check_name(name, "a study")
     return Job(
@@ -179,6 +185,15 @@ def prepare(settings: SearchSettings, axis: SearchAxis, root: Path | None = None
         identity=identity,
         name=name,
     )
+
+
+def sources_of(axis: SearchAxis, first: FirstMethod | None) -> set[CalibrationSource]:
+    """What the levels are calibrated on, and the model before them."""
+    method = axis.method
+    sources = {method.source(key) for key in axis.keys if key != method.untouched}
+    if first:
+        sources.add(first.method.source(first.sparsity))
+    return {source for source in sources if source is not None}
 
 
 def open_model(
@@ -233,6 +248,7 @@ def identity_of(
     questions: dict[Benchmark, list[Question]],
     engine: str,
     decoding: Decoding,
+    sources: Collection[CalibrationSource],
 ) -> dict[str, Any]:
     """What all points of a study share, by the name of the flag that sets it."""
     first = {"first": settings.first} if settings.first else {}
@@ -244,6 +260,7 @@ def identity_of(
         if getattr(decoding, name) != getattr(usual, name)
     }
     system = {} if settings.system is None else {"system": settings.system}
+    files = {source.name: of_file(source.file) for source in sources if source.file}
     return {
         "model": model.checkpoint.revision,
         "benchmarks": {
@@ -262,4 +279,5 @@ def identity_of(
         **first,
         **sampling,
         **system,
+        **({"calibration_files": files} if files else {}),
     }

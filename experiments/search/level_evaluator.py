@@ -11,15 +11,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
+from experiments.cli.calibration_source import CalibrationSource
 from experiments.cli.method_choice import Choice
 from experiments.cli.progress import Progress, say
 from experiments.coordination.leases import Leases
 from experiments.models.conversion import runnable
 from experiments.models.resolve import Model
+from experiments.search.calibrating import Calibrating
 from experiments.search.engine_cache import EngineCache
 from experiments.search.level import Level
 from experiments.search.level_files import LevelFiles
-from lrm import registry
 from lrm.compression.checkpoint.receipt import is_complete
 from lrm.compression.streaming.load import device
 from lrm.contracts.benchmark import Benchmark
@@ -76,7 +77,7 @@ class LevelEvaluator:
     system: str | None = None
     heartbeat: float = 30.0
     done: WorkDone = field(default_factory=WorkDone)
-    _calibrations: dict[str, Calibration] = field(default_factory=dict, init=False)
+    _calibrations: dict[CalibrationSource, Calibration] = field(default_factory=dict, init=False)
 
     def measure(
         self,
@@ -191,18 +192,15 @@ class LevelEvaluator:
             self._calibrations[source] = self._calibrated_on(source)
         return self._calibrations[source]
 
-    def _calibrated_on(self, source: str) -> Calibration:
-        if source in calibration.TEXTS:
-            return calibration.plain_text(self.model.checkpoint, source)
-        if source == "prompts":
-            return calibration.practice_prompts(
-                self.model.checkpoint, self.practice_twins, self.decoding.seed
-            )
+    def _calibrated_on(self, source: CalibrationSource) -> Calibration:
+        if not source.reasons:
+            return self._calibrating.read(source)
         self.progress.stage("own reasoning for calibration")
         with self.dense() as (engine, cache):
             return calibration.own_reasoning(
                 self.model.checkpoint,
-                self.practice_twins,
+                self._calibrating.size(source),
+                self._calibrating.asked(source),
                 self.decoding,
                 cache,
                 engine,
@@ -211,13 +209,12 @@ class LevelEvaluator:
 
     @property
     def practice_twins(self) -> list[Benchmark]:
-        """Whose practice questions the model reasons on for calibration."""
-        # A made-up graph means nothing to a model that was not trained on it.
-        return [
-            benchmark
-            for benchmark in map(registry.benchmark, registry.BENCHMARKS)
-            if benchmark.calibrates and (self.model.embedded or not benchmark.knowledge)
-        ]
+        """Whose practice questions an embedded model reasons on for calibration."""
+        return self._calibrating.twins
+
+    @property
+    def _calibrating(self) -> Calibrating:
+        return Calibrating(self.model, self.questions, self.decoding, self.track, self.system)
 
     @contextmanager
     def dense(self) -> Iterator[tuple[Engine, ReplyCache]]:
@@ -235,7 +232,9 @@ class LevelEvaluator:
         begun = {"first_revision": self.model.checkpoint.revision} if self.first else {}
         if key == self.method.untouched:
             return {"method": self.first or "none", self.method.axis: key, **begun}
-        return {**self.method.params(key, self.calibration(key)), **begun}
+        rows = self.calibration(key)
+        size = {} if rows is None else {"calibration_rows": len(rows.rows)}
+        return {**self.method.params(key, rows), **size, **begun}
 
     def _folder_of(self, key: LevelKey) -> Path:
         identity = {

@@ -27,11 +27,13 @@ def level_label(key: LevelKey) -> str:
 class Calibration:
     """Token sequences that a compression method measures a model on.
 
-    `source` says in words where they come from; `rows` are token ids, one tuple a sequence.
+    `source` says in words where they come from; `rows` are token ids, one tuple a sequence;
+    `held_out` are more of them, which only what came of it is measured on.
     """
 
     source: str
     rows: tuple[tuple[int, ...], ...]
+    held_out: tuple[tuple[int, ...], ...] = ()
 
     @property
     def tokens(self) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cli.calibration_source import CalibrationSource
 from experiments.cli.engine_choice import parse_engine
 from experiments.cli.method_choice import parse_method
 from experiments.cli.settings import Settings, parse_benchmarks, parse_budgets, parse_sparsity
@@ -53,9 +54,9 @@ def test_benchmarks_name_the_nearest() -> None:
 
 def test_method_options() -> None:
     choice = parse_method("sparsegpt:calibration=text,damping=0.02,block=64")
-    assert choice.calibration == "text"
+    assert choice.calibration == CalibrationSource("text")
     assert choice.options == {"damping": 0.02, "block": 64}
-    assert parse_method("sparsegpt").calibration == "traces"
+    assert parse_method("sparsegpt").calibration == CalibrationSource("traces")
     choice = parse_method("wanda:mode=sequential,pattern=2:4,protect=layers.3.mlp+k_proj", [0.5])
     assert choice.options == {
         "mode": "sequential",
