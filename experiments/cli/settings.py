@@ -169,6 +169,10 @@ class SearchSettings:
     """A pruning method and its sparsity, applied to the model first; the search then compresses the
     pruned model: sparsegpt@0.5, or sparsegpt:calibration=text@0.5."""
 
+    windows: int | None = None
+    """Windows of 2,048 tokens of WikiText-2, and of C4, on which the perplexity of a real model is
+    measured; 0 for none. If left out: all of them on a GPU, 4 on a CPU."""
+
     trials: int | None = None
     """How many levels of compression to measure in this study; each gives a point for every budget.
     All levels if left out."""
@@ -231,6 +235,8 @@ class SearchSettings:
             if value is not None and value < 1:
                 flag = name.replace("_", "-")
                 raise BadInput(f"--{flag} {value} is too few: give 1 or more.")
+        if self.windows is not None and self.windows < 0:
+            raise BadInput(f"--windows {self.windows} is negative: give 0 for none, or more.")
         self._check_sampling()
         if self.seed < 0:
             raise BadInput(f"--seed {self.seed} is negative: give 0 or more.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.cli.quantizer_choice import QuantizerChoice
 from experiments.outcomes.sparsity import look_further, reused, sampling
+from experiments.outcomes.text_quality import text_quality
 from experiments.search.findings import Findings
 from experiments.search.level import HEADLINE, Level
 from experiments.search.loop import SearchOutcome
@@ -84,6 +85,7 @@ def text(outcome: SearchOutcome) -> str:
         (
             heading(outcome),
             by_recipe(findings).text(),
+            *text_quality(findings),
             *unsolved_tasks(findings),
             Table(
                 "Pareto front: no other point is both more accurate and shorter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.outcomes.text_quality import text_quality
 from experiments.search.loop import SearchOutcome
 from lrm.analysis.collapse import Collapse
 from lrm.records.model import level_label
@@ -27,6 +28,7 @@ def text(outcome: SearchOutcome) -> str:
                 findings.front_note,
             ).text(),
             by_sparsity(outcome).text(),
+            *text_quality(findings),
             "Collapse: the first sparsity with less than half of the densest level's accuracy\n"
             + "\n".join(
                 f"  {collapse.benchmark}: {collapse_text(collapse)}"

@@ -148,6 +148,7 @@ class Job:
             track=self.settings.track,
             closing=self.settings.closing,
             system=self.settings.system,
+            windows=self.settings.windows,
             keys=self.axis.keys,
             budgets=self.settings.budgets,
             progress=progress,

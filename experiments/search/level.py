@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
+from experiments.search.text_quality import TextQuality
 from lrm.records.model import Checkpoint, Format, LevelKey
 from lrm.records.point import Budget, Point, Policy
 from lrm.report.reading import BenchmarkReading
@@ -21,7 +22,7 @@ class Level:
 
     `readings` has what stays in memory of the replies, by benchmark. `loaded_as` is how its weights
     were stored when the engine loaded them: converted, or unpacked, where the engine does not run
-    them as they are.
+    them as they are. `quality` is what running text says of a real model.
     """
 
     key: LevelKey
@@ -29,6 +30,7 @@ class Level:
     readings: Mapping[str, BenchmarkReading]
     budgets: Sequence[int]
     loaded_as: Format = "dense"
+    quality: TextQuality = field(default_factory=TextQuality)
     _scores: dict[Budget, dict[str, Score]] = field(default_factory=dict)
 
     @property
@@ -86,7 +88,8 @@ class Level:
     @property
     def summary(self) -> dict[str, float]:
         """What does not depend on the budget."""
-        return {**self.checkpoint.measured, "config/sparsity": self.sparsity}
+        measured = {**self.checkpoint.measured, **self.quality.metrics}
+        return {**measured, "config/sparsity": self.sparsity}
 
 
 def objectives(point: Point) -> dict[str, float]:

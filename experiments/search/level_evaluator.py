@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from experiments.search.calibrating import Calibrating
 from experiments.search.engine_cache import EngineCache
 from experiments.search.level import Level
 from experiments.search.level_files import LevelFiles
+from experiments.search.text_quality import TextQuality, TextQualityMeter
 from lrm.compression.checkpoint.receipt import is_complete
 from lrm.compression.streaming.load import device
 from lrm.contracts.benchmark import Benchmark
@@ -57,7 +59,8 @@ class LevelEvaluator:
     Checkpoints are found again by what they are made from, replies by what was asked, so a second
     evaluator over the same folder repeats nothing, nor does one that works there at the same time:
     what both need is made under a lease of `heartbeat` seconds. `first` names what was done to the
-    model before, if anything was. `done` counts for this evaluator and all that are made of it with
+    model before, if anything was. `windows` is on how many of each text perplexity is measured (see
+    `SearchSettings`). `done` counts for this evaluator and all that are made of it with
     `dataclasses.replace`.
     """
 
@@ -75,6 +78,7 @@ class LevelEvaluator:
     progress: Progress
     first: str = ""
     system: str | None = None
+    windows: int | None = 0
     heartbeat: float = 30.0
     done: WorkDone = field(default_factory=WorkDone)
     _calibrations: dict[CalibrationSource, Calibration] = field(default_factory=dict, init=False)
@@ -92,6 +96,7 @@ class LevelEvaluator:
         """
         # 1) The checkpoint, in a format that the engine runs.
         checkpoint, runnable_checkpoint = self._intact(key, self._opened_and_runnable)
+        quality = self._quality(key, checkpoint)
         asked = sum(map(len, self.questions.values())) * self.decoding.samples
         self.progress.stage(f"{self.method.axis} {level_label(key):>4}", asked)
         engine = self.engine_cache.on(runnable_checkpoint)
@@ -122,7 +127,25 @@ class LevelEvaluator:
             for evaluation in evaluations:
                 name, replies = evaluation.benchmark.name, graded_replies(evaluation)
                 readings[name] = read(files.written(name, replies) if files else replies, "tokens")
-        return Level(key, checkpoint, readings, self.budgets, runnable_checkpoint.format)
+        loaded_as = runnable_checkpoint.format
+        return Level(key, checkpoint, readings, self.budgets, loaded_as, quality)
+
+    def _quality(self, key: LevelKey, checkpoint: Checkpoint) -> TextQuality:
+        """What running text says of a level; an embedded model knows no such text."""
+        if self.model.embedded or self.windows == 0:
+            return TextQuality()
+        self.progress.stage(f"perplexity {level_label(key):>4}")
+        rows = None if key == self.method.untouched else self.calibration(key)
+        return self._meter.measured(checkpoint, rows)
+
+    @cached_property
+    def _meter(self) -> TextQualityMeter:
+        def make_room() -> None:
+            if device() == "cuda":
+                self.engine_cache.rest()
+
+        folder, dense = self.folder / "perplexity", self.model.checkpoint
+        return TextQualityMeter(folder, dense, make_room, self.windows)
 
     def counts(self) -> dict[str, int]:
         """What was done so far: replies, tokens and checkpoints."""

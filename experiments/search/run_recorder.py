@@ -96,7 +96,8 @@ class RunRecorder:
         return ("dense", "dense") if method == "none" else (f"{method} {named}", f"{named} sparse")
 
     def _params(self, level: Level) -> dict[str, object]:
-        return {**self.shared, **self.method(level.key), "loaded_as": level.loaded_as}
+        own = {**self.method(level.key), **level.quality.params, "loaded_as": level.loaded_as}
+        return {**self.shared, **own}
 
     def _identity(self, *point: LevelKey) -> str:
         return of_json([dict(self.identity), *point])

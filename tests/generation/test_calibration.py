@@ -150,7 +150,7 @@ def test_own_texts_prompts_and_stored_replies(tmp_path: Path) -> None:
     assert not any(prompt.chat for prompt in asked.prompts.values())
     with gzip.open(tmp_path / "g.jsonl.gz", "wb") as out:
         out.write(b"{}")
-    with pytest.raises(BadInput, match="g.jsonl.gz holds no stored replies of a run"):
+    with pytest.raises(BadInput, match=r"g.jsonl.gz holds no stored replies of a run"):
         own.read(CalibrationSource(str(tmp_path / "g.jsonl.gz")))
 
 
@@ -177,5 +177,5 @@ def test_options_are_read(tmp_path: Path) -> None:
     assert not parse_source("text").reasons
     bad = lines(tmp_path / "bad.jsonl", {"txt": "x"})
     own = calibrating(open_model("tiny-1m"), ["deduction"], 1)
-    with pytest.raises(BadInput, match='bad.jsonl, line 1: the field "text" is missing'):
+    with pytest.raises(BadInput, match=r'bad.jsonl, line 1: the field "text" is missing'):
         own.read(CalibrationSource(str(bad)))
