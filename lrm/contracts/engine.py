@@ -24,6 +24,8 @@ class Engine(Protocol):
       Replies given to it are not kept, so that memory is bounded: the list returned is then empty.
     * Counts come from the engine's own token ids; **newly decoded tokens never exceed
       `Prompt.max_tokens`**, and `stop` is "length" exactly when a cap cut the reply.
+    * A reply that has not closed its thinking within `Prompt.open_tokens` is cut there; what was
+      decoded behind it, if anything, is not told.
     * **The same prompts and decoding give the same completions**; a reply's randomness comes from
       its `Prompt.seed` alone, so a smaller `max_tokens` gives a prefix.
     * `identity` names the engine and whatever else of it changes what a model says (the type of

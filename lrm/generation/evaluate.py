@@ -91,6 +91,7 @@ def evaluate(
         ReplyKey(benchmark.name, question.id, sample): replace(
             fresh(question, track, decoding, benchmark.name, sample),
             reserved_tokens=reserved_tokens,
+            open_tokens=views.open_tokens(budgets),
         )
         for benchmark, questions in benchmarks.items()
         for question in questions

@@ -2,8 +2,9 @@
 
 One append-only JSONL file holds the replies of one checkpoint, engine and way of sampling. A
 reply's key is a digest of its whole prompt (text, given tokens, seed, caps): any change of
-question, budget or seed is another reply, and names and paths never matter. Memory holds only where
-each reply begins in the file. The file stays open, and replies are read back one at a time.
+question, budget or seed is another reply, and names and paths never matter. A stored reply whose
+open thinking was not cut serves where it may be cut too. Memory holds only where each reply begins
+in the file. The file stays open, and replies are read back one at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 from array import array
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from os import SEEK_END
 from pathlib import Path
 from types import TracebackType
@@ -133,7 +134,7 @@ class ReplyCache:
             """Those of `wanted`, and of what follows from them, that nobody has asked yet."""
             unasked: list[Prompt] = []
             for name, prompt in wanted.items():
-                key = key_of(prompt)
+                key = self._key(prompt)
                 if key in self._offsets:
                     offsets[name] = self._offsets[key]
                     self.reused += 1
@@ -168,6 +169,11 @@ class ReplyCache:
             engine.generate(first, decoding, keep)
         return CachedReplies(offsets, self._read)
 
+    def _key(self, prompt: Prompt) -> str:
+        """Where the reply to a prompt is stored, or will be."""
+        key, whole = key_of(prompt), key_of(replace(prompt, open_tokens=0))
+        return whole if whole in self._offsets and key not in self._offsets else key
+
     def _append(self, key: str, reply: Completion) -> None:
         assert self._file is not None, "the cache is not open"
         row = {"key": key} | {name: getattr(reply, name) for name in FIELDS}
@@ -201,7 +207,8 @@ class ReplyCache:
 def key_of(prompt: Prompt) -> str:
     """A digest of all that decides the reply to a prompt. The tokens reserved for it do not."""
     parts = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
-    digest = hashlib.sha256(json.dumps([*parts, prompt.thinking]).encode())
+    cut = [prompt.open_tokens] if prompt.open_tokens else []
+    digest = hashlib.sha256(json.dumps([*parts, prompt.thinking, *cut]).encode())
     digest.update(array("q", prompt.prefix_ids).tobytes())
     return digest.hexdigest()
 

@@ -400,6 +400,23 @@ def test_a_cap_around_the_end_of_the_thinking(engine: Engine) -> None:
             assert cut.thinking_tokens == (budget if cut.closed else cut.tokens)
 
 
+def test_only_open_thinking_is_cut(engine: Engine) -> None:
+    prompts = [replace(prompt, max_tokens=120) for prompt in mixed(40)]
+    whole = engine.generate(prompts, SAMPLED)
+    ends = {
+        reply.thinking_tokens + more for reply in whole if reply.closed for more in (0, 1, 8)
+    } - {0}
+    for open_tokens in sorted(ends)[:6]:
+        asked = [replace(prompt, open_tokens=open_tokens) for prompt in prompts]
+        cut = engine.generate(asked, SAMPLED)
+        assert any(one != other for one, other in zip(cut, whole, strict=True))
+        for one, other in zip(cut, whole, strict=True):
+            if one != other:
+                assert (one.stop, one.closed) == ("length", False)
+                assert one.token_ids == other.token_ids[:open_tokens]
+                assert other.thinking_tokens > open_tokens - len(THINK_CLOSE)
+
+
 def test_budgets_around_a_thinking_length(engine: Engine) -> None:
     prompts = [replace(prompt, max_tokens=120) for prompt in mixed(40)]
     for asked, reply in zip(prompts, engine.generate(prompts, SAMPLED), strict=True):

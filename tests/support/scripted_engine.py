@@ -77,4 +77,5 @@ class ScriptedEngine:
             answer_tokens=decoding.answer_tokens,
             decode=lambda ids: bytes(ids).decode(errors="replace"),
             close_ids=list(THINK_CLOSE.encode()),
+            open_tokens=prompt.open_tokens,
         )

@@ -17,6 +17,7 @@ import torch
 
 from lrm.engines.llama_cpp.library import Context, LlamaBatchInput, LlamaLibrary, Model
 from lrm.engines.shared.queue import DecodingRow, common_prefix, same_text_together
+from lrm.engines.shared.reply import EndRules
 from lrm.engines.shared.sampling import draw
 from lrm.records.reply import Decoding, Stop
 
@@ -91,9 +92,7 @@ class LlamaBatch:
         """Puts further rows before those that wait."""
         self.waiting.extendleft(reversed(rows))
 
-    def advance(
-        self, eos: frozenset[int], close_ids: Sequence[int]
-    ) -> list[tuple[DecodingRow, Stop]]:
+    def advance(self, rules: EndRules) -> list[tuple[DecodingRow, Stop]]:
         """Starts waiting rows, decodes one token of every row, returns those that ended."""
         # 1) Waiting rows get free sequences, and their prompts are computed. Several rounds, since
         # a row waits for the first of its prompt, to copy from it.
@@ -112,7 +111,7 @@ class LlamaBatch:
         # stay for rows to follow.
         ended: list[tuple[DecodingRow, Stop]] = []
         for row, token in zip(rows, tokens.tolist(), strict=True):
-            stop = row.reply.append(token, eos, close_ids, self.decoding.answer_tokens)
+            stop = row.reply.append(token, rules)
             if stop:
                 ended.append((row, stop))
                 del self.running[row.slot]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lrm.contracts.engine import OnCompletion
 from lrm.engines.shared.codec import Codec
-from lrm.engines.shared.reply import Reply
+from lrm.engines.shared.reply import EndRules, Reply
 from lrm.engines.shared.sampling import uniforms
 from lrm.records.reply import Completion, Decoding, Prompt, Stop
 
@@ -41,9 +41,7 @@ class DecodingBatch(Protocol):
 
     def add(self, rows: Sequence[DecodingRow]) -> None: ...
 
-    def advance(
-        self, eos: frozenset[int], close_ids: Sequence[int]
-    ) -> list[tuple[DecodingRow, Stop]]: ...
+    def advance(self, rules: EndRules) -> list[tuple[DecodingRow, Stop]]: ...
 
 
 def decoding_row(prompt: Prompt, reply: Reply) -> DecodingRow:
@@ -74,9 +72,10 @@ def decode_all(
     completions: dict[int, Completion] = {}
     ended, total = 0, len(rows)
     longest = max(row.length for row in rows)
+    rules = EndRules(codec.eos, codec.close_ids, decoding.answer_tokens, codec.decode)
     while ended < total:
         # 1) One token of every running row.
-        finished = batch.advance(codec.eos, codec.close_ids)
+        finished = batch.advance(rules)
 
         # 2) Each finished reply is handed over, or kept if nobody takes it; prompts may follow it.
         further: list[DecodingRow] = []

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lrm.engines.shared.queue import DecodingRow, common_prefix, same_text_together
+from lrm.engines.shared.reply import EndRules
 from lrm.engines.shared.sampling import draw
 from lrm.engines.transformers.slots import Slots, Span, Step
 from lrm.records.reply import Decoding, Stop
@@ -42,9 +43,7 @@ class SlotBatch:
         self.waiting.extendleft(reversed(rows))
 
     @torch.inference_mode()
-    def advance(
-        self, eos: frozenset[int], close_ids: Sequence[int]
-    ) -> list[tuple[DecodingRow, Stop]]:
+    def advance(self, rules: EndRules) -> list[tuple[DecodingRow, Stop]]:
         """Starts waiting rows, decodes one token of every row, returns those that ended."""
         # 1) Waiting rows move into free slots; their prompts join this pass.
         step, rows = self._admit()
@@ -63,7 +62,7 @@ class SlotBatch:
         for row, token in zip(rows, tokens.tolist(), strict=True):
             # The new token's own keys and values come with the next pass.
             self.slots.lengths[row.slot] = len(row.reply.ids)
-            stop = row.reply.append(token, eos, close_ids, self.decoding.answer_tokens)
+            stop = row.reply.append(token, rules)
             if stop:
                 ended.append((row, stop))
 
