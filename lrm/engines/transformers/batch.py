@@ -27,7 +27,12 @@ class SlotBatch:
     """
 
     def __init__(
-        self, model: PreTrainedModel, rows: Sequence[DecodingRow], count: int, decoding: Decoding
+        self,
+        model: PreTrainedModel,
+        rows: Sequence[DecodingRow],
+        count: int,
+        decoding: Decoding,
+        row_counts: Sequence[int],
     ) -> None:
         self.model, self.decoding = model, decoding
         self.count = count
@@ -36,7 +41,7 @@ class SlotBatch:
         self.leaders: dict[str, DecodingRow] = {}
         self.ended: dict[int, DecodingRow] = {}
         length = max(row.length for row in rows)
-        self.slots = Slots(model.config, count, length, model.dtype, model.device)
+        self.slots = Slots(model.config, count, length, model.dtype, model.device, row_counts)
 
     def add(self, rows: Sequence[DecodingRow]) -> None:
         """Puts further rows before those that wait."""

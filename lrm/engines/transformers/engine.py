@@ -23,6 +23,7 @@ from lrm.engines.shared.swap import check_same_files, not_swapped
 from lrm.engines.shared.tokenizer import FolderCodec
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.memory import rows_that_fit
+from lrm.engines.transformers.row_counts import row_counts
 from lrm.engines.transformers.slots import attend
 from lrm.errors import BadInput, EngineFailed, unreadable
 from lrm.records.model import Checkpoint, Format
@@ -101,6 +102,7 @@ class TransformersEngine:
                 f"{self.device} has not enough memory for the weights of {path}: free it, or give "
                 "a GPU with more, or --engine vllm:tensor_parallel_size=2 where there are two"
             ) from error
+        self._row_counts = row_counts(self._model)
         return self
 
     def swap(self, checkpoint: Checkpoint) -> None:
@@ -155,7 +157,7 @@ class TransformersEngine:
             self.device,
         )
         try:
-            batch = SlotBatch(self._model, rows, count, decoding)
+            batch = SlotBatch(self._model, rows, count, decoding, self._row_counts)
             return decode_all(batch, rows, self._codec, decoding, make_row, on_completion)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise EngineFailed(
