@@ -20,7 +20,7 @@ from lrm.compression.gguf.convert import write_f16
 from lrm.contracts.engine import Engine, Swappable
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.engines.server.engine import ServerEngine
-from lrm.engines.shared.sampling import draw, uniforms
+from lrm.engines.shared.sampling import HEAD, MIDDLE, _draw_from_head, draw, uniforms
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.transformers.slots import Slots
 from lrm.engines.vllm.engine import VllmEngine
@@ -590,6 +590,30 @@ def test_a_wide_nucleus_reaches_every_token() -> None:
     numbers = torch.linspace(0, 1, 1001)[:-1]
     tokens = draw(torch.zeros(1000, 500), numbers, temperature=0.6, top_p=1.0)
     assert len(set(tokens.tolist())) == 500
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.95, 1.0])
+@pytest.mark.parametrize("kind", ["random", "flat", "a few hundred", "tied", "all equal", "masked"])
+def test_a_wide_nucleus_gives_the_token_that_sorting_all_gives(kind: str, top_p: float) -> None:
+    random_numbers = torch.Generator().manual_seed(len(kind))
+    logits = torch.randn(200, 5 * MIDDLE, generator=random_numbers)
+    if kind == "flat":
+        logits *= 0.01
+    if kind == "a few hundred":
+        logits[:, ::16] += 12
+    if kind == "tied":
+        logits = (4 * logits).round() / 4
+    if kind == "all equal":
+        logits[:] = 1
+    if kind == "masked":
+        logits[:, 300:] = float("-inf")
+    numbers = torch.rand(200, generator=random_numbers)
+    scaled = logits / 0.6
+    log_total = scaled.logsumexp(-1, keepdim=True)
+    wide = ~_draw_from_head(scaled, log_total, numbers, top_p, HEAD)[1]
+    assert wide.any()
+    expected = _draw_from_head(scaled, log_total, numbers, top_p, logits.shape[-1])[0]
+    assert torch.equal(draw(logits, numbers, 0.6, top_p)[wide], expected[wide])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.6])
