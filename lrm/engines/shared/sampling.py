@@ -12,9 +12,9 @@ HEAD = 32
 """Candidates looked at first."""
 
 MIDDLE = 1024
-"""Candidates looked at where the nucleus is wider, in float32 on a CPU. Only what they do not settle
-is drawn from all tokens: sorting 150,000 takes ten times as long. In bfloat16 most tokens are as
-probable as some other, and a GPU sorts fast."""
+"""Candidates looked at where the nucleus is wider, in float32 on a CPU. Only what they do not
+settle is drawn from all tokens: sorting 150,000 takes ten times as long. In bfloat16 most tokens
+are as probable as some other, and a GPU sorts fast."""
 
 
 OVERFLOWED = (
