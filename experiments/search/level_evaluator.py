@@ -110,6 +110,7 @@ class LevelEvaluator:
                     arrived,
                     self.track,
                     self.closing,
+                    self.progress.writing,
                 )
             finally:
                 self.done.reused += cache.reused

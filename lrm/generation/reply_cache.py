@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 from filelock import FileLock
 
-from lrm.contracts.engine import Engine
+from lrm.contracts.engine import Engine, OnTokens
 from lrm.digests import of_json
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint
@@ -118,13 +118,15 @@ class ReplyCache:
         engine: Engine,
         on_reply: Callable[[K, int], None],
         then: Callable[[K, Completion], Mapping[K, Prompt]] = lambda name, reply: {},
+        on_tokens: OnTokens | None = None,
     ) -> Mapping[K, Completion]:
         """The reply to each prompt, by its name, from the file or else from the engine.
 
         `then(name, reply)` gives further prompts, whose replies are wanted too; the engine decodes
         them together with what it still has to do. `on_reply(name, tokens)` is called for each
-        reply, with the tokens newly decoded for it. `engine` is opened only if something is
-        missing, and stays open until the store closes, since some take a minute to start.
+        reply, with the tokens newly decoded for it; `on_tokens` is the engine's. `engine` is opened
+        only if something is missing, and stays open until the store closes, since some take a
+        minute to start.
         """
         offsets: dict[K, int] = {}
         keys: list[str] = []  # of the prompts that the engine is given, by its index
@@ -166,7 +168,7 @@ class ReplyCache:
                 self._opened = None
                 self._engines.close()
                 self._opened = self._engines.enter_context(engine)
-            engine.generate(first, decoding, keep)
+            engine.generate(first, decoding, keep, on_tokens)
         return CachedReplies(offsets, self._read)
 
     def _key(self, prompt: Prompt) -> str:

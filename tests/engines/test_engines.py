@@ -326,6 +326,19 @@ def test_an_exception_of_the_caller_ends_the_call(engine: Engine) -> None:
     assert len(engine.generate(mixed(3), SAMPLED)) == 3
 
 
+def test_tokens_are_told_while_they_are_decoded(engine: Engine) -> None:
+    told: list[int] = []
+    prompts = [replace(prompt, max_tokens=120) for prompt in mixed(4)]
+    replies = engine.generate(prompts, SAMPLED, None, told.append)
+    assert engine.generate(prompts, SAMPLED) == replies
+    if engine.name not in ("transformers", "vllm", "llama_cpp"):  # replies come whole
+        assert told == []
+        return
+    assert max(told) > 0
+    assert told[-1] == 0  # none is left
+    assert max(told) <= sum(reply.tokens for reply in replies) + len(replies)
+
+
 def test_prompts_that_follow_a_reply_join_the_queue(engine: Engine) -> None:
     """Their replies are those that a call of their own gives, and what they need more than their
     forerunner was made room for."""

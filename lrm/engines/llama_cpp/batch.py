@@ -88,6 +88,11 @@ class LlamaBatch:
         self.cached: list[list[int]] = [[] for _ in range(count)]
         self.texts: list[str] = [""] * count
 
+    @property
+    def decoded(self) -> int:
+        """Tokens that the running rows have so far."""
+        return sum(row.reply.decoded for row in self.running.values())
+
     def add(self, rows: Sequence[DecodingRow]) -> None:
         """Puts further rows before those that wait."""
         self.waiting.extendleft(reversed(rows))

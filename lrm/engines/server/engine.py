@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from transformers import PreTrainedTokenizerBase
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.digests import of_json
 from lrm.engines.server.endpoint import Answer, Body, Endpoint
 from lrm.engines.shared.codec import check_context, closing_ids, refuse_thinking
@@ -154,9 +154,11 @@ class ServerEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit and
-        the server has said its context length; else when it refuses the prompt."""
+        the server has said its context length; else when it refuses the prompt. A server's tokens
+        come when a reply has ended, so `on_tokens` is not called."""
         refuse_thinking(prompts, self.name)
         pending: dict[int, _Request] = {}
         completions: dict[int, Completion] = {}

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.engines.shared.codec import Codec
 from lrm.engines.shared.reply import EndRules, Reply
 from lrm.engines.shared.sampling import uniforms
@@ -36,8 +36,12 @@ class DecodingBatch(Protocol):
     """The rows of one call, those that wait and those that run.
 
     `advance` starts waiting rows, decodes one token of each running row, and returns the rows that
-    ended with the reason why. `add` puts further rows before all that wait.
+    ended with the reason why. `add` puts further rows before all that wait. `decoded` is how many
+    tokens the running rows have so far.
     """
+
+    @property
+    def decoded(self) -> int: ...
 
     def add(self, rows: Sequence[DecodingRow]) -> None: ...
 
@@ -63,6 +67,7 @@ def decode_all(
     decoding: Decoding,
     make_row: Callable[[int, Prompt], DecodingRow],
     on_completion: OnCompletion | None,
+    on_tokens: OnTokens | None,
 ) -> list[Completion]:
     """Advances a batch of `rows` until all have ended; see `lrm.contracts.engine.Engine.generate`.
 
@@ -76,6 +81,8 @@ def decode_all(
     while ended < total:
         # 1) One token of every running row.
         finished = batch.advance(rules)
+        if on_tokens:
+            on_tokens(batch.decoded)
 
         # 2) Each finished reply is handed over, or kept if nobody takes it; prompts may follow it.
         further: list[DecodingRow] = []

@@ -43,6 +43,11 @@ class SlotBatch:
         length = max(row.length for row in rows)
         self.slots = Slots(model.config, count, length, model.dtype, model.device, row_counts)
 
+    @property
+    def decoded(self) -> int:
+        """Tokens that the running rows have so far."""
+        return sum(row.reply.decoded for row in self.running)
+
     def add(self, rows: Sequence[DecodingRow]) -> None:
         """Puts further rows before those that wait."""
         self.waiting.extendleft(reversed(rows))

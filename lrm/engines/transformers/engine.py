@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.engines.shared.codec import refuse_thinking
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder
@@ -138,6 +138,7 @@ class TransformersEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
@@ -158,7 +159,9 @@ class TransformersEngine:
         )
         try:
             batch = SlotBatch(self._model, rows, count, decoding, self._row_counts)
-            return decode_all(batch, rows, self._codec, decoding, make_row, on_completion)
+            return decode_all(
+                batch, rows, self._codec, decoding, make_row, on_completion, on_tokens
+            )
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise EngineFailed(
                 f"not enough memory on {self.device} for {count} replies at once: lower the slots "

@@ -29,6 +29,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from lrm.engines.shared.reply import EndRules, Reply
 from lrm.engines.vllm.wire import Message, pack, unpack_reply
+from lrm.records.reply import Stop
 from lrm.tokenizers import decode, open_folder
 
 SHUTDOWN_GRACE = 10.0
@@ -122,6 +123,7 @@ class Worker:
     ) -> None:
         """Decodes replies in one queue; answers each as soon as it is finished.
 
+        After each step it answers how many tokens the running replies have ("decoding").
         Meanwhile these orders may come: "more" adds replies before all that wait, "all" says that
         no more will come, "abort" that none is wanted any longer.
         """
@@ -152,9 +154,10 @@ class Worker:
                 engine.add_request(request_id, {"prompt_token_ids": list(reply.ids)}, params)
 
             # 3) One step of all that run. A piece may hold tokens behind a reply's end.
-            for output in engine.step():
+            outputs = engine.step()
+            for output in outputs:
                 reply = running[output.request_id]
-                stop = None
+                stop: Stop | None = None
                 for token in output.outputs[0].token_ids:
                     stop = stop or reply.append(token, rules)
                 if output.finished and not stop:
@@ -165,12 +168,14 @@ class Worker:
                     del running[output.request_id]
                     if not output.finished:
                         engine.abort_request([output.request_id])
-                    self._answer(
-                        index=reply.index,
-                        decoded=pack(reply.ids[reply.prompt_tokens + reply.given :]),
-                        stop=stop,
-                        reused=output.num_cached_tokens or 0,
-                    )
+                    self._hand_over(reply, stop, output.num_cached_tokens or 0)
+            if outputs:
+                self._answer(decoding=sum(reply.decoded for reply in running.values()))
+
+    def _hand_over(self, reply: Reply, stop: Stop, reused: int) -> None:
+        """Answers a finished reply, of whose prompt `reused` tokens were in the cache."""
+        decoded = pack(reply.ids[reply.prompt_tokens + reply.given :])
+        self._answer(index=reply.index, decoded=decoded, stop=stop, reused=reused)
 
     def _answer(self, **message: object) -> None:
         with suppress(BrokenPipeError):  # the other side has ended, and so will this one
