@@ -73,7 +73,7 @@ class Progress:
         self._show(now)
 
     def module(self, done: int, total: int) -> None:
-        """Shows that `done` of `total` matrices, or levels, are compressed."""
+        """Shows that `done` of `total` matrices, blocks or tensors are compressed."""
         now = time.perf_counter()
         self._bar.set_description_str(f"compressing all levels, {done}/{total}", refresh=False)
         if done == total or now - self._shown > self._pause:

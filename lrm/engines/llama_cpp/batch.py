@@ -20,6 +20,7 @@ from lrm.engines.shared.queue import DecodingRow, common_prefix, same_text_toget
 from lrm.engines.shared.reply import EndRules
 from lrm.engines.shared.sampling import draw
 from lrm.records.reply import Decoding, Stop
+from lrm.signals import signals_wait
 
 PREFILL_TOKENS = 2048
 """Prompt tokens handed over in one call; llama.cpp computes them in pieces of its own."""
@@ -206,7 +207,8 @@ def open_context(
     is_float32 = lib.llama_model_ftype(model) == lib.LLAMA_FTYPE_ALL_F32
     params.type_k = params.type_v = lib.GGML_TYPE_F32 if is_float32 else lib.GGML_TYPE_F16
     params.no_perf = True
-    context = lib.llama_init_from_model(model, params)
+    with signals_wait():
+        context = lib.llama_init_from_model(model, params)
     try:
         yield context
     finally:
