@@ -23,15 +23,22 @@ def assemble(
     answer_tokens: int,
     decode: Decode,
     close_ids: Sequence[int],
+    open_tokens: int = 0,
 ) -> Completion:
     """Builds the Completion of a whole reply, cut to `answer_tokens` after its thinking.
 
+    A reply that has not closed its thinking within `open_tokens` decoded tokens is cut there (0:
+    never).
+
     `token_ids` holds the tokens that were given and those that were decoded, without the
     end-of-text token. `close_ids` is the closing tag in the model's own tokens, where it is looked
-    for first. A reply that the answer cap cuts has the stop reason "length".
+    for first. A reply that is cut has the stop reason "length".
     """
     ids = tuple(token_ids)
-    close = find_close(ids, decode, close_ids)
+    open_end = given + open_tokens if open_tokens else len(ids)
+    close = find_close(ids[:open_end], decode, close_ids)
+    if close is None and open_end < len(ids):
+        ids, stop = ids[:open_end], "length"
     thinking = len(ids) if close is None else close
     if close is not None and len(ids) - close > answer_tokens:
         ids, stop = ids[: max(close + answer_tokens, given)], "length"

@@ -21,6 +21,7 @@ FILE_LINES, FUNCTION_LINES, USES_OF_ANY = 300, 60, 100
 BASE = {"records", "contracts", "errors", "digests", "files", "formats", "replies"} | {
     "model_config",
     "network",
+    "signals",
     "weight_files",
     "stored_tensors",
     "tokenizers",

@@ -9,7 +9,7 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from lrm.contracts.engine import Engine, OnCompletion
+from lrm.contracts.engine import Engine, OnCompletion, OnTokens
 from lrm.records.reply import Completion, Decoding, Prompt
 
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.7)
@@ -57,6 +57,7 @@ class Lengthened:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         assert on_completion, "an evaluation always takes replies as they arrive"
 
@@ -68,8 +69,11 @@ class Lengthened:
                 reply = replace(reply, closed=True, stop="stop", looped=False)
             return on_completion(index, reply)
 
-        capped = [replace(prompt, max_tokens=self._length(prompt, decoding)) for prompt in prompts]
-        return self.inner.generate(capped, decoding, ended)
+        capped = [
+            replace(prompt, max_tokens=self._length(prompt, decoding), open_tokens=0)
+            for prompt in prompts
+        ]
+        return self.inner.generate(capped, decoding, ended, on_tokens)
 
     def _length(self, prompt: Prompt, decoding: Decoding) -> int:
         thinking = round(self.median * exp(Random(prompt.text).gauss(0, SPREAD)))

@@ -61,8 +61,19 @@ class Progress:
         if now - self._shown > self._pause:
             self._show(now)
 
+    def writing(self, tokens: int) -> None:
+        """Shows, on a terminal alone, how many tokens the replies have that are being decoded."""
+        now = time.perf_counter()
+        if not self._interactive or now - self._shown <= self._pause:
+            return
+        speed = (self.decoded + tokens) / (self.seconds + now - self._since)
+        self._bar.set_postfix_str(
+            f"{tokens:,} tokens being decoded, {speed:,.0f} tokens/s", refresh=False
+        )
+        self._show(now)
+
     def module(self, done: int, total: int) -> None:
-        """Shows that `done` of `total` matrices, or levels, are compressed."""
+        """Shows that `done` of `total` matrices, blocks or tensors are compressed."""
         now = time.perf_counter()
         self._bar.set_description_str(f"compressing all levels, {done}/{total}", refresh=False)
         if done == total or now - self._shown > self._pause:

@@ -8,7 +8,7 @@ from typing import Self
 
 from experiments.cli.engine_choice import EngineChoice
 from experiments.models.conversion import made
-from lrm.contracts.engine import Engine, OnCompletion, Swappable
+from lrm.contracts.engine import Engine, OnCompletion, OnTokens, Swappable
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint
 from lrm.records.reply import Completion, Decoding, Prompt
@@ -104,6 +104,7 @@ class _CachedEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         assert self._opened is not None, "the engine is not open"
-        return self._opened.generate(prompts, decoding, on_completion)
+        return self._opened.generate(prompts, decoding, on_completion, on_tokens)

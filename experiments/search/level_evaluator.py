@@ -118,6 +118,7 @@ class LevelEvaluator:
                     self.track,
                     self.closing,
                     self.system,
+                    self.progress.writing,
                 )
             finally:
                 self.done.reused += cache.reused

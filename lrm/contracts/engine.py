@@ -12,6 +12,9 @@ from lrm.records.reply import Completion, Decoding, Prompt
 OnCompletion = Callable[[int, Completion], Iterable[Prompt] | None]
 """Takes a finished reply and its index; may return further prompts."""
 
+OnTokens = Callable[[int], None]
+"""Takes how many tokens the replies have that are being decoded."""
+
 
 class Engine(Protocol):
     """Runs one checkpoint, as a context manager.
@@ -22,8 +25,12 @@ class Engine(Protocol):
       returns join the queue, in front of all that wait, and are numbered on from the last; the
       tokens they need beyond the prompt before them were announced by its `reserved_tokens`.
       Replies given to it are not kept, so that memory is bounded: the list returned is then empty.
+    * `on_tokens` is called now and then while replies are decoded, by an engine that sees their
+      tokens come.
     * Counts come from the engine's own token ids; **newly decoded tokens never exceed
       `Prompt.max_tokens`**, and `stop` is "length" exactly when a cap cut the reply.
+    * A reply that has not closed its thinking within `Prompt.open_tokens` is cut there; what was
+      decoded behind it, if anything, is not told.
     * **The same prompts and decoding give the same completions**; a reply's randomness comes from
       its `Prompt.seed` alone, so a smaller `max_tokens` gives a prefix.
     * `identity` names the engine and whatever else of it changes what a model says (the type of
@@ -55,6 +62,7 @@ class Engine(Protocol):
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]: ...
 
 

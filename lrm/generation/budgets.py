@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
-from lrm.records.reply import Completion, Decoding, Prompt
+from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 
 CLOSINGS = {
     "plain": "\n</think>\n\n",
@@ -53,16 +53,26 @@ def reserved_tokens(budgets: Sequence[int], decoding: Decoding, closing: str) ->
     return max(forced, decoding.max_tokens)
 
 
+def open_tokens(budgets: Sequence[int]) -> int:
+    """After how many tokens a reply may stop whose thinking is still open: no view at a budget
+    reads more of it.
+
+    A closing tag that begins at the largest budget has at most as many tokens as bytes.
+    """
+    return max(budgets) + len(THINK_CLOSE.encode())
+
+
 def forced(
     asked: Prompt, reply: Completion, budget: int, *, seed: int, answer_tokens: int, closing: str
 ) -> Prompt:
     """The prompt that makes a reply to `asked` answer after `budget` of its thinking tokens."""
     if closing == ENGINE:
-        return replace(asked, thinking=budget, max_tokens=budget + answer_tokens)
+        return replace(asked, thinking=budget, max_tokens=budget + answer_tokens, open_tokens=0)
     return replace(
         asked,
         seed=seed,
         max_tokens=answer_tokens,
         prefix_ids=reply.token_ids[:budget],
         closing=CLOSINGS[closing],
+        open_tokens=0,
     )

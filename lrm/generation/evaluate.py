@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lrm.contracts.benchmark import Benchmark
-from lrm.contracts.engine import Engine
+from lrm.contracts.engine import Engine, OnTokens
 from lrm.generation import budgets as views
 from lrm.generation.reply_cache import ReplyCache
 from lrm.records.question import Question, Track
@@ -84,14 +84,15 @@ def evaluate(
     track: Track = "paper",
     closing: str = "plain",
     system: str | None = None,
+    on_tokens: OnTokens | None = None,
 ) -> list[Evaluation]:
     """Answers all questions of all benchmarks, and forces answers at each budget in `budgets`.
 
     All of it is one queue: a reply's answers are asked as soon as it is there, while the model
     still has its tokens cached and other replies go on. `on_reply(tokens, forced)` is called for
     each reply with the tokens decoded for it (0 if it was stored), and whether it is an answer at a
-    budget. `closing` names what ends the thinking at a budget (`lrm.generation.budgets.CLOSINGS`);
-    `system` is the system's message of the chat track.
+    budget; `on_tokens` is the engine's. `closing` names what ends the thinking at a budget
+    (`lrm.generation.budgets.CLOSINGS`); `system` is the system's message of the chat track.
     """
     # 1) A prompt for each sample of each question: its longest reply.
     reserved_tokens = views.reserved_tokens(budgets, decoding, closing)
@@ -99,6 +100,7 @@ def evaluate(
         ReplyKey(benchmark.name, question.id, sample): replace(
             fresh(question, track, decoding, benchmark.name, sample, system),
             reserved_tokens=reserved_tokens,
+            open_tokens=views.open_tokens(budgets),
         )
         for benchmark, questions in benchmarks.items()
         for question in questions
@@ -126,7 +128,7 @@ def evaluate(
         on_reply(tokens, key.budget is not None)
 
     # 3) Stored replies are found again; the engine decodes the others, and what follows from them.
-    replies = cache.replies(asked, decoding, engine, arrived, forced)
+    replies = cache.replies(asked, decoding, engine, arrived, forced, on_tokens)
 
     # 4) Each benchmark's part of them.
     return [

@@ -2,8 +2,9 @@
 
 One append-only JSONL file holds the replies of one checkpoint, engine and way of sampling. A
 reply's key is a digest of its whole prompt (text, given tokens, seed, caps): any change of
-question, budget or seed is another reply, and names and paths never matter. Memory holds only where
-each reply begins in the file. The file stays open, and replies are read back one at a time.
+question, budget or seed is another reply, and names and paths never matter. A stored reply whose
+open thinking was not cut serves where it may be cut too. Memory holds only where each reply begins
+in the file. The file stays open, and replies are read back one at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 from array import array
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from os import SEEK_END
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 from filelock import FileLock
 
-from lrm.contracts.engine import Engine
+from lrm.contracts.engine import Engine, OnTokens
 from lrm.digests import of_json
 from lrm.errors import BadInput
 from lrm.records.model import Checkpoint
@@ -117,13 +118,15 @@ class ReplyCache:
         engine: Engine,
         on_reply: Callable[[K, int], None],
         then: Callable[[K, Completion], Mapping[K, Prompt]] = lambda name, reply: {},
+        on_tokens: OnTokens | None = None,
     ) -> Mapping[K, Completion]:
         """The reply to each prompt, by its name, from the file or else from the engine.
 
         `then(name, reply)` gives further prompts, whose replies are wanted too; the engine decodes
         them together with what it still has to do. `on_reply(name, tokens)` is called for each
-        reply, with the tokens newly decoded for it. `engine` is opened only if something is
-        missing, and stays open until the store closes, since some take a minute to start.
+        reply, with the tokens newly decoded for it; `on_tokens` is the engine's. `engine` is opened
+        only if something is missing, and stays open until the store closes, since some take a
+        minute to start.
         """
         offsets: dict[K, int] = {}
         keys: list[str] = []  # of the prompts that the engine is given, by its index
@@ -133,7 +136,7 @@ class ReplyCache:
             """Those of `wanted`, and of what follows from them, that nobody has asked yet."""
             unasked: list[Prompt] = []
             for name, prompt in wanted.items():
-                key = key_of(prompt)
+                key = self._key(prompt)
                 if key in self._offsets:
                     offsets[name] = self._offsets[key]
                     self.reused += 1
@@ -165,8 +168,13 @@ class ReplyCache:
                 self._opened = None
                 self._engines.close()
                 self._opened = self._engines.enter_context(engine)
-            engine.generate(first, decoding, keep)
+            engine.generate(first, decoding, keep, on_tokens)
         return CachedReplies(offsets, self._read)
+
+    def _key(self, prompt: Prompt) -> str:
+        """Where the reply to a prompt is stored, or will be."""
+        key, whole = key_of(prompt), key_of(replace(prompt, open_tokens=0))
+        return whole if whole in self._offsets and key not in self._offsets else key
 
     def _append(self, key: str, reply: Completion) -> None:
         assert self._file is not None, "the cache is not open"
@@ -202,8 +210,9 @@ def key_of(prompt: Prompt) -> str:
     """A digest of all that decides the reply to a prompt. The tokens reserved for it do not."""
     parts = (prompt.text, prompt.seed, prompt.max_tokens, prompt.closing, prompt.chat)
     # Replies that were stored before there were system texts are found again.
-    system = () if prompt.system is None else (prompt.system,)
-    digest = hashlib.sha256(json.dumps([*parts, prompt.thinking, *system]).encode())
+    system = [] if prompt.system is None else [prompt.system]
+    cut = [prompt.open_tokens] if prompt.open_tokens else []
+    digest = hashlib.sha256(json.dumps([*parts, prompt.thinking, *system, *cut]).encode())
     digest.update(array("q", prompt.prefix_ids).tobytes())
     return digest.hexdigest()
 

@@ -55,6 +55,8 @@ class Prompt:
     `thinking` above 0 asks the engine to end the thinking itself after that many tokens, which some
     can. `reserved_tokens` is how many tokens must fit behind `text` in the model's context, where
     more may be asked later than `max_tokens` now: a forced answer continues the thinking so far.
+    `open_tokens` above 0 cuts a reply whose thinking is still open after that many decoded tokens;
+    one that has closed it goes on.
     """
 
     text: str
@@ -66,6 +68,7 @@ class Prompt:
     thinking: int = 0
     reserved_tokens: int = 0
     system: str | None = None
+    open_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from lrm.report.by_variant import VariantValue, by_variant
 from lrm.report.charts import ChartAxis
 from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel
+from lrm.report.spots import CUT_OPEN
 from lrm.tables import Table, amount, percent, signed, times
 
-LONGEST = "All replies here are the longest generations, with no budget."
+LONGEST = f"All replies here are the longest generations, with no budget. {CUT_OPEN}"
 
 
 def short_against_long(data: ReportData) -> Figure:
@@ -137,7 +138,7 @@ def reply_endings(data: ReportData) -> Figure:
             "Unclosed: the thinking was never closed. Looping: the reply repeated itself until it "
             "reached a cap. Truncated: a cap cut the reply. Unanswered: no answer was found in the "
             "text. Forced: the budget ended the thinking, at the largest budget. All other shares "
-            "are of the longest generations, with no budget.",
+            f"are of the longest generations, with no budget. {CUT_OPEN}",
             *([f"No reply is {' or '.join(absent)}."] if absent else []),
         ),
         panels=panels,

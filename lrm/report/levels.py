@@ -10,7 +10,7 @@ from lrm.report.by_variant import LEVEL_AXES
 from lrm.report.charts import ChartAxis, Dot, curves, intervals
 from lrm.report.data import ReportData
 from lrm.report.figure import Figure, Panel
-from lrm.report.spots import ACCURACY, INTERVALS, budget_text, hover
+from lrm.report.spots import ACCURACY, CUT_OPEN, INTERVALS, budget_text, hover
 from lrm.scoring.scores import accuracy, tokens
 from lrm.tables import Table, amount, percent
 
@@ -96,8 +96,8 @@ def tokens_by_level(data: ReportData) -> Figure:
     lengths = ChartAxis(f"{data.unit} per question")
     return Figure(
         text=(
-            "These are the longest generations, with no budget. Length alone does not show "
-            f"quality: a broken model may ramble or stop at once. {INTERVALS}",
+            f"These are the longest generations, with no budget. {CUT_OPEN} Length alone does not "
+            f"show quality: a broken model may ramble or stop at once. {INTERVALS}",
         ),
         panels=[Panel("", curves(dots, LEVEL_AXES[axis], lengths))],
         tables=[Table("Length", header, rows)],

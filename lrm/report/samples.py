@@ -10,6 +10,7 @@ from typing import Literal
 
 from lrm.records.point import Unit
 from lrm.records.reply import THINK_CLOSE
+from lrm.report.spots import CUT_OPEN
 from lrm.scoring.stored_reply import StoredReply
 
 Outcome = Literal["right", "wrong", "looping"]
@@ -24,8 +25,8 @@ ALL_CHARACTERS = 1_500_000
 SAMPLING = (
     f"Up to {EACH} replies of each outcome, benchmark and model, drawn by the hash of question and "
     "sample, so that nobody chose them; for every model the same questions come first. They are "
-    "the longest generations, with no budget. The middle of very long ones is left out; the run's "
-    "artifacts have the whole texts."
+    f"the longest generations, with no budget. {CUT_OPEN} The middle of very long ones is left "
+    "out; the run's artifacts have the whole texts."
 )
 
 

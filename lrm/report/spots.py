@@ -9,6 +9,7 @@ from lrm.tables import amount, percent
 
 ACCURACY = ChartAxis("accuracy", "percent", SHARE)
 INTERVALS = "Bars are 95% intervals over questions."
+CUT_OPEN = "A search cuts thinking that is still open at its largest budget."
 
 
 def spot_dot(label: str, spot: Spot, part: str = "") -> Dot:

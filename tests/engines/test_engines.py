@@ -20,7 +20,7 @@ from lrm.compression.gguf.convert import write_f16
 from lrm.contracts.engine import Engine, Swappable
 from lrm.engines.llama_cpp.engine import LlamaCppEngine
 from lrm.engines.server.engine import ServerEngine
-from lrm.engines.shared.sampling import draw, uniforms
+from lrm.engines.shared.sampling import HEAD, MIDDLE, _draw_from_head, draw, uniforms
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.transformers.slots import Slots
 from lrm.engines.vllm.engine import VllmEngine
@@ -326,6 +326,19 @@ def test_an_exception_of_the_caller_ends_the_call(engine: Engine) -> None:
     assert len(engine.generate(mixed(3), SAMPLED)) == 3
 
 
+def test_tokens_are_told_while_they_are_decoded(engine: Engine) -> None:
+    told: list[int] = []
+    prompts = [replace(prompt, max_tokens=120) for prompt in mixed(4)]
+    replies = engine.generate(prompts, SAMPLED, None, told.append)
+    assert engine.generate(prompts, SAMPLED) == replies
+    if engine.name not in ("transformers", "vllm", "llama_cpp"):  # replies come whole
+        assert told == []
+        return
+    assert max(told) > 0
+    assert told[-1] == 0  # none is left
+    assert max(told) <= sum(reply.tokens for reply in replies) + len(replies)
+
+
 def test_prompts_that_follow_a_reply_join_the_queue(engine: Engine) -> None:
     """Their replies are those that a call of their own gives, and what they need more than their
     forerunner was made room for."""
@@ -398,6 +411,23 @@ def test_a_cap_around_the_end_of_the_thinking(engine: Engine) -> None:
             check(replace(prompt, max_tokens=cap), cut, free)
             assert cut.token_ids == reply.token_ids[:cap]
             assert cut.thinking_tokens == (budget if cut.closed else cut.tokens)
+
+
+def test_only_open_thinking_is_cut(engine: Engine) -> None:
+    prompts = [replace(prompt, max_tokens=120) for prompt in mixed(40)]
+    whole = engine.generate(prompts, SAMPLED)
+    ends = {
+        reply.thinking_tokens + more for reply in whole if reply.closed for more in (0, 1, 8)
+    } - {0}
+    for open_tokens in sorted(ends)[:6]:
+        asked = [replace(prompt, open_tokens=open_tokens) for prompt in prompts]
+        cut = engine.generate(asked, SAMPLED)
+        assert any(one != other for one, other in zip(cut, whole, strict=True))
+        for one, other in zip(cut, whole, strict=True):
+            if one != other:
+                assert (one.stop, one.closed) == ("length", False)
+                assert one.token_ids == other.token_ids[:open_tokens]
+                assert other.thinking_tokens > open_tokens - len(THINK_CLOSE)
 
 
 def test_budgets_around_a_thinking_length(engine: Engine) -> None:
@@ -573,6 +603,32 @@ def test_a_wide_nucleus_reaches_every_token() -> None:
     numbers = torch.linspace(0, 1, 1001)[:-1]
     tokens = draw(torch.zeros(1000, 500), numbers, temperature=0.6, top_p=1.0)
     assert len(set(tokens.tolist())) == 500
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.95, 1.0])
+@pytest.mark.parametrize("kind", ["random", "flat", "a few hundred", "tied", "all equal", "masked"])
+def test_a_wide_nucleus_gives_the_token_that_sorting_all_gives(kind: str, top_p: float) -> None:
+    random_numbers = torch.Generator().manual_seed(len(kind))
+    logits = torch.randn(200, 5 * MIDDLE, generator=random_numbers)
+    if kind == "flat":
+        logits *= 0.01
+    if kind == "a few hundred":
+        logits *= 0.5
+        logits[:, ::16] += 12
+    if kind == "tied":
+        logits = (4 * logits).round() / 4
+    if kind == "all equal":
+        logits[:] = 1
+    if kind == "masked":
+        logits[:, :300] = 1 + logits[:, :300] / 9
+        logits[:, 300:] = float("-inf")
+    numbers = torch.rand(200, generator=random_numbers)
+    scaled = logits / 0.6
+    log_total = scaled.logsumexp(-1, keepdim=True)
+    wide = ~_draw_from_head(scaled, log_total, numbers, top_p, HEAD)[1]
+    assert wide.any()
+    expected = _draw_from_head(scaled, log_total, numbers, top_p, logits.shape[-1])[0]
+    assert torch.equal(draw(logits, numbers, 0.6, top_p)[wide], expected[wide])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.6])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -59,6 +60,46 @@ def test_greedy_replies_are_those_of_the_transformers_engine(engine: LlamaCppEng
 
     with TransformersEngine(open_checkpoint(SMALLEST), device="cpu", dtype=torch.float32) as other:
         assert engine.generate(asked(12), GREEDY) == other.generate(asked(12), GREEDY)
+
+
+QUIET = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from lrm.compression.checkpoint.opening import open_checkpoint
+from lrm.compression.gguf.method import GGUF
+from lrm.engines.llama_cpp.engine import LlamaCppEngine
+from lrm.records.reply import Decoding, Prompt
+
+out = Path(sys.argv[2])
+
+def interrupt():
+    while not list(out.parent.glob(".gguf.*/*/model.gguf")):  # llama.cpp has begun to write
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+
+made = GGUF("Q8_0").apply(open_checkpoint(Path(sys.argv[1])), out)
+with LlamaCppEngine(made) as engine:
+    print(engine.generate([Prompt("1 + 1", 0, 8)], Decoding(max_tokens=8))[0].tokens)
+out = out.with_name("again")
+try:
+    threading.Thread(target=interrupt, daemon=True).start()
+    GGUF("Q8_0").apply(open_checkpoint(Path(sys.argv[1])), out)
+except KeyboardInterrupt:
+    print("interrupted")
+if sys.argv[3:]:
+    engine = LlamaCppEngine(made).__enter__()  # never left
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("never_left", [[], ["never left"]])
+def test_nothing_is_printed_at_exit(tmp_path: Path, never_left: list[str]) -> None:
+    """Nor where Ctrl-C comes while llama.cpp calls back, which is not lost."""
+    command = [sys.executable, "-c", QUIET, str(SMALLEST), str(tmp_path / "made"), *never_left]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.stderr == ""
+    assert ran.stdout.split() == ["8", "interrupted"]
+    assert ran.returncode == (3 if never_left else 0)
 
 
 def test_forced_answers_share_their_prompt_and_change_nothing(engine: LlamaCppEngine) -> None:

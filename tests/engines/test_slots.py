@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import LlamaConfig
 
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.engines.transformers import memory
 from lrm.engines.transformers.engine import TransformersEngine
 from lrm.engines.transformers.memory import free_memory, rows_that_fit
+from lrm.engines.transformers.row_counts import row_counts
 from lrm.engines.transformers.slots import Slots, Span, Step
 from lrm.errors import EngineFailed
 from lrm.records.reply import Decoding, Prompt
@@ -35,6 +37,34 @@ def test_one_question_takes_one_slot_of_its_own_length() -> None:
     assert taken(slots) == 0
     step = Step(slots, [Span(slot=0, start=0, size=40, source=-1)])
     assert (step.width, slots.rows, taken(slots)) == (16, 1, 64)
+
+
+@pytest.mark.parametrize(
+    ("used", "alone", "with_prompt"),
+    [(1, 4, 16), (4, 4, 16), (5, 8, 16), (9, 16, 16), (17, 32, 32)],
+)
+def test_few_decoding_rows_are_padded_to_few(used: int, alone: int, with_prompt: int) -> None:
+    slots = Slots(CONFIG, 64, 100, torch.float32, CPU, row_counts=(4, 8))
+    for slot in range(used):
+        slots.set_length(slot, 10)
+    assert Step(slots, []).width == alone
+    assert Step(slots, [Span(slot=used, start=0, size=5, source=-1)]).width == with_prompt
+    slots.row_counts = ()
+    assert Step(slots, []).width == with_prompt
+
+
+class SumsFewRowsOtherwise(nn.Linear):
+    """Gives fewer than 8 rows other last bits."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return super().forward(rows) + (1e-6 if len(rows) < 8 else 0)
+
+
+def test_as_few_rows_are_computed_as_keep_the_bits_in_every_matrix() -> None:
+    exact = nn.Linear(8, 8, dtype=torch.float64)
+    exact.weight.data = torch.eye(8, dtype=torch.float64)
+    assert row_counts(exact) == (4, 8)
+    assert row_counts(nn.Sequential(exact, SumsFewRowsOtherwise(8, 9))) == (8,)
 
 
 def test_slots_grow_and_keep_what_they_hold() -> None:

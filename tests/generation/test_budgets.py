@@ -12,12 +12,14 @@ from lrm.engines.transformers.engine import TransformersEngine
 from lrm.generation import budgets
 from lrm.generation.evaluate import evaluate
 from lrm.generation.reply_cache import ReplyCache
+from lrm.records.model import Checkpoint
 from lrm.records.point import Budget
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.scoring.grading import graded_replies
 from lrm.scoring.replies import collect
 from lrm.scoring.stored_reply import StoredReply
 from tests.support.models import TINY
+from tests.support.scripted_engine import ScriptedEngine
 
 
 def reply(thinking: int, *, closed: bool, stop: Stop = "stop", answer: int = 3) -> Completion:
@@ -54,6 +56,48 @@ def test_forced_prompt_keeps_the_budget_and_closes() -> None:
     assert prompt.prefix_ids == (0, 1, 2, 3)
     assert prompt.closing == "\n</think>\n\n"
     assert prompt.max_tokens == 7
+
+
+@pytest.mark.parametrize("closing", ["plain", budgets.ENGINE])
+def test_only_the_longest_generation_stops_in_open_thinking(closing: str) -> None:
+    asked = Prompt("Q", 0, 99, open_tokens=40)
+    longest = reply(40, closed=False, stop="length")
+    forced = budgets.forced(asked, longest, 4, seed=1, answer_tokens=7, closing=closing)
+    assert forced.open_tokens == 0
+
+
+def test_no_view_reads_what_follows_open_thinking_at_the_largest_budget(
+    tmp_path, monkeypatch
+) -> None:
+    """Thinking that ends before, at and just behind the largest budget, and that never ends."""
+    sizes, decoding = (8, 20), Decoding(max_tokens=20 + 64, answer_tokens=64)
+    questions = ARITHMETIC.load(14)
+    lengths = {question.prompt: 15 + index for index, question in enumerate(questions)}
+    tail = {True: "x" * 300, False: f"{THINK_CLOSE}\n\n\\boxed{{7}}"}
+    tokens: list[int] = []
+
+    def say(prompt: Prompt) -> str:
+        return "y" * lengths[prompt.text] + tail[lengths[prompt.text] % 3 == 0]
+
+    def run(folder: str) -> list[StoredReply]:
+        with ReplyCache(tmp_path / folder, Checkpoint(tmp_path, "r"), decoding, "s") as cache:
+            asked = {ARITHMETIC: questions}
+            engine = ScriptedEngine(say)
+            told = [(0, False)]
+            (made,) = evaluate(asked, decoding, sizes, cache, engine, lambda *one: told.append(one))
+            tokens.append(sum(one for one, _ in told))
+            return list(graded_replies(made))
+
+    stopped = run("stopped")
+    monkeypatch.setattr(budgets, "open_tokens", lambda sizes: 0)
+    whole = run("whole")
+    assert tokens[0] < tokens[1]
+    assert [one for one in stopped if one.budget] == [one for one in whole if one.budget]
+    for size in sizes:
+        for policy in ("force", "truncate"):
+            one, other = (collect(made).tables(Budget(size, policy)) for made in (stopped, whole))
+            for name in one:
+                np.testing.assert_array_equal(one[name], other[name])
 
 
 @pytest.mark.engine

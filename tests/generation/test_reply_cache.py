@@ -139,6 +139,20 @@ def test_only_what_is_missing_is_decoded(tmp_path) -> None:
     assert "99" in replies[2].text
 
 
+def test_a_whole_reply_serves_where_open_thinking_may_be_cut(tmp_path) -> None:
+    cut = {i: replace(prompt, open_tokens=2) for i, prompt in PROMPTS.items()}
+    with store(tmp_path) as made:
+        short = dict(made.replies(cut, DECODING, engine(), ignore))
+        whole = dict(made.replies(PROMPTS, DECODING, engine(), ignore))
+        assert (made.reused, made.decoded) == (0, 10)
+        assert made.replies(cut, DECODING, engine(), ignore) == short
+    assert [reply.tokens for reply in short.values()] == [2] * 5
+    with store(tmp_path / "old") as made:
+        made.replies(PROMPTS, DECODING, engine(), ignore)
+        assert made.replies(cut, DECODING, engine(), ignore) == whole
+        assert (made.reused, made.decoded) == (5, 5)
+
+
 def test_the_same_prompt_under_two_names_is_decoded_once(tmp_path) -> None:
     told: list[tuple[str, int]] = []
     with store(tmp_path) as made:

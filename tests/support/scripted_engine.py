@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.engines.shared.prompt_checks import check_context, refuse_thinking
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt, Stop
 from lrm.replies import assemble
@@ -46,6 +46,7 @@ class ScriptedEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
@@ -77,4 +78,5 @@ class ScriptedEngine:
             answer_tokens=decoding.answer_tokens,
             decode=lambda ids: bytes(ids).decode(errors="replace"),
             close_ids=list(THINK_CLOSE.encode()),
+            open_tokens=prompt.open_tokens,
         )

@@ -18,6 +18,7 @@ from torch import Tensor
 from lrm.compression.gguf.quantizer import heard, quantizer
 from lrm.compression.quality.perplexity import LENGTH, perplexity
 from lrm.errors import BadInput
+from lrm.signals import signals_wait
 
 
 def perplexity_of(file: Path) -> float:
@@ -72,7 +73,8 @@ def opened(file: Path, length: int) -> Iterator[LogitsReader]:
     with ExitStack() as stack:
         options = lib.llama_model_default_params()
         options.n_gpu_layers = -1 if lib.llama_supports_gpu_offload() else 0
-        model = lib.llama_model_load_from_file(str(file).encode(), options)
+        with signals_wait():
+            model = lib.llama_model_load_from_file(str(file).encode(), options)
         if not model:
             reason = (reasons or ["it gives no reason"])[-1].strip()
             raise BadInput(
@@ -84,7 +86,8 @@ def opened(file: Path, length: int) -> Iterator[LogitsReader]:
         params.n_threads = params.n_threads_batch = torch.get_num_threads()
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.no_perf = True
-        context = lib.llama_init_from_model(model, params)
+        with signals_wait():
+            context = lib.llama_init_from_model(model, params)
         if not context:
             raise BadInput(f"there is no memory to read {length} tokens with {file}; make room")
         stack.callback(lib.llama_free, context)

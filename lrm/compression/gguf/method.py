@@ -121,7 +121,7 @@ class GGUF:
         """One checkpoint per level, as in `level`, from one float16 file and one importance matrix.
 
         A job that was stopped goes on with those two, and with the levels that are there.
-        `on_module` is called after each level.
+        `on_module` counts the tensors of all levels.
         """
         methods = {level: self.at(level) for level in outs}
         for out in outs.values():
@@ -134,10 +134,10 @@ class GGUF:
             work = _Work(checkpoint, config, folder)
             plans = {level: work.plan(method) for level, method in methods.items()}
             matrix = work.importance(self.calibration)
-            for done, (level, out) in enumerate(outs.items(), 1):
-                work.make(methods[level], plans[level], matrix, out)
-                if on_module:
-                    on_module(done, len(outs))
+            told = _Told(sum(len(made.tensors) for made in plans.values()), on_module)
+            for level, out in outs.items():
+                work.make(methods[level], plans[level], matrix, out, told.tensor)
+                told.level(len(plans[level].tensors))
         shutil.rmtree(folder)
         return {level: open_quantized(out) for level, out in outs.items()}
 
@@ -154,6 +154,25 @@ class GGUF:
         """A digest of what all levels are made from."""
         calibration = self.calibration and self.calibration.digest
         return of_json([checkpoint.revision, self.version, calibration])
+
+
+@dataclass
+class _Told:
+    """What `on_module` is told: tensors done, over all levels, of `total`."""
+
+    total: int
+    on_module: OnModule | None
+    done: int = 0
+
+    def tensor(self, done: int, _: int) -> None:
+        """So many tensors of the current level are done."""
+        if self.on_module:
+            self.on_module(self.done + done, self.total)
+
+    def level(self, tensors: int) -> None:
+        """A level of so many tensors is done."""
+        self.done += tensors
+        self.tensor(0, 0)
 
 
 @dataclass(frozen=True)
@@ -198,7 +217,12 @@ class _Work:
         return matrix
 
     def make(
-        self, method: GGUF, plan: RecipePlan, matrix: llama_quantizer.Importance, out: Path
+        self,
+        method: GGUF,
+        plan: RecipePlan,
+        matrix: llama_quantizer.Importance,
+        out: Path,
+        on_module: OnModule,
     ) -> None:
         """Quantizes, reads everything back, and publishes."""
         free = shutil.disk_usage(self.folder).free
@@ -209,7 +233,7 @@ class _Work:
         folder = self.folder / of_json(method.level)[:12]
         folder.mkdir(exist_ok=True)
         file = folder / FILE
-        llama_quantizer.quantize(self.dense, file, plan.recipe, plan.overrides, matrix)
+        llama_quantizer.quantize(self.dense, file, plan.recipe, plan.overrides, matrix, on_module)
         if {t.name: t for t in tensors(file)} != {t.name: t for t in plan.tensors}:
             raise CompressionFailed(f"llama.cpp wrote {out} otherwise than it had planned")
         params = dict(method.params()) | {"quantizer": f"llama-cpp {version('llama-cpp-python')}"}

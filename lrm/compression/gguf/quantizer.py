@@ -12,6 +12,7 @@ import ctypes
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 
 from lrm.compression.gguf.files import Tensor, library
 from lrm.compression.gguf.recipes import Override, Recipe
+from lrm.contracts.method import OnModule
 from lrm.errors import BadInput, CompressionFailed, MissingExtra
+from lrm.signals import signals_wait
 
 ERROR_LEVEL = 4
 MOST_HEARD = 100_000
@@ -32,6 +35,9 @@ PLANNED = re.compile(
     r"\[ *\d+/ *\d+\] (\S+) +- \[([\d, ]+)\], type = +(\w+), size = [^\n(]*(?:\((\w+)\))?\n"
 )
 """A line of a dry run: name, shape, type now, and the type it is to become, if another."""
+
+TENSOR = re.compile(r"\[ *(\d+)/ *(\d+)\] ")
+"""What a line begins with before a tensor is quantized: the how manyth of how many."""
 
 Importance = Mapping[str, NDArray[np.float32]]
 
@@ -51,11 +57,22 @@ def plan(file: Path, recipe: Recipe, overrides: Sequence[Override]) -> list[Tens
 
 
 def quantize(
-    file: Path, out: Path, recipe: Recipe, overrides: Sequence[Override], importance: Importance
+    file: Path,
+    out: Path,
+    recipe: Recipe,
+    overrides: Sequence[Override],
+    importance: Importance,
+    on_module: OnModule | None = None,
 ) -> None:
     """Writes the float16 file, quantized, to `out`. `importance`: the mean squared input of each
-    column, by tensor name."""
-    _run(file, out, recipe, overrides, importance, dry=False)
+    column, by tensor name. `on_module` is called before each tensor. Ctrl-C takes effect when all
+    are written, since llama.cpp cannot be stopped."""
+    heard = _listener(quantizer())
+    heard.on_module = on_module
+    try:
+        _run(file, out, recipe, overrides, importance, dry=False)
+    finally:
+        heard.on_module = None
 
 
 def quantizer() -> ModuleType:
@@ -81,7 +98,7 @@ def _run(
 ) -> str:
     """One call; returns what llama.cpp said."""
     lib, gguf = quantizer(), library()
-    _, said, wrong = _listener(lib)
+    listener = _listener(lib)
     types = gguf.GGMLQuantizationType
     params = lib.llama_model_quantize_default_params()
     params.ftype = gguf.LlamaFileType[f"MOSTLY_{recipe.file_type}"]
@@ -96,32 +113,46 @@ def _run(
     if columns:
         params.imatrix = (lib.llama_model_imatrix_data * (len(columns) + 1))(*columns)
     heard(lib)
-    if lib.llama_model_quantize(str(file).encode(), str(out).encode(), ctypes.byref(params)):
-        reason = " ".join((wrong or ["it gives no reason"])[-1].split())
+    with signals_wait():
+        failed = lib.llama_model_quantize(
+            str(file).encode(), str(out).encode(), ctypes.byref(params)
+        )
+    if failed:
+        reason = " ".join((listener.wrong or ["it gives no reason"])[-1].split())
         if "unknown model architecture" in reason or "failed to load" in reason:
             raise BadInput(f"llama.cpp cannot read {file} ({reason}); give another model")
         raise CompressionFailed(f"llama.cpp could not write {out} as {recipe.name} ({reason})")
-    return "".join(said)
+    return "".join(listener.said)
 
 
 def heard(lib: ModuleType) -> deque[str]:
     """From now on llama.cpp prints nothing; the errors that it tells, which come in here."""
-    listen, said, wrong = _listener(lib)
-    said.clear()
-    wrong.clear()
-    lib.llama_log_set(listen, None)
-    return wrong
+    listener = _listener(lib)
+    listener.said.clear()
+    listener.wrong.clear()
+    lib.llama_log_set(listener.callback, None)
+    return listener.wrong
+
+
+@dataclass
+class _Listener:
+    """What llama.cpp `said`, and what was `wrong`; `on_module` follows the tensors it names."""
+
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_HEARD))
+    wrong: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    on_module: OnModule | None = None
+    callback: object = None
+
+    def hear(self, level: int, text: bytes, _: object) -> None:
+        words = text.decode(errors="replace")
+        (self.wrong if level == ERROR_LEVEL else self.said).append(words)
+        if self.on_module and (at := TENSOR.match(words)):
+            self.on_module(int(at[1]) - 1, int(at[2]))
 
 
 @cache
-def _listener(lib: ModuleType) -> tuple[object, deque[str], deque[str]]:
-    """A log callback that prints nothing, what it heard, and the errors of that. llama.cpp goes
-    on calling it, so it is kept for good."""
-    said: deque[str] = deque(maxlen=MOST_HEARD)
-    wrong: deque[str] = deque(maxlen=20)
-
-    @lib.llama_log_callback  # type: ignore[untyped-decorator]
-    def listen(level: int, text: bytes, _: object) -> None:
-        (wrong if level == ERROR_LEVEL else said).append(text.decode(errors="replace"))
-
-    return listen, said, wrong
+def _listener(lib: ModuleType) -> _Listener:
+    """A log callback that prints nothing. llama.cpp goes on calling it, so it is kept for good."""
+    listener = _Listener()
+    listener.callback = lib.llama_log_callback(listener.hear)
+    return listener

@@ -17,8 +17,10 @@ import torch
 
 from lrm.engines.llama_cpp.library import Context, LlamaBatchInput, LlamaLibrary, Model
 from lrm.engines.shared.queue import DecodingRow, common_prefix, same_text_together
+from lrm.engines.shared.reply import EndRules
 from lrm.engines.shared.sampling import draw
 from lrm.records.reply import Decoding, Stop
+from lrm.signals import signals_wait
 
 PREFILL_TOKENS = 2048
 """Prompt tokens handed over in one call; llama.cpp computes them in pieces of its own."""
@@ -87,13 +89,16 @@ class LlamaBatch:
         self.cached: list[list[int]] = [[] for _ in range(count)]
         self.texts: list[str] = [""] * count
 
+    @property
+    def decoded(self) -> int:
+        """Tokens that the running rows have so far."""
+        return sum(row.reply.decoded for row in self.running.values())
+
     def add(self, rows: Sequence[DecodingRow]) -> None:
         """Puts further rows before those that wait."""
         self.waiting.extendleft(reversed(rows))
 
-    def advance(
-        self, eos: frozenset[int], close_ids: Sequence[int]
-    ) -> list[tuple[DecodingRow, Stop]]:
+    def advance(self, rules: EndRules) -> list[tuple[DecodingRow, Stop]]:
         """Starts waiting rows, decodes one token of every row, returns those that ended."""
         # 1) Waiting rows get free sequences, and their prompts are computed. Several rounds, since
         # a row waits for the first of its prompt, to copy from it.
@@ -112,7 +117,7 @@ class LlamaBatch:
         # stay for rows to follow.
         ended: list[tuple[DecodingRow, Stop]] = []
         for row, token in zip(rows, tokens.tolist(), strict=True):
-            stop = row.reply.append(token, eos, close_ids, self.decoding.answer_tokens)
+            stop = row.reply.append(token, rules)
             if stop:
                 ended.append((row, stop))
                 del self.running[row.slot]
@@ -202,7 +207,8 @@ def open_context(
     is_float32 = lib.llama_model_ftype(model) == lib.LLAMA_FTYPE_ALL_F32
     params.type_k = params.type_v = lib.GGML_TYPE_F32 if is_float32 else lib.GGML_TYPE_F16
     params.no_perf = True
-    context = lib.llama_init_from_model(model, params)
+    with signals_wait():
+        context = lib.llama_init_from_model(model, params)
     try:
         yield context
     finally:

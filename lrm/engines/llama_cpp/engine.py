@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import torch
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.engines.llama_cpp.batch import LlamaBatch, open_context
 from lrm.engines.llama_cpp.library import LlamaLibrary, Model, load_model, open_library
 from lrm.engines.llama_cpp.template import render_template
@@ -110,6 +110,7 @@ class LlamaCppEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
@@ -132,7 +133,9 @@ class LlamaCppEngine:
                     "lower slots or max_tokens"
                 )
             batch = LlamaBatch(self._lib, context, self._vocab.size, rows, decoding)
-            return decode_all(batch, rows, self._codec, decoding, make_row, on_completion)
+            return decode_all(
+                batch, rows, self._codec, decoding, make_row, on_completion, on_tokens
+            )
 
     def _context_length(self) -> int:
         trained = self._lib.llama_model_n_ctx_train(self._model)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NewType, Protocol, cast
 
 from lrm.errors import BadInput, MissingExtra
+from lrm.signals import signals_wait
 
 Model = NewType("Model", int)
 Context = NewType("Context", int)
@@ -167,7 +168,8 @@ def load_model(lib: LlamaLibrary, path: Path, gpu_layers: int) -> Model:
     params.check_tensors = True  # values that are infinite or no numbers are refused
     errors = _log_listener(lib)[1]
     errors.clear()
-    model = lib.llama_model_load_from_file(str(path).encode(), params)
+    with signals_wait():
+        model = lib.llama_model_load_from_file(str(path).encode(), params)
     if not model:
         # The first error is the cause, those after it only say what failed in turn.
         reason = errors[0] if errors else "llama.cpp gives no reason"

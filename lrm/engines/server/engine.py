@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from transformers import PreTrainedTokenizerBase
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.digests import of_json
 from lrm.engines.server.endpoint import Answer, Body, Endpoint
 from lrm.engines.shared.chat import render_chat
@@ -44,7 +44,8 @@ SEEDS = 1 << 31
 class _Request:
     """A prompt as it is sent.
 
-    `given` are the ids of `Prompt.prefix_ids` and `closing`; `limit` caps the decoded tokens.
+    `given` are the ids of `Prompt.prefix_ids` and `closing`; `limit` caps the decoded tokens, and
+    `open_limit` those of a reply that has not closed its thinking (0: nothing does).
     """
 
     index: int
@@ -53,6 +54,7 @@ class _Request:
     prompt_ids: tuple[int, ...]
     given: tuple[int, ...]
     limit: int
+    open_limit: int
 
 
 class ServerEngine:
@@ -78,7 +80,8 @@ class ServerEngine:
     * The server adds the beginning-of-text token as its tokenizer does by itself. Where a chat
       template writes it too, it is removed, so that it is there once.
     * An answer longer than `Decoding.answer_tokens` is decoded to its end before it is cut, except
-      where the thinking was closed in the prompt.
+      where the thinking was closed in the prompt. So is thinking that is longer than
+      `Prompt.open_tokens`, up to `Prompt.max_tokens`.
     * Whether the same call gives the same completions depends on the server: its arithmetic may
       change with what else it runs. llama-cpp-python takes the nucleus (top_p) before it applies
       the temperature, which no option changes.
@@ -149,9 +152,11 @@ class ServerEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit and
-        the server has said its context length; else when it refuses the prompt."""
+        the server has said its context length; else when it refuses the prompt. A server's tokens
+        come when a reply has ended, so `on_tokens` is not called."""
         refuse_thinking(prompts, self.name)
         pending: dict[int, _Request] = {}
         completions: dict[int, Completion] = {}
@@ -192,7 +197,9 @@ class ServerEngine:
             reserved = max(limit, prompt.reserved_tokens - len(given))
             check_context(index, len(prompt_ids) + len(given), reserved, self._context)
         sent = text + self._decode(prompt.prefix_ids) + prompt.closing
-        return _Request(index, sent, prompt.seed % SEEDS, prompt_ids, given, limit)
+        return _Request(
+            index, sent, prompt.seed % SEEDS, prompt_ids, given, limit, prompt.open_tokens
+        )
 
     def _body(self, request: _Request, decoding: Decoding) -> Body:
         return {
@@ -222,6 +229,7 @@ class ServerEngine:
             answer_tokens=decoding.answer_tokens,
             decode=self._decode,
             close_ids=self._close_ids,
+            open_tokens=request.open_limit,
         )
         return replace(reply, reported_tokens=reported)
 

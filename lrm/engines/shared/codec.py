@@ -40,7 +40,12 @@ class Codec:
         reserved = max(prompt.max_tokens, prompt.reserved_tokens - len(given))
         check_context(index, present, reserved, context)
         reply = Reply(
-            index, [*prompt_ids, *given], len(prompt_ids), len(given), limit=prompt.max_tokens
+            index,
+            [*prompt_ids, *given],
+            len(prompt_ids),
+            len(given),
+            limit=prompt.max_tokens,
+            open_limit=prompt.open_tokens,
         )
         # A prompt may close the thinking itself; then only the answer is decoded.
         close = find_close(given, self.decode, self.close_ids) if given else None
@@ -58,4 +63,5 @@ class Codec:
             answer_tokens=decoding.answer_tokens,
             decode=self.decode,
             close_ids=self.close_ids,
+            open_tokens=reply.open_limit,
         )

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.engines.shared.codec import Codec
-from lrm.engines.shared.reply import Reply
+from lrm.engines.shared.reply import EndRules, Reply
 from lrm.engines.shared.sampling import uniforms
 from lrm.records.reply import Completion, Decoding, Prompt, Stop
 
@@ -36,14 +36,16 @@ class DecodingBatch(Protocol):
     """The rows of one call, those that wait and those that run.
 
     `advance` starts waiting rows, decodes one token of each running row, and returns the rows that
-    ended with the reason why. `add` puts further rows before all that wait.
+    ended with the reason why. `add` puts further rows before all that wait. `decoded` is how many
+    tokens the running rows have so far.
     """
+
+    @property
+    def decoded(self) -> int: ...
 
     def add(self, rows: Sequence[DecodingRow]) -> None: ...
 
-    def advance(
-        self, eos: frozenset[int], close_ids: Sequence[int]
-    ) -> list[tuple[DecodingRow, Stop]]: ...
+    def advance(self, rules: EndRules) -> list[tuple[DecodingRow, Stop]]: ...
 
 
 def decoding_row(prompt: Prompt, reply: Reply) -> DecodingRow:
@@ -65,6 +67,7 @@ def decode_all(
     decoding: Decoding,
     make_row: Callable[[int, Prompt], DecodingRow],
     on_completion: OnCompletion | None,
+    on_tokens: OnTokens | None,
 ) -> list[Completion]:
     """Advances a batch of `rows` until all have ended; see `lrm.contracts.engine.Engine.generate`.
 
@@ -74,9 +77,12 @@ def decode_all(
     completions: dict[int, Completion] = {}
     ended, total = 0, len(rows)
     longest = max(row.length for row in rows)
+    rules = EndRules(codec.eos, codec.close_ids, decoding.answer_tokens, codec.decode)
     while ended < total:
         # 1) One token of every running row.
-        finished = batch.advance(codec.eos, codec.close_ids)
+        finished = batch.advance(rules)
+        if on_tokens:
+            on_tokens(batch.decoded)
 
         # 2) Each finished reply is handed over, or kept if nobody takes it; prompts may follow it.
         further: list[DecodingRow] = []

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lrm.engines.shared.queue import DecodingRow, common_prefix, same_text_together
+from lrm.engines.shared.reply import EndRules
 from lrm.engines.shared.sampling import draw
 from lrm.engines.transformers.slots import Slots, Span, Step
 from lrm.records.reply import Decoding, Stop
@@ -26,7 +27,12 @@ class SlotBatch:
     """
 
     def __init__(
-        self, model: PreTrainedModel, rows: Sequence[DecodingRow], count: int, decoding: Decoding
+        self,
+        model: PreTrainedModel,
+        rows: Sequence[DecodingRow],
+        count: int,
+        decoding: Decoding,
+        row_counts: Sequence[int],
     ) -> None:
         self.model, self.decoding = model, decoding
         self.count = count
@@ -35,16 +41,19 @@ class SlotBatch:
         self.leaders: dict[str, DecodingRow] = {}
         self.ended: dict[int, DecodingRow] = {}
         length = max(row.length for row in rows)
-        self.slots = Slots(model.config, count, length, model.dtype, model.device)
+        self.slots = Slots(model.config, count, length, model.dtype, model.device, row_counts)
+
+    @property
+    def decoded(self) -> int:
+        """Tokens that the running rows have so far."""
+        return sum(row.reply.decoded for row in self.running)
 
     def add(self, rows: Sequence[DecodingRow]) -> None:
         """Puts further rows before those that wait."""
         self.waiting.extendleft(reversed(rows))
 
     @torch.inference_mode()
-    def advance(
-        self, eos: frozenset[int], close_ids: Sequence[int]
-    ) -> list[tuple[DecodingRow, Stop]]:
+    def advance(self, rules: EndRules) -> list[tuple[DecodingRow, Stop]]:
         """Starts waiting rows, decodes one token of every row, returns those that ended."""
         # 1) Waiting rows move into free slots; their prompts join this pass.
         step, rows = self._admit()
@@ -63,7 +72,7 @@ class SlotBatch:
         for row, token in zip(rows, tokens.tolist(), strict=True):
             # The new token's own keys and values come with the next pass.
             self.slots.lengths[row.slot] = len(row.reply.ids)
-            stop = row.reply.append(token, eos, close_ids, self.decoding.answer_tokens)
+            stop = row.reply.append(token, rules)
             if stop:
                 ended.append((row, stop))
 

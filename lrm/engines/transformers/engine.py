@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder
 from lrm.engines.shared.folder_codec import FolderCodec
@@ -23,6 +23,7 @@ from lrm.engines.shared.queue import DecodingRow, decode_all, decoding_row, para
 from lrm.engines.shared.swap import check_same_files, not_swapped
 from lrm.engines.transformers.batch import SlotBatch
 from lrm.engines.transformers.memory import rows_that_fit
+from lrm.engines.transformers.row_counts import row_counts
 from lrm.engines.transformers.slots import attend
 from lrm.errors import BadInput, EngineFailed, unreadable
 from lrm.records.model import Checkpoint, Format
@@ -101,6 +102,7 @@ class TransformersEngine:
                 f"{self.device} has not enough memory for the weights of {path}: free it, or give "
                 "a GPU with more, or --engine vllm:tensor_parallel_size=2 where there are two"
             ) from error
+        self._row_counts = row_counts(self._model)
         return self
 
     def swap(self, checkpoint: Checkpoint) -> None:
@@ -136,6 +138,7 @@ class TransformersEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         refuse_thinking(prompts, self.name)
@@ -155,8 +158,10 @@ class TransformersEngine:
             self.device,
         )
         try:
-            batch = SlotBatch(self._model, rows, count, decoding)
-            return decode_all(batch, rows, self._codec, decoding, make_row, on_completion)
+            batch = SlotBatch(self._model, rows, count, decoding, self._row_counts)
+            return decode_all(
+                batch, rows, self._codec, decoding, make_row, on_completion, on_tokens
+            )
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise EngineFailed(
                 f"not enough memory on {self.device} for {count} replies at once: lower the slots "

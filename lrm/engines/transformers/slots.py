@@ -17,7 +17,8 @@ from transformers import PreTrainedConfig
 
 ROUND_ROWS = 16
 """Decoding rows are computed in multiples of this. From 16 rows on, a matrix product gives a row
-the same bits whatever the number of rows: seen with MKL in float32, which does not promise it."""
+the same bits whatever the number of rows: seen with MKL in float32, which does not promise it.
+Fewer are computed where they were tried (`lrm.engines.transformers.row_counts`)."""
 
 ROUND_LENGTH = 32
 """Lengths come in multiples of this, so that few different shapes are computed."""
@@ -46,7 +47,8 @@ class Slots:
     `keys` and `values` have one tensor [slots, key-value heads, positions, size] a layer, of as
     many slots and positions as `reserve` was asked for so far. `mask` [count, length] is 0 where a
     slot holds a token, else minus infinity. `lengths` says how many tokens each slot holds. `band`
-    is how many neighbouring slots attend together.
+    is how many neighbouring slots attend together. `row_counts` are numbers of rows below
+    ROUND_ROWS that give a row the same bits.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Slots:
         length: int,
         dtype: torch.dtype,
         device: torch.device,
+        row_counts: Sequence[int] = (),
     ) -> None:
+        self.row_counts = row_counts
         self.length = _round_up(length, ROUND_LENGTH)
         shape = (0, config.num_key_value_heads, 0, head_size(config))
         layers = range(config.num_hidden_layers)
@@ -145,7 +149,9 @@ class Step:
     def __init__(self, slots: Slots, spans: Sequence[Span]) -> None:
         self.slots, self.spans = slots, spans
         end = _used(slots.lengths)
-        self.width = _padded_rows(slots.lengths)
+        # Only a pass of decoding rows alone may be smaller: a prompt has any number of tokens.
+        fewer = [] if spans else [count for count in slots.row_counts if count >= end]
+        self.width = min([_padded_rows(slots.lengths), *fewer])
         self.bands = [
             (first, min(last, end), length)
             for first, last, length in slots.bands(slots.lengths)

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import torch
 
 from lrm import formats
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.engines.shared.dtypes import native_dtype
 from lrm.engines.shared.folder import check_folder
 from lrm.engines.shared.folder_codec import FolderCodec
@@ -175,6 +175,7 @@ class VllmEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
         """See `lrm.contracts.engine.Engine`. BadInput first of all if a prompt does not fit."""
         if decoding.temperature > HIGHEST_TEMPERATURE:
@@ -190,7 +191,14 @@ class VllmEngine:
             on_completion=on_completion,
         )
 
+        decoded: dict[int, int] = {}
+
         def on_answer(worker: int, answer: Message) -> None:
+            if "decoding" in answer:
+                decoded[worker] = answer["decoding"]
+                if on_tokens:
+                    on_tokens(sum(decoded.values()))
+                return
             self.reused_tokens += answer["reused"]
             for message in call.finish(worker, answer):
                 self._send(worker, message)

@@ -35,6 +35,7 @@ def pack_reply(reply: Reply, seed: int, thinking_budget: int) -> Message:
         "given": reply.given,
         "limit": reply.limit,
         "closed": reply.closed,
+        "open_limit": reply.open_limit,
         "seed": seed,
         "thinking": thinking_budget,
     }
@@ -42,8 +43,6 @@ def pack_reply(reply: Reply, seed: int, thinking_budget: int) -> Message:
 
 def unpack_reply(fields: Message) -> tuple[Reply, int, int | None]:
     """The same on the other side, where None means that the thinking is never ended."""
-    numbers = {
-        name: fields[name] for name in ("index", "prompt_tokens", "given", "limit", "closed")
-    }
-    reply = Reply(ids=unpack(fields["ids"]), **numbers)
+    names = ("index", "prompt_tokens", "given", "limit", "closed", "open_limit")
+    reply = Reply(ids=unpack(fields["ids"]), **{name: fields[name] for name in names})
     return reply, fields["seed"], fields["thinking"] or None

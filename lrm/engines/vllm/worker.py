@@ -18,6 +18,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
 import torch
@@ -25,8 +27,10 @@ from vllm import LLM, SamplingParams
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
-from lrm.engines.shared.reply import Reply
+from lrm.engines.shared.reply import EndRules, Reply
 from lrm.engines.vllm.wire import Message, pack, unpack_reply
+from lrm.records.reply import Stop
+from lrm.tokenizers import decode, open_folder
 
 SHUTDOWN_GRACE = 10.0
 """Seconds that vLLM has to leave by itself once stdin has ended; then its processes are killed."""
@@ -97,8 +101,9 @@ class Worker:
             self._answer(failed=reason, memory=memory)
             raise
 
-    def _start(self, **options: object) -> None:
-        self._llm = LLM(**options)
+    def _start(self, model: str, **options: object) -> None:
+        self._llm = LLM(model=model, **options)
+        self._decode = partial(decode, open_folder(Path(model)))
 
     def _swap(self, path: str) -> None:
         """Goes on with the weights in the folder `path`; what was cached is forgotten."""
@@ -118,10 +123,12 @@ class Worker:
     ) -> None:
         """Decodes replies in one queue; answers each as soon as it is finished.
 
+        After each step it answers how many tokens the running replies have ("decoding").
         Meanwhile these orders may come: "more" adds replies before all that wait, "all" says that
         no more will come, "abort" that none is wanted any longer.
         """
-        engine, ends = self._llm.llm_engine, frozenset(eos)
+        engine = self._llm.llm_engine
+        rules = EndRules(frozenset(eos), close_ids, answer_tokens, self._decode)
         # vLLM runs requests in the order they come, so it gets no more than it runs at once: what
         # follows a reply can then run next, while the reply's tokens are still in the cache.
         most = engine.vllm_config.scheduler_config.max_num_seqs
@@ -147,11 +154,12 @@ class Worker:
                 engine.add_request(request_id, {"prompt_token_ids": list(reply.ids)}, params)
 
             # 3) One step of all that run. A piece may hold tokens behind a reply's end.
-            for output in engine.step():
+            outputs = engine.step()
+            for output in outputs:
                 reply = running[output.request_id]
-                stop = None
+                stop: Stop | None = None
                 for token in output.outputs[0].token_ids:
-                    stop = stop or reply.append(token, ends, close_ids, answer_tokens)
+                    stop = stop or reply.append(token, rules)
                 if output.finished and not stop:
                     raise RuntimeError(f"a reply ended early ({output.outputs[0].finish_reason})")
 
@@ -160,12 +168,14 @@ class Worker:
                     del running[output.request_id]
                     if not output.finished:
                         engine.abort_request([output.request_id])
-                    self._answer(
-                        index=reply.index,
-                        decoded=pack(reply.ids[reply.prompt_tokens + reply.given :]),
-                        stop=stop,
-                        reused=output.num_cached_tokens or 0,
-                    )
+                    self._hand_over(reply, stop, output.num_cached_tokens or 0)
+            if outputs:
+                self._answer(decoding=sum(reply.decoded for reply in running.values()))
+
+    def _hand_over(self, reply: Reply, stop: Stop, reused: int) -> None:
+        """Answers a finished reply, of whose prompt `reused` tokens were in the cache."""
+        decoded = pack(reply.ids[reply.prompt_tokens + reply.given :])
+        self._answer(index=reply.index, decoded=decoded, stop=stop, reused=reused)
 
     def _answer(self, **message: object) -> None:
         with suppress(BrokenPipeError):  # the other side has ended, and so will this one

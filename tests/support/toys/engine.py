@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import ClassVar, Self
 
-from lrm.contracts.engine import OnCompletion
+from lrm.contracts.engine import OnCompletion, OnTokens
 from lrm.records.model import Checkpoint, Format
 from lrm.records.reply import THINK_CLOSE, Completion, Decoding, Prompt
 from tests.support.scripted_engine import ScriptedEngine
@@ -46,8 +46,9 @@ class CountingEngine:
         prompts: Sequence[Prompt],
         decoding: Decoding,
         on_completion: OnCompletion | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[Completion]:
-        return self._scripted.generate(prompts, decoding, on_completion)
+        return self._scripted.generate(prompts, decoding, on_completion, on_tokens)
 
     def _reply(self, prompt: Prompt) -> str:
         word = prompt.text.partition("?")[0].rpartition(" ")[2]
