@@ -30,13 +30,20 @@ class Table:
 
 def percent(interval: Interval) -> str:
     """A share with its 95% interval: "50.0% [33, 67]"."""
-    low, high = f"{100 * interval.low:.0f}", f"{100 * interval.high:.0f}"
-    return f"{100 * interval.value:.1f}% [{low}, {high}]"
+    return f"{100 * interval.value:.1f}%{bounds(interval, '.0f', 100)}"
 
 
 def amount(interval: Interval) -> str:
     """A mean amount with its 95% interval: "102.5 [96.4, 108.7]"."""
-    return f"{interval.value:,.1f} [{interval.low:,.1f}, {interval.high:,.1f}]"
+    return f"{interval.value:,.1f}{bounds(interval, ',.1f')}"
+
+
+def bounds(interval: Interval, form: str, factor: float = 1) -> str:
+    """Both ends of an interval, behind its estimate: " [33, 67]"; "" where they are not shown."""
+    low, high = interval.shown
+    if low is None or high is None:
+        return ""
+    return f" [{factor * low:{form}}, {factor * high:{form}}]"
 
 
 def some(words: Sequence[str], most: int = 5) -> str:

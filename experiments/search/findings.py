@@ -106,11 +106,11 @@ class Findings:
             "budget": point.budget.tokens,
             "policy": point.budget.policy,
             "accuracy": point.accuracy.value,
-            "accuracy_low": point.accuracy.low,
-            "accuracy_high": point.accuracy.high,
+            "accuracy_low": point.accuracy.shown[0],
+            "accuracy_high": point.accuracy.shown[1],
             "tokens_mean": point.tokens.value,
-            "tokens_low": point.tokens.low,
-            "tokens_high": point.tokens.high,
+            "tokens_low": point.tokens.shown[0],
+            "tokens_high": point.tokens.shown[1],
             "run_id": point.run_id,
         }
 

@@ -46,10 +46,11 @@ def efficiency(grid: Grid, base: Grid | None = None) -> Efficiency:
     if base is not None:
         quantities += [base.per_question(values) for values in (base.score, base.tokens)]
     means = bootstrap.resampled(np.array(quantities))
+    freedom = len(grid.questions) - 1
     return Efficiency(
-        per_thousand=bootstrap.percentile(per_thousand(means[0], means[1])),
-        ock_score=bootstrap.percentile(ock_score(means[0], means[1])),
-        aes=None if base is None else bootstrap.percentile(aes(*means)),
+        per_thousand=bootstrap.percentile(per_thousand(means[0], means[1]), freedom),
+        ock_score=bootstrap.percentile(ock_score(means[0], means[1]), freedom),
+        aes=None if base is None else bootstrap.percentile(aes(*means), freedom),
     )
 
 

@@ -64,19 +64,19 @@ def _numbers(grid: Grid) -> dict[str, Cell]:
         "questions": len(grid.questions),
         "replies": grid.replies,
         "accuracy": correct.value,
-        "accuracy_low": correct.low,
-        "accuracy_high": correct.high,
+        "accuracy_low": correct.shown[0],
+        "accuracy_high": correct.shown[1],
         "tokens": length.value,
-        "tokens_low": length.low,
-        "tokens_high": length.high,
+        "tokens_low": length.shown[0],
+        "tokens_high": length.shown[1],
         "thinking": float(grid.per_question(grid.thinking).mean()),
     }
     for item in fields(shares):
         share: Interval = getattr(shares, item.name)
         numbers |= {
             item.name: share.value,
-            f"{item.name}_low": share.low,
-            f"{item.name}_high": share.high,
+            f"{item.name}_low": share.shown[0],
+            f"{item.name}_high": share.shown[1],
         }
     return numbers
 

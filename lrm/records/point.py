@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 Policy = Literal["force", "truncate"]
 Unit = Literal["tokens", "words"]
 """What the lengths of replies are counted in."""
+
+FEWEST_DEGREES = 2
+"""Of freedom, for an interval to be shown: one question shows no spread, and two next to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +32,26 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95% interval."""
+    """An estimate with its 95% interval.
+
+    `freedom` is the degrees of freedom of the spread that the interval was computed from: the
+    questions less one, and infinite where that is not what it comes from. With too few, the ends
+    are computed and logged, but neither written nor drawn.
+    """
 
     value: float
     low: float
     high: float
+    freedom: float = field(default=inf, compare=False)
 
     def __post_init__(self) -> None:
         if not self.low <= self.value <= self.high:
             raise ValueError(f"{self.value} lies outside its interval [{self.low}, {self.high}]")
+
+    @property
+    def shown(self) -> tuple[float, float] | tuple[None, None]:
+        """Both ends, where they are to be written or drawn."""
+        return (self.low, self.high) if self.freedom >= FEWEST_DEGREES else (None, None)
 
 
 @dataclass(frozen=True, slots=True)

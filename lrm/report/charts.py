@@ -87,7 +87,8 @@ class Dot:
 
     def row(self, labels: Sequence[str]) -> dict[str, object]:
         """As Vega's data. Columns of `hover` are numbered, so that `labels` may hold any text."""
-        across = self.position_interval or Interval(0, 0, 0)
+        left, right = (self.position_interval or Interval(0, 0, 0)).shown
+        low, high = self.value.shown
         hover = {
             f"hover{i}": self.hover[label] for i, label in enumerate(labels) if label in self.hover
         }
@@ -96,10 +97,10 @@ class Dot:
             "part": self.part,
             "position": self.position,
             "value": self.value.value,
-            "low": self.value.low,
-            "high": self.value.high,
-            "left": across.low,
-            "right": across.high,
+            "low": low,
+            "high": high,
+            "left": left,
+            "right": right,
             **hover,
         }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lrm.analysis.fronts import Spot
-from lrm.records.point import Interval
 from lrm.report.charts import SHARE, ChartAxis, Dot
 from lrm.tables import amount, percent
 
@@ -14,8 +15,8 @@ CUT_OPEN = "A search cuts thinking that is still open at its largest budget."
 
 def spot_dot(label: str, spot: Spot, part: str = "") -> Dot:
     """The setting in the plane of tokens (log scale) and accuracy."""
-    tokens = spot.tokens
-    across = Interval(*(log_length(end) for end in (tokens.value, tokens.low, tokens.high)))
+    value, low, high = map(log_length, (spot.tokens.value, spot.tokens.low, spot.tokens.high))
+    across = replace(spot.tokens, value=value, low=low, high=high)
     return Dot(label, across.value, spot.accuracy, hover(spot), across, part)
 
 

@@ -226,5 +226,6 @@ def rows(
     ]
 
 
-def _flat(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+def _flat(name: str, interval: Interval) -> dict[str, float | None]:
+    low, high = interval.shown
+    return {name: interval.value, f"{name}_low": low, f"{name}_high": high}

@@ -6,6 +6,7 @@ Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 6 and 13
 from __future__ import annotations
 
 from functools import lru_cache
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,15 +49,15 @@ def resampled(values: NDArray[np.floating], draws: int = DRAWS, seed: int = SEED
     return means
 
 
-def percentile(values: Floats) -> Interval | None:
+def percentile(values: Floats, freedom: float = inf) -> Interval | None:
     """95% percentile interval of a statistic from its values [draws + 1] on `resampled` means.
 
     The first value is the estimate. Draws on which the statistic is not defined (NaN) are left out.
-    None if the estimate is NaN.
+    None if the estimate is NaN. `freedom` as in `Interval`.
     """
     estimate = float(values[0])
     if np.isnan(estimate):
         return None
     defined = values[1:][~np.isnan(values[1:])]
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate), freedom)

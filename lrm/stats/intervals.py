@@ -8,6 +8,7 @@ Samples of one question are never taken as independent: they are averaged first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import sqrt
 
@@ -38,7 +39,8 @@ def accuracy(scores: Samples) -> Interval:
     """
     means, replies = question_means(scores)
     single = replies <= len(means)
-    return share_interval(means, replies, Z if single else t_quantile(len(means)))
+    share = share_interval(means, replies, Z if single else t_quantile(len(means)))
+    return replace(share, freedom=len(means) - 1)
 
 
 def wilson(share: float, questions: float, quantile: float = Z) -> Interval:
@@ -60,7 +62,7 @@ def mean(values: Samples) -> Interval:
     Student's t after Hall's transformation (Hall 1992, JRSS B 54:221-228), which allows for the
     skew of lengths: where they are not skewed it is the plain t interval. Of very few questions the
     transformation may say anything, so beyond the plain interval it goes no further than the
-    longest question. One question has no interval: both ends are the value itself. Where a rare
+    longest question. Of one question both ends are the value itself. Where a rare
     length (a loop) was not seen at all, no interval can know of it.
     """
     means = question_means(values)[0]
@@ -69,26 +71,30 @@ def mean(values: Samples) -> Interval:
     squares = float((deviations**2).sum())
     error = sqrt(squares / (count - 1)) / sqrt(count) if count > 1 else 0.0
     if error <= 1e-12 * abs(value):
-        return Interval(value, value, value)
+        return Interval(value, value, value, count - 1)
     skew = float((deviations**3).mean()) / sqrt(squares / count) ** 3
     low, high = (
         value - error * _hall_inverse(sign * t_quantile(count), skew, count) for sign in (1, -1)
     )
     plain = value + error * t_quantile(count)
-    return Interval(value, max(0.0, min(low, value)), max(plain, min(high, float(means.max()))))
+    high = max(plain, min(high, float(means.max())))
+    return Interval(value, max(0.0, min(low, value)), high, count - 1)
 
 
 def average(parts: Sequence[Interval]) -> Interval:
     """Plain mean of independent estimates; MOVER combines their intervals.
 
     MOVER (Zou and Donner 2008, Statistics in Medicine 27:1693-1702) keeps what each part's interval
-    knows of its own skew, so a part at 100% still counts as uncertain downwards.
+    knows of its own skew, so a part at 100% still counts as uncertain downwards. Degrees of freedom
+    add up, unless a part has none: nothing is known then of its spread.
     """
     count = len(parts)
     value = sum(part.value for part in parts) / count
     low = value - sqrt(sum((part.value - part.low) ** 2 for part in parts)) / count
     high = value + sqrt(sum((part.high - part.value) ** 2 for part in parts)) / count
-    return Interval(value, min(low, value), max(high, value))
+    degrees = [part.freedom for part in parts]
+    freedom = sum(degrees) if all(degrees) else 0
+    return Interval(value, min(low, value), max(high, value), freedom)
 
 
 def question_means(values: Samples) -> tuple[Floats, int]:

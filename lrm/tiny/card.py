@@ -17,6 +17,7 @@ from lrm.records.reply import Decoding
 from lrm.scoring.grading import graded_replies
 from lrm.scoring.replies import collect
 from lrm.scoring.scores import score
+from lrm.tables import bounds
 
 BUDGET = 512
 """Thinking tokens at most."""
@@ -65,8 +66,7 @@ def held_out_scores(checkpoint: Checkpoint, on_reply: Callable[[int, bool], None
 def card(name: str, measured: Mapping[str, float], scores: HeldOutScores, day: date) -> str:
     """The model card, in Markdown. `measured` is that of the model's checkpoint."""
     rows = "\n".join(
-        f"| {twin} | {TASKS[twin]} | {questions} | "
-        f"{accuracy.value:.2%} [{accuracy.low:.1%}, {accuracy.high:.1%}] |"
+        f"| {twin} | {TASKS[twin]} | {questions} | {accuracy.value:.2%}{bounds(accuracy, '.1%')} |"
         for twin, (questions, accuracy) in scores.items()
     )
     return f"""# {name}

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pyarrow.parquet as parquet
 import pytest
+import vl_convert
 
 from experiments.outcomes.sparsity import collapse_text
 from experiments.report import main
@@ -200,6 +202,8 @@ def test_one_question_and_one_sample_say_what_is_missing(root: Path) -> None:
     page = words(reported(root, "--runs", run_id))
     assert "Across questions there is nothing to compare: one question was asked." in page
     assert "Within questions there is nothing to compare: each has one reply." in page
+    assert "100.0%" in page
+    assert not re.search(r"100\.0% \[|9\.0 \[", page)
     assert "this needs one dense model among the runs" in page
     assert "no budgets were set" in page
 
@@ -345,6 +349,23 @@ def test_one_dot_makes_a_picture_of_either_kind() -> None:
     axes = ChartAxis("x", "log"), ChartAxis("accuracy", "percent", (0, 1))
     for chart in (curves([dot], *axes, front=[(1.0, 0.5)]), intervals([dot], axes[1], mark=0.5)):
         assert Figure([], [Panel(HOSTILE, chart)], []).png().startswith(b"\x89PNG")
+
+
+def test_the_dot_of_two_questions_has_no_bars() -> None:
+    dots = [
+        Dot(name, 3.0, Interval(0.5, 0.1, 0.9, freedom), {}, Interval(3.0, 2.0, 9.0, freedom))
+        for name, freedom in (("two", 1), ("three", 2))
+    ]
+    axes = ChartAxis("x", "log"), ChartAxis("accuracy", "percent", (0, 1))
+    for chart, bars in ((curves(dots, *axes), 2), (intervals(dots, axes[1]), 1)):
+        specification = {"$schema": alt.SCHEMA_URL, "width": 300, **chart}
+        svg = vl_convert.vegalite_to_svg(json.dumps(specification))
+        marks = re.findall(r'aria-label="[^"]*series: (\w+)"[^>]*description="([\w ]+)"', svg)
+        assert sorted(mark for mark in marks if mark[1] == "point") == [
+            ("three", "point"),
+            ("two", "point"),
+        ]
+        assert [name for name, kind in marks if kind == "rule mark"] == ["three"] * bars
 
 
 @pytest.mark.parametrize(

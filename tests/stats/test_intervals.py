@@ -8,6 +8,7 @@ from scipy import stats
 
 from lrm.records.point import Interval
 from lrm.stats import intervals
+from lrm.tables import amount, percent
 from tests.stats.simulated import QUESTIONS, STUDIES, covered, difficulties, sampled
 
 
@@ -97,3 +98,31 @@ def test_average_narrows_and_keeps_skew() -> None:
     both = intervals.average([part, part])
     assert both.high == 1.0
     assert both.low == pytest.approx(1 - 0.1 / 2**0.5)
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "length"),
+    [
+        (1, "0.0%", "71.0"),
+        (2, "50.0%", "72.0"),
+        (3, "33.3% [6, 79]", "73.0 [68.0, 78.0]"),
+    ],
+)
+def test_one_or_two_questions_show_no_interval(count: int, share: str, length: str) -> None:
+    right, tokens = [[0.0], [1.0], [0.0]][:count], [[71.0], [73.0], [75.0]][:count]
+    assert percent(intervals.accuracy(right)) == share
+    assert amount(intervals.mean(tokens)) == length
+    # Samples of a question are no further questions.
+    assert (intervals.mean([[71.0, 73.0]] * count).shown == (None, None)) == (count < 3)
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [([2, 2], True), ([1, 2], False), ([1, 1, 1, 1], False), ([3, 1], False), ([2], False)],
+)
+def test_an_average_shows_its_interval_where_its_parts_tell_their_spread(
+    counts: list[int], shown: bool
+) -> None:
+    tokens = [[71.0], [73.0], [75.0]]
+    average = intervals.average([intervals.mean(tokens[:count]) for count in counts])
+    assert average.shown == ((average.low, average.high) if shown else (None, None))
