@@ -130,7 +130,6 @@ def evaluate(
     # 3) Stored replies are found again; the engine decodes the others, and what follows from them.
     replies = cache.replies(asked, decoding, engine, arrived, forced, on_tokens)
 
-    # 4) Each benchmark's part of them.
     return [
         Evaluation(benchmark, tuple(questions), decoding, tuple(budgets), replies)
         for benchmark, questions in benchmarks.items()
