@@ -14,7 +14,7 @@ from torch import Tensor
 from lrm.compression.pruning import sparsegpt
 from lrm.compression.pruning.masks import Groups
 from lrm.compression.pruning.sparsegpt import Factor
-from lrm.compression.streaming.activations import CHUNK_TOKENS, gram
+from lrm.compression.streaming.sums import CHUNK_TOKENS, gram
 from lrm.errors import BadInput, CompressionFailed
 
 SIZES = ((1, 1), (3, 5), (1, 130), (33, 200), (70, 128))
@@ -72,9 +72,9 @@ def _compare(rows: int, columns: int, groups: Groups | None, device: str) -> str
     factored = float((on_device.upper.cpu() - factor.upper).norm() / factor.upper.norm())
     # Both paths get the CPU's factor, so that what follows compares the sweeps alone.
     moved = Factor(factor.upper.to(device), factor.dead.to(device), 0.01, factor.ridge.to(device))
-    expected = sparsegpt.prune(layers, factor, levels, groups=groups, fused=False)
+    expected = sparsegpt.prune(layers, [factor], levels, groups=groups, fused=False)
     copies = [layer.to(device) for layer in layers]
-    fused = sparsegpt.prune(copies, moved, levels, groups=groups, fused=True)
+    fused = sparsegpt.prune(copies, [moved], levels, groups=groups, fused=True)
     same, away = 1.0, 0.0
     for layer, eager, by_kernel in zip(layers, expected, fused, strict=True):
         difference = eager.levels - by_kernel.levels.cpu()
@@ -99,7 +99,7 @@ def _precision(tokens: int, size: int) -> str:
     mixed = torch.randn(size, size, generator=source, device="cuda") / size**0.5
     inputs = torch.randn(tokens, size, generator=source, device="cuda") @ mixed + 0.1
     x = inputs.to(torch.bfloat16)
-    total = torch.stack([gram(part) for part in x.split(CHUNK_TOKENS)]).sum(0)
+    total = gram(x)
     exact = torch.zeros(size, size, dtype=torch.float64, device="cuda")
     for part in x.split(CHUNK_TOKENS):
         exact += part.double().T @ part.double()

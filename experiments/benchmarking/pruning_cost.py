@@ -116,7 +116,7 @@ def phases(
                 weights = [layer.weight.to(factor.upper.dtype) for layer in shared.layers.values()]
                 for name, asked in (("columns, 1", levels[:1]), ("columns, all", levels)):
                     with watch(name):
-                        sparsegpt.prune(weights, factor, asked)
+                        sparsegpt.prune(weights, [factor], asked)
     return watch.seconds
 
 
