@@ -109,8 +109,8 @@ def _count(
     inside = (column < columns) & (row < tl.load(segment + segments_stride))
     offset = column * column_stride + level * level_stride + row
     weights = tl.load(part + offset, inside, 0.0)
-    own = upper + level * upper_level_stride
-    diagonal = tl.load(own + column * (columns + 1), column < columns, 1.0)
+    factor = upper + level * upper_level_stride
+    diagonal = tl.load(factor + column * (columns + 1), column < columns, 1.0)
     bits = tl.abs(weights / diagonal).to(tl.int32, bitcast=True)
     # In two shifts: one by all 32 bits is undefined.
     same = ((bits ^ tl.load(settled + problem)) >> shift) >> DIGIT == 0
@@ -157,7 +157,7 @@ def _sweep(
     wanted = place < problems
     problem = tl.program_id(1) * problems + place
     every = tl.num_programs(1) * problems
-    own = upper + tl.program_id(1) * columns * columns
+    factor = upper + tl.program_id(1) * columns * columns
     steps = tl.arange(0, STEPS)[:, None, None]
     near = tl.arange(0, STEP)[:, None]
     column = steps * STEP + tl.arange(0, STEP)[None, :, None]
@@ -169,7 +169,7 @@ def _sweep(
         at = step * STEP + near
         inside_step = (at < columns) & wanted[None, :]
         address = part + at * stride + problem[None, :]
-        diagonal = tl.load(own + at * (columns + 1), at < columns, 1.0)
+        diagonal = tl.load(factor + at * (columns + 1), at < columns, 1.0)
         now = tl.sum(tl.where(steps == step, weights, 0.0), 0)
         if DROP == 0:
             pruned = tl.abs(tl.load(address, inside_step, 0.0) / diagonal) <= limit
@@ -181,7 +181,7 @@ def _sweep(
             pruned = rank < DROP
         shares = tl.zeros([STEP, PROBLEMS], tl.float32)
         for i in tl.static_range(STEP):
-            row = own + (step * STEP + i) * columns
+            row = factor + (step * STEP + i) * columns
             valid = step * STEP + i < columns
             share = tl.sum(tl.where((near == i) & pruned, now / diagonal, 0.0), 0)
             now -= tl.load(row + at, (at < columns) & (near > i) & valid, 0.0) * share[None, :]
