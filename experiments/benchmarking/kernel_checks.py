@@ -14,7 +14,7 @@ from torch import Tensor
 from lrm.compression.pruning import sparsegpt
 from lrm.compression.pruning.masks import Groups
 from lrm.compression.pruning.sparsegpt import Factor
-from lrm.compression.streaming.activations import CHUNK_TOKENS, gram
+from lrm.compression.streaming.sums import CHUNK_TOKENS, gram
 from lrm.errors import BadInput, CompressionFailed
 
 SIZES = ((1, 1), (3, 5), (1, 130), (33, 200), (70, 128))
@@ -41,13 +41,14 @@ def check(device: str) -> str:
     """Compares masks, weights, losses and Hessians; returns a line for each comparison.
 
     Layers have odd shapes, dead columns and fewer inputs than columns; 2:4 and 4:8 are tried where
-    they fit. Raises CompressionFailed, naming the first that differs too much.
+    they fit, and sparsities with one Hessian and with one each. Raises CompressionFailed, naming
+    the first that differs too much.
     """
     lines = []
     for rows, columns in SIZES + (LARGE if device == "cuda" else ()):
         for groups in (None, Groups(2, 4), Groups(4, 8)):
             if groups is None or columns % groups.of == 0:
-                lines.append(_compare(rows, columns, groups, device))
+                lines += [_compare(rows, columns, groups, device, apart) for apart in (False, True)]
     if device == "cuda":
         lines += [_precision(tokens, 4096) for tokens in (CHUNK_TOKENS, 16 * CHUNK_TOKENS)]
     return "\n".join(lines)
@@ -64,15 +65,21 @@ def problem(rows: int, columns: int) -> tuple[list[Tensor], Tensor]:
     return layers, 2 * inputs.T @ inputs / len(inputs)
 
 
-def _compare(rows: int, columns: int, groups: Groups | None, device: str) -> str:
+def _compare(rows: int, columns: int, groups: Groups | None, device: str, apart: bool) -> str:
     layers, hessian = problem(rows, columns)
-    levels = [groups.sparsity] if groups else LEVELS
-    factor = sparsegpt.factorise(hessian, 0.01)
-    on_device = sparsegpt.factorise(hessian.to(device), 0.01)
-    factored = float((on_device.upper.cpu() - factor.upper).norm() / factor.upper.norm())
-    # Both paths get the CPU's factor, so that what follows compares the sweeps alone.
-    moved = Factor(factor.upper.to(device), factor.dead.to(device), 0.01, factor.ridge.to(device))
-    expected = sparsegpt.prune(layers, factor, levels, groups=groups, fused=False)
+    levels = [groups.sparsity] * 2 if groups else LEVELS
+    hessians = [hessian]
+    if apart:
+        hessians += [problem(rows + more, columns)[1] for more in range(1, len(levels))]
+    factors = [sparsegpt.factorise(one, 0.01) for one in hessians]
+    on_device = sparsegpt.factorise(hessian.to(device), 0.01).upper.cpu()
+    factored = float((on_device - factors[0].upper).norm() / factors[0].upper.norm())
+    # Both paths get the CPU's factors, so that what follows compares the sweeps alone.
+    moved = [
+        Factor(one.upper.to(device), one.dead.to(device), 0.01, one.ridge.to(device))
+        for one in factors
+    ]
+    expected = sparsegpt.prune(layers, factors, levels, groups=groups, fused=False)
     copies = [layer.to(device) for layer in layers]
     fused = sparsegpt.prune(copies, moved, levels, groups=groups, fused=True)
     same, away = 1.0, 0.0
@@ -86,6 +93,7 @@ def _compare(rows: int, columns: int, groups: Groups | None, device: str) -> str
         away = max(away, float((difference * in_rows).norm() / layer.norm()))
         torch.testing.assert_close(by_kernel.lost.cpu(), eager.lost, rtol=1e-2, atol=1e-3)
     name = f"{rows} x {columns}, " + (f"{groups.keep}:{groups.of}" if groups else "unstructured")
+    name += ", a Hessian each" if apart else ""
     verdict = f"{name}: masks equal on {same:.4%}, weights within {away:.1e}, factor {factored:.1e}"
     # In a layer of a few weights a single near-tie is more than one in a thousand.
     if same < SAME_MASK - 1 / (rows * columns) or away > RELATIVE or factored > 10 * RELATIVE:
@@ -99,7 +107,7 @@ def _precision(tokens: int, size: int) -> str:
     mixed = torch.randn(size, size, generator=source, device="cuda") / size**0.5
     inputs = torch.randn(tokens, size, generator=source, device="cuda") @ mixed + 0.1
     x = inputs.to(torch.bfloat16)
-    total = torch.stack([gram(part) for part in x.split(CHUNK_TOKENS)]).sum(0)
+    total = gram(x)
     exact = torch.zeros(size, size, dtype=torch.float64, device="cuda")
     for part in x.split(CHUNK_TOKENS):
         exact += part.double().T @ part.double()

@@ -40,13 +40,16 @@ def run(settings: PruningBench) -> str:
 
     # A random model, and random rows to calibrate it on.
     levels, size = settings.levels, (settings.rows, settings.row_tokens)
-    print(f"{settings.shape}: {size[0]} x {size[1]} tokens, {len(levels)} levels", flush=True)
     shape = SHAPES[settings.shape]
-    total = shape["num_hidden_layers"]
+    total = settings.model_blocks or shape["num_hidden_layers"]
+    print(
+        f"{settings.shape}, {total} blocks: {size[0]} x {size[1]} tokens, {len(levels)} levels",
+        flush=True,
+    )
     blocks = min(settings.blocks, total)
     source = torch.Generator().manual_seed(0)
     rows = torch.randint(shape["vocab_size"], size, generator=source).tolist()
-    model = in_memory(settings.shape, device)
+    model = in_memory(settings.shape, device, total)
 
     # Our pruning: by phase on a few blocks, then as a whole.
     phases(model, rows, levels, 1)  # compiles what is compiled
@@ -116,7 +119,7 @@ def phases(
                 weights = [layer.weight.to(factor.upper.dtype) for layer in shared.layers.values()]
                 for name, asked in (("columns, 1", levels[:1]), ("columns, all", levels)):
                     with watch(name):
-                        sparsegpt.prune(weights, factor, asked)
+                        sparsegpt.prune(weights, [factor], asked)
     return watch.seconds
 
 

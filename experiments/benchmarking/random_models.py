@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from experiments.models.resolve import EMBEDDED
-from experiments.models.shapes import SHAPES
+from experiments.models.shapes import SHAPES, Shape
 from lrm.compression.checkpoint.module_filter import BLOCK
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.streaming.load import device
@@ -24,11 +24,11 @@ TOKENIZER = "tiny-5m"
 """The embedded model whose tokenizer they get. Ids beyond its vocabulary stand for no text."""
 
 
-def in_memory(shape: str, on: str) -> PreTrainedModel:
-    """The model made directly on `on` ("cpu" or "cuda"); in bfloat16 on a GPU, in float32 on a
-    CPU."""
+def in_memory(shape: str, on: str, blocks: int | None = None) -> PreTrainedModel:
+    """The model made directly on `on` ("cpu" or "cuda"), with only `blocks` of its blocks if given;
+    in bfloat16 on a GPU, in float32 on a CPU."""
     torch.manual_seed(0)
-    config = AutoConfig.for_model(**SHAPES[shape])
+    config = AutoConfig.for_model(**_sizes(shape, blocks))
     dtype = torch.bfloat16 if on == "cuda" else torch.float32
     with torch.device(on):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
@@ -41,10 +41,7 @@ def random_model(shape: str, folder: Path, blocks: int | None = None) -> Checkpo
     The weights are the same each time on the same device. Each block has its own file, and only one
     block is in memory at a time.
     """
-    sizes = SHAPES[shape].copy()
-    if blocks:
-        sizes["num_hidden_layers"] = blocks
-    config = AutoConfig.for_model(**sizes, bos_token_id=0, eos_token_id=1)
+    config = AutoConfig.for_model(**_sizes(shape, blocks), bos_token_id=0, eos_token_id=1)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     config.architectures = [type(model).__name__]
@@ -62,6 +59,13 @@ def random_model(shape: str, folder: Path, blocks: int | None = None) -> Checkpo
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(EMBEDDED / TOKENIZER / name, folder / name)
     return open_checkpoint(folder)
+
+
+def _sizes(shape: str, blocks: int | None) -> Shape:
+    sizes = SHAPES[shape].copy()
+    if blocks:
+        sizes["num_hidden_layers"] = blocks
+    return sizes
 
 
 def _file_of(name: str) -> str:

@@ -99,10 +99,13 @@ class PruningBench:
     )
     """Sparsities, in [0, 1)."""
 
+    model_blocks: int | None = None
+    """Only so many of the shape's blocks."""
+
     blocks: int = 4
     """Blocks that the column loop prunes."""
 
-    modes: Annotated[tuple[str, ...], listed(parse_modes, "MODE,...")] = ("dense", "sequential")
+    modes: Annotated[tuple[str, ...], listed(parse_modes, "MODE,...")] = ("sequential", "dense")
     """As --method sparsegpt:mode=, one or both."""
 
     column_loop: bool = True
@@ -113,7 +116,7 @@ class PruningBench:
 
     def __post_init__(self) -> None:
         registry.require("shape", self.shape, SHAPES)
-        _require_positive(self, "rows", "row_tokens", "blocks")
+        _require_positive(self, "model_blocks", "rows", "row_tokens", "blocks")
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class StreamingBench:
     whole: bool = True
     """Prune it as a whole, too, which takes the memory."""
 
-    mode: Mode = "dense"
+    mode: Mode = "sequential"
     """As --method sparsegpt:mode=."""
 
     rows: int = 8

@@ -26,7 +26,7 @@ def pruned(
     weights: list[Tensor], hessian: Tensor, levels: list[float], **options: Any
 ) -> list[Tensor]:
     """Each layer at the levels, from its Hessian, with damping 0.01."""
-    found = prune(weights, factorise(hessian, 0.01), levels, **options)
+    found = prune(weights, [factorise(hessian, 0.01)], levels, **options)
     return [solution.levels for solution in found]
 
 
@@ -129,7 +129,9 @@ def test_each_block_loses_what_the_threshold_says(sparsity: float) -> None:
 def test_ties_at_the_threshold_go_with_it() -> None:
     scores = torch.tensor([[[3.0, 1.0]], [[2.0, 2.0]]])
     for rank, gone in ((1, [[False, True], [True, True]]), (0, [[False, True], [False, False]])):
-        [[limit]] = thresholds(scores, torch.eye(2), torch.tensor([[rank]]), torch.tensor([2]))
+        [[limit]] = thresholds(
+            scores, torch.eye(2)[None], torch.tensor([[rank]]), torch.tensor([2])
+        )
         assert (scores[:, 0] <= limit).tolist() == gone
     [found] = pruned([torch.tensor([[3.0, 2.0], [1.0, 2.0]])], torch.eye(2), [1 - 1e-16])
     assert not found.any()
@@ -148,7 +150,7 @@ def test_dead_columns_are_emptied_and_move_nothing() -> None:
 
 def test_input_that_never_came_empties_the_layer() -> None:
     weights, hessian = problem(4, 6)[0], torch.zeros(6, 6, dtype=torch.float64)
-    [found] = prune([weights], factorise(hessian, 0.01), [0.5])
+    [found] = prune([weights], [factorise(hessian, 0.01)], [0.5])
     assert not found.levels.any()
     assert found.lost.tolist() == [0]
     assert relative_error(weights, found.levels, hessian).tolist() == [0]
@@ -158,7 +160,7 @@ def test_damping_rises_when_the_input_is_rank_deficient() -> None:
     weights, hessian = problem(20, 128, rank=3)
     factor = factorise(hessian.float(), 1e-12)
     assert 1e-12 < factor.damping < MOST_DAMPING
-    [found] = prune([weights.float()], factor, [0.5])
+    [found] = prune([weights.float()], [factor], [0.5])
     assert found.levels.isfinite().all()
     assert factorise(hessian.float(), 0.01).damping == 0.01
 
@@ -213,9 +215,9 @@ def test_what_is_lost_comes_out_of_the_sweep(rank: int | None) -> None:
     weights, hessian = problem(33, 200, rank=rank)
     hessian[[3, 150]] = hessian[:, [3, 150]] = 0
     levels = [0.2, 0.5, 0.9]
-    solutions = prune([weights, 2 * weights[:5]], factorise(hessian, 0.01), levels)
+    solutions = prune([weights, 2 * weights[:5]], [factorise(hessian, 0.01)], levels)
     for dense, found in zip([weights, 2 * weights[:5]], solutions, strict=True):
-        error = found.lost / power(dense, hessian)
+        error = found.lost / power(dense.T @ dense, hessian)
         torch.testing.assert_close(error, relative_error(dense, found.levels, hessian))
 
 

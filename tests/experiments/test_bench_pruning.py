@@ -21,7 +21,7 @@ def test_the_column_loop_is_sparsegpt() -> None:
     dense = torch.nn.Parameter(layer.clone())
     upper = column_loop.factor(dense, hessian.clone())
     usual = column_loop.prune(dense.data.clone(), upper, 0.6)
-    [ours] = sparsegpt.prune([layer], sparsegpt.factorise(hessian, column_loop.DAMPING), [0.6])
+    [ours] = sparsegpt.prune([layer], [sparsegpt.factorise(hessian, column_loop.DAMPING)], [0.6])
     assert ((usual == 0) == (ours.levels[0] == 0)).float().mean() >= 0.999
     torch.testing.assert_close(usual, ours.levels[0], rtol=1e-3, atol=1e-3)
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.gguf.config import ModelConfig
 from lrm.compression.gguf.convert import namer
-from lrm.compression.streaming.activations import ActivationStream, squares
+from lrm.compression.streaming.activations import ActivationStream
 from lrm.compression.streaming.load import load
+from lrm.compression.streaming.sums import Squares
 from lrm.records.model import Calibration, Checkpoint
 
 SMALLEST = 1e-6
@@ -33,7 +34,7 @@ def importance(
     inputs: dict[str, Tensor] = {}
     for index in range(len(decoder.blocks)):
         with decoder.block(index):
-            measured = stream.measure(index, sum_up=squares)
+            measured = stream.measure(index, sums=Squares)
         for shared in measured:
             mean = (shared.hessian / 2).cpu()
             for layer in shared.layers:

@@ -2,9 +2,11 @@
 
 One block is in memory at a time, with its Hessians and its sparser matrices.
 
-In `dense` mode one calibration serves all sparsities: every block is measured on what the dense
-model's blocks before it give (as EvoPress and ModelOpt do). In `sequential` mode, the paper's,
-each sparsity has rows of its own, which pass the blocks as they were pruned.
+In `sequential` mode, the paper's, each sparsity has rows of its own, which pass the blocks as they
+were pruned. In front of the first block they are alike, and behind it as many sparsities are
+measured and pruned together as there is memory for. In `dense` mode one calibration serves all
+sparsities: every block is measured on what the dense model's blocks before it give (as EvoPress and
+ModelOpt do).
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lrm.compression.streaming.activations import ActivationStream, Shared
+from lrm.compression.pruning.levels_at_once import levels_at_once
+from lrm.compression.streaming.activations import ActivationStream
 from lrm.compression.streaming.decoder import Decoder
 
 Mode = Literal["dense", "sequential"]
-MODES: tuple[Mode, ...] = ("dense", "sequential")
+MODES: tuple[Mode, ...] = ("sequential", "dense")
 
 Facts = Mapping[str, float | bool]
 """What is reported of a pruned matrix beside its sparsity: its error, its damping."""
@@ -67,8 +70,9 @@ class Solved:
     excess: float
 
 
-Solve = Callable[[Shared, Sequence[float]], Iterator[Solved]]
-"""Prunes layers that share an input, at K sparsities."""
+Solve = Callable[[Mapping[str, nn.Linear], Sequence[Tensor], Sequence[float]], Iterator[Solved]]
+"""Prunes layers that share an input, by its Hessian, at K sparsities. There is one Hessian for all
+sparsities, or one for each."""
 
 Saved = Callable[[int, str], Tensor]
 """The matrix of a block that was pruned before, by level (0 to K - 1) and module."""
@@ -85,9 +89,10 @@ def in_dense_mode(
             if index < skip:
                 stream.advance(index)
                 continue
-            # The rows pass the dense block, and leave the Hessians of its inputs.
-            for shared in stream.measure(index):
-                yield from _solved(index, shared, solve, sparsities, plan)
+            # The rows pass the dense block, unless it is the last, and leave the Hessians of its
+            # inputs.
+            for shared in stream.measure(index, stay=index + 1 == len(plan.sparsities)):
+                yield from _solved(index, shared.layers, [shared.hessian], solve, sparsities, plan)
 
 
 def in_sequential_mode(
@@ -106,50 +111,77 @@ def in_sequential_mode(
     forks = len(plan.sparsities[0]) - 1
     dense = ActivationStream(decoder, rows, forks)
     streams = [dense, *(dense.fork() for _ in range(forks))]
-    for index, sparsities in enumerate(plan.sparsities):
-        levels: list[list[Pruned]] = []
+    for index in range(len(plan.sparsities)):
+        matrices: list[Pruned] = []
         with decoder.block(index):
             layers = {
                 name: layer
                 for name, layer in decoder.linears_in(index).items()
                 if name in plan.dtypes
             }
-            for level, (stream, sparsity) in enumerate(zip(streams, sparsities, strict=True)):
-                if index < skip and saved is not None:
+            passed = index < skip and saved is not None
+            if not passed:
+                matrices = _pruned_apart(decoder, index, streams, solve, plan)
+            # The next block reads what this one gives with its pruned weights.
+            for level, stream in enumerate(streams if index + 1 < len(plan.sparsities) else ()):
+                if passed and saved is not None:
                     # Pruned before: its weights are read back.
                     weights = {name: saved(level, name) for name in layers}
                 else:
-                    # Measured with the block still dense, then pruned.
-                    levels.append(
-                        [
-                            pruned
-                            for shared in stream.measure(index, stay=True)
-                            for pruned in _solved(index, shared, solve, (sparsity,), plan)
-                        ]
-                    )
-                    weights = {pruned.name: pruned.levels[0] for pruned in levels[-1]}
-                # The next block reads what this one gives with its pruned weights.
+                    weights = {matrix.name: matrix.levels[level] for matrix in matrices}
                 with swapped_weights(layers, weights):
                     stream.advance(index)
-        # From one list a level to one matrix of all levels.
-        for matrix in zip(*levels, strict=True):
-            yield _joined(matrix)
+        yield from matrices
+
+
+def _pruned_apart(
+    decoder: Decoder,
+    index: int,
+    streams: Sequence[ActivationStream],
+    solve: Solve,
+    plan: PruningPlan,
+) -> list[Pruned]:
+    """The matrices of a block, each sparsity measured on rows of its own."""
+    sparsities = plan.sparsities[index]
+    # Together: all in front of the first block, where one measure serves them all; then as many as
+    # have Hessians in memory at the same time.
+    size = levels_at_once(decoder.linears_in(index), len(streams)) if index else len(streams)
+    groups: list[list[Pruned]] = []
+    for start in range(0, len(streams), size):
+        apart = streams[start : start + size] if index else streams[:1]
+        measured = [stream.measure(index, stay=True) for stream in apart]
+        asked = sparsities[start : start + size]
+        groups.append(
+            [
+                pruned
+                for alike in zip(*measured, strict=True)
+                for pruned in _solved(
+                    index, alike[0].layers, [one.hessian for one in alike], solve, asked, plan
+                )
+            ]
+        )
+    return [_joined(matrix) for matrix in zip(*groups, strict=True)]
 
 
 def _solved(
-    index: int, shared: Shared, solve: Solve, sparsities: tuple[float, ...], plan: PruningPlan
+    index: int,
+    layers: Mapping[str, nn.Linear],
+    hessians: Sequence[Tensor],
+    solve: Solve,
+    sparsities: tuple[float, ...],
+    plan: PruningPlan,
 ) -> Iterator[Pruned]:
-    """The layers of `shared` that the plan names, solved and as they are stored."""
+    """Layers with one input, as far as the plan names them, solved and as they are stored."""
     by_ceiling: dict[float | None, dict[str, nn.Linear]] = {}
-    for name, layer in shared.layers.items():
+    for name, layer in layers.items():
         if name in plan.dtypes:
             by_ceiling.setdefault(plan.ceilings.get(name), {})[name] = layer
-    for ceiling, layers in by_ceiling.items():
+    for ceiling, alike in by_ceiling.items():
         asked, limit = sparsities, {}
         if ceiling is not None:
             asked = tuple(min(ceiling, sparsity) for sparsity in sparsities)
             limit = {"ceiling": ceiling}
-        for solved in solve(Shared(layers, shared.hessian), asked):
+        for solved in solve(alike, hessians, asked):
             dtype = plan.dtypes[solved.name]
             levels = solved.levels.to(dtype, memory_format=torch.contiguous_format)
             facts = [{**fact, **limit} for fact in solved.facts]
@@ -172,8 +204,10 @@ def swapped_weights(
 
 
 def _joined(levels: Sequence[Pruned]) -> Pruned:
-    """One matrix at K sparsities from the same at one sparsity each."""
+    """One matrix at K sparsities from the same at some of them each."""
     first = levels[0]
+    if len(levels) == 1:
+        return first
     return Pruned(
         first.block,
         first.name,

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import torch
 
-from lrm.compression.streaming.activations import ActivationStream, squares
+from lrm.compression.streaming.activations import ActivationStream
 from lrm.compression.streaming.decoder import Decoder
+from lrm.compression.streaming.sums import Squares
 
 OUTLIER = 5.0
 """M: how many times the mean an outlier is."""
@@ -47,7 +48,7 @@ def _outliers(stream: ActivationStream, index: int) -> float:
     """D_l of a block; the rows pass it."""
     scores = [
         (layer.weight.float().abs() * shared.hessian.sqrt()).flatten()
-        for shared in stream.measure(index, sum_up=squares)
+        for shared in stream.measure(index, sums=Squares)
         for layer in shared.layers.values()
     ]
     total = sum(score.numel() for score in scores)

@@ -5,9 +5,10 @@ columns] = 2 X^T X / n measures its inputs X [n, columns], and U is the upper Ch
 the inverse, H^-1 = U^T U. The masks follow the authors' code (github.com/IST-DASLab/sparsegpt)
 where the paper leaves a choice open: dead columns, and ties at the threshold.
 
-Layers that read the same input share U, and so do all sparsities of one layer: they are stacked
-into one tall W, so that each column is visited once for all of them. Inside, the tall W lies
-transposed, [columns, sparsities, rows]: a column is contiguous and the update a plain product.
+Layers that read the same input share U. They and all sparsities are stacked into one tall W, so
+that each column is visited once for all of them; the sparsities share U, too, or each has its own.
+Inside, the tall W lies transposed, [columns, sparsities, rows]: a column is contiguous and the
+update a plain product.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from lrm.errors import CompressionFailed
 DAMPING_STEP = 10.0
 MOST_DAMPING = 1.0
 """Where escalation ends: damping as large as H itself would no longer be SparseGPT."""
+
+PANEL = 1024
+"""Columns of U that are solved for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,7 @@ def factorise(hessian: Tensor, damping: float) -> Factor:
         reverse, failed = torch.linalg.cholesky_ex(backwards)
         del backwards
         if not failed:
-            upper = torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
-            torch.linalg.solve_triangular(reverse.flip(0, 1), upper, upper=True, out=upper)
+            upper = _inverse(reverse.flip(0, 1))
             if upper.isfinite().all():
                 return Factor(upper, dead, tried, ridge)
         # Not positive definite: dampen more, or give up.
@@ -87,9 +90,22 @@ def factorise(hessian: Tensor, damping: float) -> Factor:
         tried *= DAMPING_STEP
 
 
+def _inverse(upper: Tensor) -> Tensor:
+    """The inverse of an upper triangular matrix. Being triangular itself, its first columns are
+    those of the inverse of a smaller one."""
+    inverse = torch.zeros_like(upper)
+    one = torch.eye(len(upper), dtype=upper.dtype, device=upper.device)
+    for start in range(0, len(upper), PANEL):
+        end = min(start + PANEL, len(upper))
+        inverse[:end, start:end] = torch.linalg.solve_triangular(
+            upper[:end, :end], one[:end, start:end], upper=True
+        )
+    return inverse
+
+
 def prune(
     weights: Sequence[Tensor],
-    factor: Factor,
+    factors: Sequence[Factor],
     sparsities: Sequence[float],
     block: int = 128,
     groups: Groups | None = None,
@@ -97,17 +113,19 @@ def prune(
 ) -> list[Solution]:
     """Algorithm 1 for K sparsities of several layers at once, with Bs = B = `block`.
 
-    `weights` are [rows, columns] each, in the dtype of U, and sparsities lie in (0, 1). The mask
-    of a block of columns is chosen for each layer and sparsity apart: pruned is everything up to
-    the element (`<=`) at index int(numel x sparsity) in sorted order. With `groups`, Bs is their
-    size instead, and they decide. `fused` says whether the columns are swept by the Triton
-    kernels; if left out, they are on a GPU.
+    `weights` are [rows, columns] each, in the dtype of U, and sparsities lie in (0, 1). Of
+    `factors` there is one for all sparsities, or one for each. The mask of a block of columns is
+    chosen for each layer and sparsity apart: pruned is everything up to the element (`<=`) at index
+    int(numel x sparsity) in sorted order. With `groups`, Bs is their size instead, and they decide.
+    `fused` says whether the columns are swept by the Triton kernels; if left out, they are on a
+    GPU.
     """
-    kernels = _kernels(factor.upper.is_cuda if fused is None else fused)
+    kernels = _kernels(factors[0].upper.is_cuda if fused is None else fused)
     # One tall problem: all layers side by side, once for each sparsity.
     sizes = [len(weight) for weight in weights]
-    alive = torch.cat(list(weights)).masked_fill_(factor.dead, 0)
-    tall = alive.T[:, None].repeat(1, len(sparsities), 1)
+    dense = torch.cat(list(weights)).T
+    dead = torch.stack([factor.dead for factor in factors], 1)[..., None]
+    tall = dense[:, None].repeat(1, len(sparsities), 1).masked_fill_(dead, 0)
     lost = tall.new_zeros(tall.shape[1:])
     # The rank of each threshold among the scores of its layer, for whole blocks and the last one.
     segments = kernels.segments(sizes, tall.device)
@@ -116,22 +134,25 @@ def prune(
     ranks = {width: _ranks([width * size for size in sizes], sparsities, tall) for width in widths}
     for start in range(0, len(tall), block):
         part, after = tall[start : start + block], tall[start + block :]
-        upper = factor.upper[start : start + block]
-        own = upper[:, start : start + len(part)].contiguous()
+        uppers = [factor.upper[start : start + block] for factor in factors]
+        own = torch.stack([upper[:, start : start + len(part)] for upper in uppers])
         # Line 7: which weights of this block are pruned.
         limits = None
         if groups is None:
             thresholds = kernels.thresholds(part, own, ranks[len(part)], segments)
-            limits = thresholds.repeat_interleave(repeats, 0, output_size=sum(sizes)).T.flatten()
+            limits = thresholds.repeat_interleave(repeats, 0, output_size=sum(sizes)).T.contiguous()
         # Lines 8 to 13: column after column, each error made up for inside the block.
-        errors = kernels.sweep(part.flatten(1), own, limits, groups)
+        errors = kernels.sweep(part, own, limits, groups)
         # Line 14: the columns behind the block make up for its errors.
-        after.flatten(1).addmm_(upper[:, start + block :].T, errors, alpha=-1)
-        lost += errors.square_().sum(0).view_as(lost)
-    # What the outputs lose.
+        wrong = _by(factors, errors)
+        for rest, upper, error in zip(_by(factors, after), uppers, wrong, strict=True):
+            rest.addmm_(upper[:, start + block :].T, error, alpha=-1)
+        lost += errors.square_().sum(0)
+    # What the outputs lose. With E all errors, D = E U, so that tr(D (H + ridge I) D^T) = ||E||^2.
     for level, losses in enumerate(lost):
-        # With E all errors, D = E U, so that tr(D (H + ridge I) D^T) = ||E||^2.
-        losses -= factor.ridge * (tall[:, level] - alive.T).square_().sum(0)
+        factor = factors[level % len(factors)]
+        alive = dense.masked_fill(factor.dead[:, None], 0)
+        losses -= factor.ridge * (tall[:, level] - alive).square_().sum(0)
     # The tall problem taken apart again, by layers.
     return [
         Solution(layer.permute(1, 2, 0), losses.sum(1).clamp_min(0))
@@ -139,6 +160,11 @@ def prune(
             torch.split(tall, sizes, 2), torch.split(lost, sizes, 1), strict=True
         )
     ]
+
+
+def _by(factors: Sequence[Factor], tall: Tensor) -> Sequence[Tensor]:
+    """Of [columns, K, rows] what each factor has to do with, [columns, problems]."""
+    return [tall.flatten(1)] if len(factors) == 1 else tall.unbind(1)
 
 
 class _Kernels(Protocol):
@@ -172,9 +198,9 @@ def _ranks(sizes: Sequence[int], sparsities: Sequence[float], like: Tensor) -> T
     return torch.tensor(ranks, dtype=torch.int32, device=like.device)
 
 
-def power(dense: Tensor, hessian: Tensor) -> Tensor:
-    """tr(W H W^T): what `Solution.lost` is a share of."""
-    return ((dense @ hessian) * dense).sum()
+def power(weights: Tensor, hessian: Tensor) -> Tensor:
+    """tr(W H W^T): what `Solution.lost` is a share of. `weights` are W^T W."""
+    return (weights * hessian).sum()
 
 
 def relative_error(dense: Tensor, pruned: Tensor, hessian: Tensor) -> Tensor:
@@ -182,8 +208,9 @@ def relative_error(dense: Tensor, pruned: Tensor, hessian: Tensor) -> Tensor:
 
     `dense` is [rows, columns], `pruned` [K, rows, columns], the result [K]; 0 where W X is 0.
     """
-    lost = torch.stack([power(level - dense, hessian) for level in pruned])
-    return share(lost, power(dense, hessian))
+    gone = (level - dense for level in pruned)
+    lost = torch.stack([power(matrix.T @ matrix, hessian) for matrix in gone])
+    return share(lost, power(dense.T @ dense, hessian))
 
 
 def share(lost: Tensor, total: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lrm.compression.pruning import calibrated, masks, save, sparsegpt
 from lrm.compression.pruning.blockwise import Mode, Solve, Solved
 from lrm.compression.pruning.masks import UNSTRUCTURED, Groups
-from lrm.compression.streaming.activations import Shared
+from lrm.compression.streaming.sums import gram
 from lrm.contracts.method import OnModule, Params
 from lrm.errors import BadInput, CompressionFailed
 from lrm.records.model import Calibration, Checkpoint
@@ -40,13 +41,13 @@ class SparseGPT:
     """
 
     name: ClassVar[str] = "sparsegpt"
-    version: ClassVar[int] = 3  # rises when the same parameters give other weights
+    version: ClassVar[int] = 4  # rises when the same parameters give other weights
 
     sparsity: float
     calibration: Calibration
     damping: float = 0.01
     block: int = 128
-    mode: Mode = "dense"
+    mode: Mode = "sequential"
     pattern: str = UNSTRUCTURED
     protect: tuple[str, ...] = ()
     allocation: str = "uniform"
@@ -93,39 +94,45 @@ def solver(damping: float, block: int, groups: Groups | None) -> Solve:
     """SparseGPT; the facts are the error of the outputs (before rounding to the stored dtype, as
     a share), the damping and the seconds of all levels."""
 
-    def solve(shared: Shared, levels: Sequence[float]) -> Iterator[Solved]:
+    def solve(
+        layers: Mapping[str, nn.Linear], hessians: Sequence[Tensor], levels: Sequence[float]
+    ) -> Iterator[Solved]:
         began = time.perf_counter()
-        # One factorisation for all layers that read this input, and all levels.
+        # One factorisation for all layers that read this input, and all levels that do.
         try:
-            factor = sparsegpt.factorise(shared.hessian, damping)
+            factors = [sparsegpt.factorise(hessian, damping) for hessian in hessians]
         except CompressionFailed as error:
-            raise CompressionFailed(f"{', '.join(shared.layers)}: {error}") from error
-        for portion in _portions(shared.layers, len(levels)):
+            raise CompressionFailed(f"{', '.join(layers)}: {error}") from error
+        dampings = [factor.damping for factor in factors] * (len(levels) // len(factors))
+        for portion in _portions(layers, len(levels)):
             # One tall problem for as many layers as fit.
-            weights = [layer.weight.detach().to(factor.upper.dtype) for layer in portion.values()]
-            solutions = sparsegpt.prune(weights, factor, levels, block, groups)
+            weights = [layer.weight.detach() for layer in portion.values()]
+            wide = [weight.to(factors[0].upper.dtype) for weight in weights]
+            solutions = sparsegpt.prune(wide, factors, levels, block, groups)
             for name, dense, solution in zip(portion, weights, solutions, strict=True):
                 # What the outputs lose, as a share of what they were.
-                errors = sparsegpt.share(solution.lost, sparsegpt.power(dense, shared.hessian))
-                facts = {
-                    "damping": factor.damping,
-                    "damping_raised": factor.damping > damping,
-                    "seconds_all_levels": time.perf_counter() - began,
-                }
-                already_zero = factor.dead.expand_as(dense) | (dense == 0)
+                squared = gram(dense)
+                powers = torch.stack([sparsegpt.power(squared, hessian) for hessian in hessians])
+                errors = sparsegpt.share(solution.lost, powers.expand_as(solution.lost))
+                seconds = time.perf_counter() - began
+                facts = [
+                    {
+                        "error": error,
+                        "damping": taken,
+                        "damping_raised": taken > damping,
+                        "seconds_all_levels": seconds,
+                    }
+                    for error, taken in zip(errors.tolist(), dampings, strict=True)
+                ]
                 rounding = math.ceil(dense.shape[1] / block) / dense.numel()
-                yield Solved(
-                    name,
-                    solution.levels,
-                    [{"error": error, **facts} for error in errors.tolist()],
-                    float(already_zero.float().mean()) + rounding,
-                )
+                zeros = [(factor.dead | (dense == 0)).float().mean() for factor in factors]
+                yield Solved(name, solution.levels, facts, float(max(zeros)) + rounding)
                 began = time.perf_counter()
 
     return solve
 
 
-def _portions(layers: dict[str, nn.Linear], levels: int) -> Iterator[dict[str, nn.Linear]]:
+def _portions(layers: Mapping[str, nn.Linear], levels: int) -> Iterator[dict[str, nn.Linear]]:
     """Runs of layers that are small enough to be one tall problem."""
     portion: dict[str, nn.Linear] = {}
     for name, layer in layers.items():

@@ -54,7 +54,7 @@ def thresholds(part: Tensor, upper: Tensor, ranks: Tensor, segments: Tensor) -> 
     passes = left.new_zeros(32 // DIGIT, *left.shape, 2**DIGIT)
     for shift, counts in zip(range(32 - DIGIT, -1, -DIGIT), passes, strict=True):
         _count[segments.shape[1], levels](
-            part, part.stride(0), part.stride(1), upper, upper.stride(0), settled, counts,
+            part, part.stride(0), part.stride(1), upper, _level_stride(upper), settled, counts,
             columns, levels, segments, segments.stride(0), shift,
             WIDTH=width, ROWS=ROWS, DIGIT=DIGIT,
         )  # fmt: skip
@@ -65,14 +65,21 @@ def thresholds(part: Tensor, upper: Tensor, ranks: Tensor, segments: Tensor) -> 
 def sweep(part: Tensor, upper: Tensor, limits: Tensor | None, groups: Groups | None) -> Tensor:
     """As `lrm.compression.pruning.sweep_torch.sweep`, in float32."""
     errors = torch.empty_like(part)
-    columns, problems = part.shape
+    columns, levels, rows = part.shape
     step = STEP if groups is None else groups.of
-    _sweep[(triton.cdiv(problems, PROBLEMS),)](
-        part, part.stride(0), upper, upper.stride(0), part if limits is None else limits, errors,
+    # Sparsities that share U are one of many rows.
+    problems = levels * rows if len(upper) == 1 else rows
+    _sweep[triton.cdiv(problems, PROBLEMS), levels * rows // problems](
+        part, part.stride(0), upper, part if limits is None else limits, errors,
         columns, problems, STEPS=max(triton.next_power_of_2(columns) // step, 1), STEP=step,
         DROP=0 if groups is None else groups.of - groups.keep, PROBLEMS=PROBLEMS, num_warps=WARPS,
     )  # fmt: skip
     return errors
+
+
+def _level_stride(upper: Tensor) -> int:
+    """How far in memory the U of one level is from the next level's."""
+    return upper.stride(0) if len(upper) > 1 else 0
 
 
 @triton.jit
@@ -81,7 +88,7 @@ def _count(
     column_stride: tl.tensor,
     level_stride: tl.tensor,
     upper: tl.tensor,
-    upper_stride: tl.tensor,
+    upper_level_stride: tl.tensor,
     settled: tl.tensor,
     counts: tl.tensor,
     columns: tl.tensor,
@@ -102,7 +109,8 @@ def _count(
     inside = (column < columns) & (row < tl.load(segment + segments_stride))
     offset = column * column_stride + level * level_stride + row
     weights = tl.load(part + offset, inside, 0.0)
-    diagonal = tl.load(upper + column * (upper_stride + 1), column < columns, 1.0)
+    factor = upper + level * upper_level_stride
+    diagonal = tl.load(factor + column * (columns + 1), column < columns, 1.0)
     bits = tl.abs(weights / diagonal).to(tl.int32, bitcast=True)
     # In two shifts: one by all 32 bits is undefined.
     same = ((bits ^ tl.load(settled + problem)) >> shift) >> DIGIT == 0
@@ -132,7 +140,6 @@ def _sweep(
     part: tl.tensor,
     stride: tl.tensor,
     upper: tl.tensor,
-    upper_stride: tl.tensor,
     limits: tl.tensor,
     errors: tl.tensor,
     columns: tl.tensor,
@@ -142,9 +149,15 @@ def _sweep(
     DROP: tl.constexpr,
     PROBLEMS: tl.constexpr,
 ) -> None:
-    """Sweeps [STEPS, STEP, PROBLEMS] weights, STEP columns after STEP columns."""
-    problem = tl.program_id(0) * PROBLEMS + tl.arange(0, PROBLEMS)
-    wanted = problem < problems
+    """Sweeps [STEPS, STEP, PROBLEMS] weights, STEP columns after STEP columns.
+
+    The second axis of programs goes over those that have a U of their own, `problems` each.
+    """
+    place = tl.program_id(0) * PROBLEMS + tl.arange(0, PROBLEMS)
+    wanted = place < problems
+    problem = tl.program_id(1) * problems + place
+    every = tl.num_programs(1) * problems
+    factor = upper + tl.program_id(1) * columns * columns
     steps = tl.arange(0, STEPS)[:, None, None]
     near = tl.arange(0, STEP)[:, None]
     column = steps * STEP + tl.arange(0, STEP)[None, :, None]
@@ -156,7 +169,7 @@ def _sweep(
         at = step * STEP + near
         inside_step = (at < columns) & wanted[None, :]
         address = part + at * stride + problem[None, :]
-        diagonal = tl.load(upper + at * (upper_stride + 1), at < columns, 1.0)
+        diagonal = tl.load(factor + at * (columns + 1), at < columns, 1.0)
         now = tl.sum(tl.where(steps == step, weights, 0.0), 0)
         if DROP == 0:
             pruned = tl.abs(tl.load(address, inside_step, 0.0) / diagonal) <= limit
@@ -168,12 +181,12 @@ def _sweep(
             pruned = rank < DROP
         shares = tl.zeros([STEP, PROBLEMS], tl.float32)
         for i in tl.static_range(STEP):
-            row = upper + (step * STEP + i) * upper_stride
+            row = factor + (step * STEP + i) * columns
             valid = step * STEP + i < columns
             share = tl.sum(tl.where((near == i) & pruned, now / diagonal, 0.0), 0)
             now -= tl.load(row + at, (at < columns) & (near > i) & valid, 0.0) * share[None, :]
             beyond = tl.load(row + column, (column < columns) & valid, 0.0)
             weights -= beyond * share[None, None, :]
             shares = tl.where(near == i, share[None, :], shares)
-        tl.store(errors + at * problems + problem[None, :], shares, inside_step)
+        tl.store(errors + at * every + problem[None, :], shares, inside_step)
         tl.store(address, tl.where(pruned, 0.0, now), inside_step)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
+from torch import Tensor, nn
 
 from lrm.compression.pruning import calibrated, masks, save, sparsegpt
 from lrm.compression.pruning.blockwise import Mode, Solve, Solved
@@ -20,7 +21,6 @@ from lrm.compression.pruning.masks import (
     lowest_in_rows,
     zeros,
 )
-from lrm.compression.streaming.activations import Shared
 from lrm.contracts.method import OnModule, Params
 from lrm.records.model import Calibration, Checkpoint
 
@@ -33,11 +33,11 @@ class Wanda:
     """
 
     name: ClassVar[str] = "wanda"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     sparsity: float
     calibration: Calibration
-    mode: Mode = "dense"
+    mode: Mode = "sequential"
     pattern: str = UNSTRUCTURED
     protect: tuple[str, ...] = ()
     allocation: str = "uniform"
@@ -74,20 +74,27 @@ class Wanda:
 def solver(groups: Groups | None) -> Solve:
     """Wanda; the facts are the error of the outputs, as a share, and the seconds."""
 
-    def solve(shared: Shared, levels: Sequence[float]) -> Iterator[Solved]:
-        norms = shared.hessian.diagonal().sqrt()
-        for name, layer in shared.layers.items():
+    def solve(
+        layers: Mapping[str, nn.Linear], hessians: Sequence[Tensor], levels: Sequence[float]
+    ) -> Iterator[Solved]:
+        # Levels that read the same input are scored and measured together.
+        shares = [list(levels)] if len(hessians) == 1 else [[level] for level in levels]
+        for name, layer in layers.items():
             began = time.perf_counter()
-            dense = layer.weight.detach().to(shared.hessian.dtype)
-            scores = dense.abs() * norms
-            lowest = [
-                lowest_in_groups(scores, groups) if groups else lowest_in_rows(scores, level)
-                for level in levels
-            ]
-            pruned = torch.stack([dense.masked_fill(mask, 0) for mask in lowest])
-            errors = sparsegpt.relative_error(dense, pruned, shared.hessian).tolist()
+            dense = layer.weight.detach().to(hessians[0].dtype)
+            pruned: list[Tensor] = []
+            errors: list[float] = []
+            for hessian, asked in zip(hessians, shares, strict=True):
+                scores = dense.abs() * hessian.diagonal().sqrt()
+                lowest = (
+                    lowest_in_groups(scores, groups) if groups else lowest_in_rows(scores, level)
+                    for level in asked
+                )
+                pruned += [dense.masked_fill(mask, 0) for mask in lowest]
+                made = torch.stack(pruned[-len(asked) :])
+                errors += sparsegpt.relative_error(dense, made, hessian).tolist()
             seconds = time.perf_counter() - began
             facts = [{"error": error, "seconds_all_levels": seconds} for error in errors]
-            yield Solved(name, pruned, facts, zeros(dense) + 1 / dense.numel())
+            yield Solved(name, torch.stack(pruned), facts, zeros(dense) + 1 / dense.numel())
 
     return solve

@@ -7,8 +7,8 @@ seven.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -18,13 +18,11 @@ from torch import Tensor, nn
 
 from lrm.compression.streaming.decoder import Decoder
 from lrm.compression.streaming.offload import Offload, offload_for
+from lrm.compression.streaming.sums import Gram, Sum
 from lrm.errors import BadInput
 
 BATCH_TOKENS = 8192
 """Tokens that run through a block at once, unless a single row is longer."""
-
-CHUNK_TOKENS = 4096
-"""Tokens summed in one product: longer sums lose precision on tensor cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +53,15 @@ class _Batch:
 
 
 @dataclass(slots=True)
-class _Sum:
-    """What is summed over one input (H, or its diagonal), and the layers that read it."""
+class _Read:
+    """What is summed over one input, and the layers that read it."""
 
-    total: Tensor
+    inputs: Sum
     layers: dict[nn.Linear, None] = field(default_factory=dict)
 
 
-def gram(x: Tensor) -> Tensor:
-    """X^T X of X [tokens, size] in float32; half-precision inputs on a GPU are not widened."""
-    if x.is_cuda and x.dtype in (torch.bfloat16, torch.float16):
-        return torch.mm(x.T, x, out_dtype=torch.float32)
-    x = x.float()
-    return x.T @ x
-
-
-def squares(x: Tensor) -> Tensor:
-    """The diagonal of `gram` alone, [size]."""
-    return x.float().square().sum(0)
+class _Enough(Exception):
+    """Every layer of a block has been handed its input; what follows is not needed."""
 
 
 class ActivationStream:
@@ -124,46 +113,48 @@ class ActivationStream:
             batch.move(self._run(index, batch))
 
     @torch.no_grad()
-    def measure(
-        self, index: int, stay: bool = False, sum_up: Callable[[Tensor], Tensor] = gram
-    ) -> list[Shared]:
+    def measure(self, index: int, stay: bool = False, sums: type[Sum] = Gram) -> list[Shared]:
         """Runs block `index` and returns the Hessians of its layers.
 
-        With `stay` the rows remain in front of the block. With `sum_up` = `squares` only the
+        With `stay` the rows remain in front of the block, and nothing behind the last layer's input
+        is computed; each layer must run once for a batch. With `sums` = `Squares` only the
         Hessians' diagonals are returned.
         """
-        sums: dict[nn.Linear, _Sum] = {}
+        read: dict[nn.Linear, _Read] = {}
         seen: list[tuple[Tensor, nn.Linear]] = []
+        layers = [one for one in self._blocks[index].modules() if isinstance(one, nn.Linear)]
+        left: set[nn.Linear] = set()
 
         def watch(layer: nn.Linear, args: tuple[Tensor, ...]) -> None:
             # Layers that are handed the same tensor share the sum of the first of them.
             first = next((other for value, other in seen if value is args[0]), None)
             if first is None:
                 seen.append((args[0], first := layer))
-                for x in torch.split(args[0].reshape(-1, layer.in_features), CHUNK_TOKENS):
-                    part = sum_up(x)
-                    if layer in sums:
-                        sums[layer].total += part
-                    else:
-                        sums[layer] = _Sum(part)
-            sums[first].layers[layer] = None
+                if layer not in read:
+                    read[layer] = _Read(sums(layer.in_features, args[0].device))
+                read[layer].inputs.add(args[0].reshape(-1, layer.in_features))
+            read[first].layers[layer] = None
+            left.discard(layer)
+            if stay and not left:
+                raise _Enough
 
         with ExitStack() as hooks:
-            for module in self._blocks[index].modules():
-                if isinstance(module, nn.Linear):
-                    hooks.enter_context(module.register_forward_pre_hook(watch))
+            for layer in layers:
+                hooks.enter_context(layer.register_forward_pre_hook(watch))
             for batch in self._batches:
-                output = self._run(index, batch)
+                left.update(layers)
+                with suppress(_Enough):
+                    output = self._run(index, batch)
+                    if not stay:
+                        batch.move(output)
                 seen.clear()
-                if not stay:
-                    batch.move(output)
-        self._check_reach(index, {layer for total in sums.values() for layer in total.layers})
+        self._check_reach(index, {layer for one in read.values() for layer in one.layers})
         return [
             Shared(
-                {self._names[layer]: layer for layer in shared.layers},
-                shared.total.mul_(2 / self._tokens),
+                {self._names[layer]: layer for layer in one.layers},
+                one.inputs.total().mul_(2 / self._tokens),
             )
-            for shared in sums.values()
+            for one in read.values()
         ]
 
     def _run(self, index: int, batch: _Batch) -> Tensor:
