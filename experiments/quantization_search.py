@@ -22,9 +22,10 @@ def main(arguments: Sequence[str] | None = None, root: Path | None = None) -> in
     def work(settings: QuantizationSettings) -> str:
         from experiments.cli.quantizer_choice import parse_quantizer
         from experiments.outcomes import quantization
-        from experiments.search import job, launch
+        from experiments.search import launch
+        from experiments.search.axis import SearchAxis
 
-        axis = job.SearchAxis(
+        axis = SearchAxis(
             method=parse_quantizer(settings.method, settings.recipes),
             text=settings.method,
             keys=settings.recipes,

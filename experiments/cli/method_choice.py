@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from experiments.cli import options
 from experiments.cli.calibration_source import SIZES, CalibrationSource, parse_source
@@ -14,7 +14,7 @@ from experiments.cli.options import Option
 from lrm import registry
 from lrm.compression.checkpoint.opening import open_checkpoint
 from lrm.compression.checkpoint.receipt import steps_of
-from lrm.contracts.method import OnModule, Params
+from lrm.contracts.method import Method, OnModule, Params
 from lrm.contracts.pruner import Pruner, PrunerKind
 from lrm.records.model import Calibration, Checkpoint, LevelKey
 
@@ -39,6 +39,8 @@ class Choice(Protocol):
     def untouched(self) -> LevelKey: ...
 
     def source(self, key: LevelKey) -> CalibrationSource | None: ...
+
+    def made_to_check(self, key: LevelKey) -> Method[Any]: ...
 
     def params(self, key: LevelKey, calibration: Calibration | None) -> Params: ...
 

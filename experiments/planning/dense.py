@@ -272,7 +272,7 @@ def _generation(sizes: Sizes, settings: PlanSettings, size: float) -> Iterator[P
 
 def _commands(settings: PlanSettings) -> str:
     name = f"deepseek-ai/{CARDS.get(settings.shape, settings.shape)}"
-    mode = ":mode=sequential" if settings.mode == "sequential" else ""
+    mode = ":mode=dense" if settings.mode == "dense" else ""
     engine = f"vllm:tensor_parallel_size={settings.gpus},gpu_memory={settings.gpu_memory:g},"
     engine += f"context={settings.context}"
     common = f"--engine {engine} \\\n      --benchmarks aime,folio,temporal,musique --questions 250"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,18 @@ from experiments.cli.settings import SearchSettings, Settings
 from experiments.models.conversion import find_runnable, made
 from experiments.models.decoding import decoding_of
 from experiments.models.resolve import Model
+from experiments.search.axis import SearchAxis
 from experiments.search.calibrating import Calibrating
 from experiments.search.engine_cache import EngineCache
-from experiments.search.findings import Findings
+from experiments.search.identity import identity_of
 from experiments.search.level_evaluator import LevelEvaluator
 from experiments.search.open_study import open_search
 from experiments.search.pruning_first import FirstMethod, parse_first
 from experiments.search.study import SharedStudy
 from lrm import registry
 from lrm.contracts.benchmark import Benchmark
-from lrm.digests import of_file, of_json
+from lrm.digests import of_json
 from lrm.errors import BadInput
-from lrm.records.model import LevelKey
 from lrm.records.question import Question
 from lrm.records.reply import Decoding
 from lrm.scoring.truncation import TRUNCATION
@@ -36,23 +36,6 @@ from tracking.address import project_root
 from tracking.database_files import sqlite_uri
 from tracking.names import LONGEST_NAME, allowed_name, check_name
 from tracking.store import Store, open_store
-
-
-@dataclass(frozen=True)
-class SearchAxis:
-    """What a search varies beside the budget: the levels of a method, in their order. `text` is the
-    method as it was named, `objectives` how many of Optuna's there are."""
-
-    method: Choice
-    text: str
-    keys: Sequence[LevelKey]
-    objectives: int = 2
-    findings: type[Findings] = Findings
-
-    @property
-    def compresses(self) -> bool:
-        """Whether any level is not the model itself."""
-        return any(key != self.method.untouched for key in self.keys)
 
 
 def sparsity_axis(settings: Settings) -> SearchAxis:
@@ -170,7 +153,7 @@ def prepare(settings: SearchSettings, axis: SearchAxis, root: Path | None = None
     for source in sources:
         calibrating.check(source)
     run_by = made(engine, model.checkpoint).identity
-    identity = identity_of(settings, axis, model, questions, run_by, decoding, sources)
+    identity = identity_of(settings, axis, calibrating, sources, run_by)
     name = settings.study or default_name(model, first, axis.method, identity)
     check_name(name, "a study")
     return Job(
@@ -240,45 +223,3 @@ def load_questions(settings: SearchSettings) -> dict[Benchmark, list[Question]]:
                 file=sys.stderr,
             )
     return questions
-
-
-def identity_of(
-    settings: SearchSettings,
-    axis: SearchAxis,
-    model: Model,
-    questions: dict[Benchmark, list[Question]],
-    engine: str,
-    decoding: Decoding,
-    sources: Collection[CalibrationSource],
-) -> dict[str, Any]:
-    """What all points of a study share, by the name of the flag that sets it."""
-    first = {"first": settings.first} if settings.first else {}
-    usual = replace(Decoding(), answer_tokens=model.answer_tokens)
-    # Only what is not as it always was: studies from before there were these flags go on.
-    sampling = {
-        name: getattr(decoding, name)
-        for name in ("temperature", "top_p", "answer_tokens")
-        if getattr(decoding, name) != getattr(usual, name)
-    }
-    system = {} if settings.system is None else {"system": settings.system}
-    files = {source.name: of_file(source.file) for source in sources if source.file}
-    return {
-        "model": model.checkpoint.revision,
-        "benchmarks": {
-            benchmark.name: [benchmark.version, of_json([asdict(question) for question in asked])]
-            for benchmark, asked in questions.items()
-        },
-        axis.method.axis: list(axis.keys),
-        "budgets": list(settings.budgets),
-        "track": settings.track,
-        "closing": settings.closing,
-        "questions": settings.questions,
-        "samples": settings.samples,
-        "engine": engine,
-        "method": axis.text,
-        "seed": settings.seed,
-        **first,
-        **sampling,
-        **system,
-        **({"calibration_files": files} if files else {}),
-    }

@@ -17,7 +17,8 @@ from typing import IO
 
 from experiments.cli.settings import SearchSettings
 from experiments.search import loop
-from experiments.search.job import SearchAxis, prepare
+from experiments.search.axis import SearchAxis
+from experiments.search.job import prepare
 from experiments.search.loop import SearchOutcome
 from lrm.errors import BadInput, LrmError
 from tracking.address import project_root

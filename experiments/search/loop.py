@@ -17,9 +17,10 @@ from experiments.cli.settings import SearchSettings
 from experiments.coordination.leases import LeaseLost
 from experiments.reporting import report_run
 from experiments.reporting.variants import Readings, of_study
+from experiments.search.axis import SearchAxis
 from experiments.search.engine_cache import EngineCache
 from experiments.search.findings import Findings
-from experiments.search.job import SearchAxis, prepare
+from experiments.search.job import prepare
 from experiments.search.level import Level
 from experiments.search.level_evaluator import LevelEvaluator
 from experiments.search.level_files import LevelFiles

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from experiments.cli.quantizer_choice import parse_quantizer
 from experiments.cli.sensitivity_settings import Part, SensitivitySettings
 from experiments.models.resolve import find_model
+from experiments.search.axis import SearchAxis
 from experiments.search.findings import Findings
-from experiments.search.job import SearchAxis
 from lrm.compression.checkpoint.folder import Weights
 from lrm.compression.checkpoint.module_filter import BLOCK, EXCEPT
 from lrm.errors import BadInput

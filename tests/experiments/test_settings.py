@@ -234,10 +234,10 @@ def test_high_sparsity_in_dense_mode_is_cautioned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[int] = []
-    for name, told in (("wanda", True), ("wanda:mode=sequential", False), ("magnitude", False)):
+    for name, told in (("wanda:mode=dense", True), ("wanda", False), ("magnitude", False)):
         choice = parse_method(name)
         rows = Calibration("one row", (tuple(range(64)),)) if choice.calibration else None
         outs = {0.7: tmp_path / name.replace(":", "-")}
         choice.apply(open_checkpoint(SMALLEST), rows, outs, lambda done, total: calls.append(done))
-        assert ("compare with mode=sequential" in capsys.readouterr().err) == told
+        assert ("leave mode out (sequential" in capsys.readouterr().err) == told
     assert calls == [*range(1, 29)] * 3
