@@ -7,9 +7,12 @@ import math
 from experiments.cli.progress import say
 from experiments.cli.settings import RECOMMENDED, SearchSettings
 from experiments.models.resolve import Model
+from lrm import registry
+from lrm.engines.shared.chat import render_chat
 from lrm.errors import BadInput
 from lrm.model_config import read_generation_config
 from lrm.records.reply import Decoding
+from lrm.tokenizers import open_folder
 
 OTHERS = {
     "top_k": (None, 0, -1),
@@ -46,6 +49,13 @@ def decoding_of(settings: SearchSettings, model: Model) -> Decoding:
         seed=settings.seed,
         samples=settings.samples,
     )
+
+
+def check_system(settings: SearchSettings, model: Model) -> None:
+    """BadInput, before anything is made of the model, if its chat template has no place for
+    --system. Of a model that is a file, the engine that reads the file says so."""
+    if settings.system is not None and model.checkpoint.format not in registry.FILE_FORMATS:
+        render_chat(open_folder(model.checkpoint.path), "?", model.name, settings.system)
 
 
 def _number(asked: float | str, name: str, model: Model) -> float:

@@ -15,7 +15,7 @@ from experiments.cli.method_choice import Choice, parse_method
 from experiments.cli.progress import Progress
 from experiments.cli.settings import SearchSettings, Settings
 from experiments.models.conversion import find_runnable, made
-from experiments.models.decoding import decoding_of
+from experiments.models.decoding import check_system, decoding_of
 from experiments.models.resolve import Model
 from experiments.search.axis import SearchAxis
 from experiments.search.calibrating import Calibrating
@@ -192,6 +192,7 @@ def open_model(
     model = located.open()
     if settings.track == "chat" and not model.has_chat_template:
         raise BadInput(f"{model.name} has no chat template: ask with --track paper.")
+    check_system(settings, model)
     if first:
         first.method.check(model.checkpoint)
     if axis.compresses:

@@ -39,11 +39,14 @@ def recommending(folder: Path, **values: object) -> Path:
     return model
 
 
-def chatty(folder: Path) -> Path:
-    """A model with a chat template that has a place for what the system says."""
+EVERY_MESSAGE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+
+
+def chatty(folder: Path, template: str = EVERY_MESSAGE) -> Path:
+    """A model with a chat template; the usual one has a place for what the system says."""
     model = copied(folder)
     tokenizer = open_folder(model)
-    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    tokenizer.chat_template = template
     tokenizer.save_pretrained(model)
     return model
 
@@ -101,6 +104,14 @@ def test_greedy_replies_are_all_the_same() -> None:
 def test_what_makes_no_sense_is_one_sentence(flags: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         settings(**flags)
+
+
+def test_a_template_without_a_place_for_it_is_refused_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    model = chatty(tmp_path / "model", "{{ messages[-1].content }}")
+    with pytest.raises(BadInput, match="template of model drops what the system says"):
+        prepared(tmp_path, model, track="chat", system="Be brief.")
 
 
 def test_each_is_part_of_what_a_study_is(tmp_path: Path) -> None:
