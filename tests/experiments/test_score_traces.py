@@ -304,7 +304,7 @@ def refused(status: int, capfd: pytest.CaptureFixture[str], says: str) -> None:
         (b"{}\n", ["--benchmark", "amie"], "There is no benchmark 'amie': did you mean 'aime'?"),
         (b"{}\n", ["--max-tokens", "0"], "--max-tokens 0 is too few"),
         (b"{}\n", ["--against", "r1"], "There is no published result 'r1'"),
-        (b"{}\n", ["--benchmark", "aime", "--tokenizer", "/no"], "tokenizer /no cannot be loaded"),
+        (b"{}\n", ["--benchmark", "aime", "--tokenizer", "/no"], "file or folder '/no'"),
     ],
     ids=range(10),
 )
